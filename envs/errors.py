@@ -1,0 +1,29 @@
+"""Typed exceptions of the environments: what was expected, what arrived, what to do."""
+
+
+class OreflowError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class UnknownElementError(OreflowError, ValueError):
+    """A symbol that is not one of the 118 elements, or a group or preset that is not defined."""
+
+
+class UnknownOxidationTableError(OreflowError, ValueError):
+    """The name of an oxidation-state table that does not ship with oreflow."""
+
+
+class EmptyWorldError(OreflowError, ValueError):
+    """No object satisfies the constraints of a kernel."""
+
+
+class FormulaError(OreflowError, ValueError):
+    """A text that cannot be read as a chemical formula with whole-number amounts."""
+
+
+class IllegalActionError(OreflowError, ValueError):
+    """An action that the mask of its state does not allow."""
+
+
+class DeadEndError(OreflowError, RuntimeError):
+    """A non-terminal state without an allowed action. The masks exclude it; seeing one is a defect."""
