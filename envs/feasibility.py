@@ -1,0 +1,339 @@
+"""Exact answers to "can this partial composition still be finished within every constraint?".
+
+A partial composition is summed up by a *cell* (number of elements k, atoms a, radical r of the greatest common divisor
+of its counts, bits of the required groups already met) and a partial charge q. What may still be added depends besides
+on which elements P are used up, |P| = k. For every cell and charge the table keeps a family F of element sets with
+
+    the state can be finished   <=>   some set of F is disjoint from P.
+
+Families stay tiny. A new set X joins F only if some P with |P| <= k avoids X yet meets every set of F; by Bollobas'
+theorem on set pairs (Acta Math. Acad. Sci. Hung. 16, 447, 1965; the "representative families" of parameterised
+algorithms) at most binomial(kmax, k) sets pass this test. Where no such P is left the entry is *always* feasible, a
+single bit, which is the common case with dozens of elements. Elements of a required group that is not yet met cannot be
+in P and are left out of the sets.
+
+Under `canonical` order elements are added by rising index, so P matters only through its last element: the table keeps
+for each entry the largest index that the next element may have (`bound`).
+
+Charges are kept in a window that holds every partial charge of a neutral object; a partial sum outside it cannot be
+balanced by the atoms that are left, whatever they are.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+
+class Rules(NamedTuple):
+    """The constraints of a composition world as plain numbers and arrays, elements grouped into classes.
+
+    Elements of one class are interchangeable but for their identity: same oxidation states, count range and groups.
+    """
+
+    n: int
+    n_elements_min: int
+    n_elements_max: int
+    n_atoms_min: int
+    n_atoms_max: int
+    count_min: int  # smallest count of any element: action column 0
+    width: int  # number of counts an element may have, hence columns per element
+    all_groups: int  # bit mask of all required groups
+    canonical: bool
+    class_of: np.ndarray  # int64 [n]
+    class_groups: np.ndarray  # int64 [class], group bits that a member meets
+    class_low: np.ndarray  # int64 [class], smallest count
+    class_high: np.ndarray  # int64 [class], largest count
+    member_start: np.ndarray  # int64 [class + 1]
+    members: np.ndarray  # int64 [n], elements by class, ascending within a class
+    element_groups: np.ndarray  # int64 [n]
+    delta_start: np.ndarray  # int64 [class * width + 1]
+    deltas: np.ndarray  # int64, charges (e) that `count` atoms of the class can carry together
+    radical_of: np.ndarray  # int64 [count + 1], radical index of a greatest common divisor; 0 for the empty state
+    next_radical: np.ndarray  # int64 [radical, width]
+    coprime: int  # the radical index of gcd 1
+    n_charges: int  # charges in the window
+    zero_charge: int  # index of charge 0 in the window
+
+
+class FeasibilityTable(NamedTuple):
+    """The solved table; see the module's docstring. `word` axes hold bits of charge indices, 64 to a word."""
+
+    cell_of: np.ndarray  # int32 [k, a, radical, groups], -1 where no state can be
+    always: np.ndarray  # uint64 [cell, word], finishable whatever elements are used up
+    sometimes: np.ndarray  # uint64 [cell, word], finishable depending on the used elements: ask the family
+    family_start: np.ndarray  # int64 [cell, charge]
+    family_size: np.ndarray  # int32 [cell, charge]
+    family_sets: np.ndarray  # uint64 [set, 2]
+    bound: np.ndarray  # int16 [cell, charge], canonical order only
+
+
+@numba.njit(cache=True)
+def get_bit(words: np.ndarray, index: int) -> bool:
+    return (words[index >> 6] >> np.uint64(index & 63)) & np.uint64(1) != np.uint64(0)
+
+
+@numba.njit(cache=True)
+def set_bit(words: np.ndarray, index: int) -> None:
+    words[index >> 6] |= np.uint64(1) << np.uint64(index & 63)
+
+
+@numba.njit(cache=True)
+def or_shifted(target: np.ndarray, source: np.ndarray, shift: int, n_bits: int) -> None:
+    """target |= source << shift (towards higher indices; negative: lower), cut to bits [0, n_bits) of `target`."""
+    word, bit = shift >> 6, np.uint64(shift & 63)  # floors, so bit counts upwards for either sign
+    for i in range(len(source)):
+        if source[i] == np.uint64(0):
+            continue
+        j = i + word
+        if 0 <= j < len(target):
+            target[j] |= source[i] << bit
+        if bit > np.uint64(0) and 0 <= j + 1 < len(target):
+            target[j + 1] |= source[i] >> (np.uint64(64) - bit)
+    if n_bits & 63:
+        target[n_bits >> 6] &= (np.uint64(1) << np.uint64(n_bits & 63)) - np.uint64(1)
+
+
+@numba.njit(cache=True)
+def overlaps_shifted(target: np.ndarray, row: int, source: np.ndarray, shift: int) -> bool:
+    """Whether any bit of `source << shift` (negative: towards lower indices) is set in `target[row]`.
+
+    Takes the row as an index: a slice would count references, which threads then fight over.
+    """
+    word, bit = shift >> 6, np.uint64(shift & 63)  # floors, so bit counts upwards for either sign
+    for i in range(len(source)):
+        if source[i] == np.uint64(0):
+            continue
+        j = i + word
+        if 0 <= j < target.shape[1] and (target[row, j] & (source[i] << bit)) != np.uint64(0):
+            return True
+        if (
+            bit > np.uint64(0)
+            and 0 <= j + 1 < target.shape[1]
+            and (target[row, j + 1] & (source[i] >> (np.uint64(64) - bit))) != np.uint64(0)
+        ):
+            return True
+    return False
+
+
+@numba.njit(cache=True)
+def _can_meet_all(sets: np.ndarray, n_sets: int, x0: np.uint64, x1: np.uint64, budget: int, stack: np.ndarray) -> bool:
+    """Whether at most `budget` elements outside X = (x0, x1) meet every one of the first `n_sets` sets.
+
+    Depth-first over the first set not met yet: one of its elements must be taken. Written with a stack of rows (set,
+    P before the choice, choices left), because compiled recursion does not survive numba's cache.
+    """
+    zero, one = np.uint64(0), np.uint64(1)
+    p0, p1 = zero, zero
+    depth, i = 0, 0
+    while True:
+        while i < n_sets and ((sets[i, 0] & p0) | (sets[i, 1] & p1)) != zero:
+            i += 1
+        if i == n_sets:
+            return True
+        if depth < budget:
+            stack[depth, 0] = np.uint64(i)
+            stack[depth, 1] = p0
+            stack[depth, 2] = p1
+            stack[depth, 3] = sets[i, 0] & ~x0
+            stack[depth, 4] = sets[i, 1] & ~x1
+            depth += 1
+        while depth > 0 and stack[depth - 1, 3] == zero and stack[depth - 1, 4] == zero:
+            depth -= 1
+        if depth == 0:
+            return False
+        top = depth - 1
+        i = np.int64(stack[top, 0])
+        p0, p1 = stack[top, 1], stack[top, 2]
+        word = 3 if stack[top, 3] != zero else 4
+        low = stack[top, word] & (~stack[top, word] + one)
+        stack[top, word] ^= low
+        if word == 3:
+            p0 |= low
+        else:
+            p1 |= low
+
+
+@numba.njit(cache=True)
+def number_cells(rules: Rules) -> tuple[np.ndarray, int]:
+    """Numbers the cells that some sequence of additions reaches, charges and distinctness left aside."""
+    shape = (rules.n_elements_max + 1, rules.n_atoms_max + 1, len(rules.next_radical), rules.all_groups + 1)
+    cell_of = np.full(shape, -1, dtype=np.int32)
+    cell_of[0, 0, 0, 0] = 0
+    n_cells = 1
+    for k in range(rules.n_elements_max):
+        for a in range(rules.n_atoms_max + 1):
+            for r in range(shape[2]):
+                for groups in range(shape[3]):
+                    if cell_of[k, a, r, groups] < 0:
+                        continue
+                    for cls in range(len(rules.class_groups)):
+                        for count in range(rules.class_low[cls], rules.class_high[cls] + 1):
+                            if a + count > rules.n_atoms_max:
+                                break
+                            r2 = rules.next_radical[r, count - rules.count_min]
+                            groups2 = groups | rules.class_groups[cls]
+                            if cell_of[k + 1, a + count, r2, groups2] < 0:
+                                cell_of[k + 1, a + count, r2, groups2] = n_cells
+                                n_cells += 1
+    return cell_of, n_cells
+
+
+@numba.njit(cache=True)
+def may_stop(rules: Rules, k: int, a: int, r: int, groups: int) -> bool:
+    """All terminal constraints but neutrality."""
+    return (
+        k >= rules.n_elements_min
+        and rules.n_atoms_min <= a <= rules.n_atoms_max
+        and r == rules.coprime
+        and groups == rules.all_groups
+    )
+
+
+@numba.njit(cache=True)
+def _fill_free(
+    rules: Rules,
+    table: FeasibilityTable,
+    k: int,
+    a: int,
+    r: int,
+    groups: int,
+    q: int,
+    family: np.ndarray,
+    hittable: np.ndarray,
+    stack: np.ndarray,
+) -> int:
+    """Family of one entry, into `family`; returns its size, or -1 when the entry is always feasible."""
+    size = 0
+    for cls in range(len(rules.class_groups)):
+        groups2 = groups | rules.class_groups[cls]
+        for count in range(rules.class_low[cls], rules.class_high[cls] + 1):
+            if a + count > rules.n_atoms_max:
+                break
+            column = count - rules.count_min
+            child = table.cell_of[k + 1, a + count, rules.next_radical[r, column], groups2]
+            if child < 0:
+                continue
+            for d in range(rules.delta_start[cls * rules.width + column], rules.delta_start[cls * rules.width + column + 1]):
+                q2 = q + rules.deltas[d]
+                if q2 < 0 or q2 >= rules.n_charges:
+                    continue
+                free = get_bit(table.always[child], q2)
+                if not free and not get_bit(table.sometimes[child], q2):
+                    continue
+                start = table.family_start[child, q2]
+                n_rest = 1 if free else table.family_size[child, q2]
+                for m in range(rules.member_start[cls], rules.member_start[cls + 1]):
+                    e = rules.members[m]
+                    e0 = np.uint64(1) << np.uint64(e) if e < 64 else np.uint64(0)
+                    e1 = np.uint64(1) << np.uint64(e - 64) if e >= 64 else np.uint64(0)
+                    for i in range(n_rest):
+                        x0 = np.uint64(0) if free else table.family_sets[start + i, 0]
+                        x1 = np.uint64(0) if free else table.family_sets[start + i, 1]
+                        if (x0 & e0) | (x1 & e1) != np.uint64(0):
+                            continue
+                        x0 = (x0 | e0) & hittable[0]
+                        x1 = (x1 | e1) & hittable[1]
+                        if not _can_meet_all(family, size, x0, x1, k, stack):
+                            continue
+                        family[size, 0] = x0
+                        family[size, 1] = x1
+                        size += 1
+                        if not _can_meet_all(family, size, np.uint64(0), np.uint64(0), k, stack):
+                            return -1
+    return size
+
+
+@numba.njit(cache=True)
+def _fill_canonical(
+    rules: Rules, table: FeasibilityTable, k: int, a: int, r: int, groups: int, q: int
+) -> int:
+    """Largest index that the next element may have, -1 when nothing finishes."""
+    best = -1
+    for cls in range(len(rules.class_groups)):
+        groups2 = groups | rules.class_groups[cls]
+        for count in range(rules.class_low[cls], rules.class_high[cls] + 1):
+            if a + count > rules.n_atoms_max:
+                break
+            column = count - rules.count_min
+            child = table.cell_of[k + 1, a + count, rules.next_radical[r, column], groups2]
+            if child < 0:
+                continue
+            for d in range(rules.delta_start[cls * rules.width + column], rules.delta_start[cls * rules.width + column + 1]):
+                q2 = q + rules.deltas[d]
+                if q2 < 0 or q2 >= rules.n_charges:
+                    continue
+                limit = table.bound[child, q2]
+                m = rules.member_start[cls + 1] - 1
+                while m >= rules.member_start[cls] and rules.members[m] > best:
+                    if rules.members[m] < limit:
+                        best = rules.members[m]
+                        break
+                    m -= 1
+    return best
+
+
+@numba.njit(cache=True)
+def solve(rules: Rules) -> FeasibilityTable:
+    """Solves the table backwards, from the largest number of elements to none."""
+    cell_of, n_cells = number_cells(rules)
+    n_words = (rules.n_charges + 63) >> 6
+    capacity = 1024
+    table = FeasibilityTable(
+        cell_of,
+        np.zeros((n_cells, n_words), dtype=np.uint64),
+        np.zeros((n_cells, n_words), dtype=np.uint64),
+        np.zeros((n_cells if not rules.canonical else 1, rules.n_charges), dtype=np.int64),
+        np.zeros((n_cells if not rules.canonical else 1, rules.n_charges), dtype=np.int32),
+        np.zeros((capacity, 2), dtype=np.uint64),
+        np.full((n_cells if rules.canonical else 1, rules.n_charges), -1, dtype=np.int16),
+    )
+    n_sets = 0
+    family = np.zeros((1024, 2), dtype=np.uint64)
+    hittable = np.zeros(2, dtype=np.uint64)
+    stack = np.zeros((rules.n_elements_max + 1, 5), dtype=np.uint64)
+    for k in range(rules.n_elements_max, -1, -1):
+        for a in range(rules.n_atoms_max + 1):
+            for r in range(cell_of.shape[2]):
+                for groups in range(cell_of.shape[3]):
+                    cell = cell_of[k, a, r, groups]
+                    if cell < 0:
+                        continue
+                    hittable[:] = 0
+                    for e in range(rules.n):
+                        if rules.element_groups[e] & ~groups == 0:
+                            set_bit(hittable, e)
+                    for q in range(rules.n_charges):
+                        if q == rules.zero_charge and may_stop(rules, k, a, r, groups):
+                            if rules.canonical:
+                                table.bound[cell, q] = rules.n
+                            set_bit(table.always[cell], q)
+                            continue
+                        if k == rules.n_elements_max:
+                            continue
+                        if rules.canonical:
+                            table.bound[cell, q] = _fill_canonical(rules, table, k, a, r, groups, q)
+                            continue
+                        size = _fill_free(rules, table, k, a, r, groups, q, family, hittable, stack)
+                        if size < 0:
+                            set_bit(table.always[cell], q)
+                        elif size > 0:
+                            set_bit(table.sometimes[cell], q)
+                            if n_sets + size > capacity:
+                                capacity = 2 * (n_sets + size)
+                                sets = np.zeros((capacity, 2), dtype=np.uint64)
+                                sets[:n_sets] = table.family_sets[:n_sets]
+                                table = FeasibilityTable(
+                                    table.cell_of,
+                                    table.always,
+                                    table.sometimes,
+                                    table.family_start,
+                                    table.family_size,
+                                    sets,
+                                    table.bound,
+                                )
+                            table.family_start[cell, q] = n_sets
+                            table.family_size[cell, q] = size
+                            table.family_sets[n_sets : n_sets + size] = family[:size]
+                            n_sets += size
+    return table

@@ -1,0 +1,114 @@
+"""What a transition kernel is, and what scores its terminal states.
+
+A kernel is one Markov decision process written once: pure functions over integer arrays whose axis 0 is the batch. The
+Gymnasium environments, the rollout and the torchgfn adapter are faces of it and hold no chemistry.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+class EnumeratedWorld:
+    """All states of a small kernel, level by level, with the transitions between them.
+
+    Attributes:
+        states: [state, ...], the non-terminal states; state 0 is the initial one, and every parent precedes its
+            children.
+        parent, child, action: int64 [edge], transitions between non-terminal states (stop excluded).
+        can_stop: bool [state], where stopping yields a terminal object. Each such state is exactly one object.
+    """
+
+    def __init__(
+        self, states: np.ndarray, parent: np.ndarray, child: np.ndarray, action: np.ndarray, can_stop: np.ndarray
+    ) -> None:
+        self.states = states
+        self.parent = parent
+        self.child = child
+        self.action = action
+        self.can_stop = can_stop
+
+    @property
+    def n_objects(self) -> int:
+        """Number of terminal objects."""
+        return int(self.can_stop.sum())
+
+
+@runtime_checkable
+class TransitionKernel(Protocol):
+    """Batched, pure transition functions of one decision process.
+
+    Masks are boolean, True means allowed, and they are the only judge of legality: `step` and `unstep` are defined for
+    allowed actions alone. The stop action is the last forward action, un-stop the last backward action. Every sequence
+    of allowed actions ends in a terminal state after at most `max_steps` actions.
+    """
+
+    n_actions: int
+    n_backward_actions: int
+    max_steps: int
+    state_shape: tuple[int, ...]
+    n_tokens: int
+    """Network input is a bag of tokens: `encode` yields indices in [0, n_tokens), padded with n_tokens."""
+    enumeration_unavailable_reason: str | None
+
+    @property
+    def state_high(self) -> np.ndarray:
+        """Largest value of each entry of a state, [*state_shape]; the smallest is 0."""
+        ...
+
+    def initial(self, batch: int) -> np.ndarray:
+        """Initial states [batch, *state_shape]."""
+        ...
+
+    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """States after allowed forward actions [batch]."""
+        ...
+
+    def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        """States before, for allowed backward actions [batch]."""
+        ...
+
+    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
+        """Allowed forward actions, bool [batch, n_actions]; a row is all False exactly for terminal states."""
+        ...
+
+    def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+        """Allowed backward actions, bool [batch, n_backward_actions]; all False exactly for initial states."""
+        ...
+
+    def inverse_action(self, actions: np.ndarray) -> np.ndarray:
+        """The backward action [batch] that undoes each forward action."""
+        ...
+
+    def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        """The forward action [batch] that leads from `unstep(states, backward_actions)` to `states`."""
+        ...
+
+    def is_terminal(self, states: np.ndarray) -> np.ndarray:
+        """bool [batch]."""
+        ...
+
+    def encode(self, states: np.ndarray) -> np.ndarray:
+        """Network input, int64 [batch, token], padded with `n_tokens`."""
+        ...
+
+    def describe(self, states: np.ndarray) -> list[str]:
+        """One line of text per state."""
+        ...
+
+    def objects(self, states: np.ndarray) -> Any:
+        """Terminal (or partial) states as the objects that rewards read."""
+        ...
+
+    def enumerate(self) -> EnumeratedWorld:
+        """All states; raises ValueError with `enumeration_unavailable_reason` when there are too many."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Gives terminal states their reward, in log space."""
+
+    def __call__(self, states: np.ndarray) -> np.ndarray:
+        """log R as float64 [batch] of terminal states [batch, *state_shape]."""
+        ...
