@@ -1,6 +1,7 @@
 """Between strings and integer arrays: pymatgen at the border, and nowhere else."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ def parse_formula(text: str) -> dict[int, int]:
         raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}")
     try:
         # One argument and no keywords: pymatgen reads NaN, given as text, as Na and N.
-        amounts = Composition(stripped).get_el_amt_dict()
+        amounts = _silently(Composition, stripped).get_el_amt_dict()
     except Exception as error:  # pymatgen raises many types; all mean that the text is no formula
         raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}: {error}") from None
     counts = {}
@@ -69,8 +70,8 @@ def formula_columns(compositions: Compositions) -> dict[str, list]:
     reduced = compositions.reduced()
     texts = reduced.formulas()
     for text in texts:
-        composition = Composition(text)
-        pretty.append(composition.reduced_formula)
+        composition = _silently(Composition, text)
+        pretty.append(_silently(lambda c: c.reduced_formula, composition))
         systems.append(composition.chemical_system)
         anonymous.append(_anonymous(sorted((int(n) for n in composition.values()), reverse=True)))
     return {
@@ -81,6 +82,13 @@ def formula_columns(compositions: Compositions) -> dict[str, list]:
         "nelements": reduced.n_elements.tolist(),
         "nsites": reduced.n_atoms.tolist(),
     }
+
+
+def _silently(function, argument):  # noqa: ANN001, ANN202
+    """pymatgen warns about every element without an electronegativity; formulas do not need one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return function(argument)
 
 
 def _anonymous(counts: list[int]) -> str:

@@ -29,7 +29,7 @@ class KernelEnv(gymnasium.Env[np.ndarray, np.int64]):
     not finite (the scorer found no valid value) also gets `illegal_log_reward`, with `info["invalid_reward"]=True`.
     """
 
-    metadata = {"render_modes": ["ansi"]}
+    metadata = {"render_modes": ["ansi"], "render_fps": 1}
 
     def __init__(
         self,

@@ -1,0 +1,189 @@
+"""The network of the energy model: an ensemble over sets of elements, all members in one batched matrix product.
+
+Each element of a composition is a node that exchanges messages with the composition's weighted mean (as in Roost and
+CrabNet, but linear in the number of elements); the pooled nodes join the Magpie features in a residual trunk of gated
+blocks (SwiGLU: Shazeer, arXiv:2002.05202). Each member predicts a mean and a log scale.
+
+Every parameter carries the member as its axis 0, so that neither fitting nor inference loops over members.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the network.
+
+    Attributes:
+        n_members: members of the ensemble.
+        n_elements: elements in scope; node index 0 to n_elements - 1.
+        n_features: standardised input features of the whole composition.
+        node_width: width of the element vectors.
+        n_rounds: message rounds; each adds a pooled vector to the trunk's input.
+        trunk_width: width of the residual stream.
+        n_blocks: gated residual blocks.
+    """
+
+    n_members: int
+    n_elements: int
+    n_features: int
+    node_width: int = 128
+    n_rounds: int = 2
+    trunk_width: int = 128
+    n_blocks: int = 4
+
+    def to_dict(self) -> dict[str, int]:
+        """As plain numbers, for `model.json`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A batch, rows in descending order of their number of elements.
+
+    Nodes are packed slot by slot: the first element of every row, then the second of every row that has one, and so
+    on. Messages to and from the rows are then slices, without scatter and without padding.
+
+    Attributes:
+        features: float32 [batch, feature].
+        fractions: float32 [batch, element], atomic fractions by element index.
+        node_element: int64 [node], element index.
+        node_fraction: float32 [node, 1].
+        slot_sizes: nodes of each slot; the first entry is the batch size.
+    """
+
+    features: Tensor
+    fractions: Tensor
+    node_element: Tensor
+    node_fraction: Tensor
+    slot_sizes: tuple[int, ...]
+
+
+def pack(features: np.ndarray, elements: np.ndarray, fractions: np.ndarray, n_elements: int) -> NetworkInput:
+    """Builds the input of the network.
+
+    Args:
+        features: float32 [batch, feature], standardised.
+        elements: int64 [batch, slot], element index, -1 pads on the right; rows sorted by descending length.
+        fractions: float32 [batch, slot], 0 where padded.
+        n_elements: elements in scope.
+    """
+    present = elements >= 0
+    slot_sizes = tuple(int(size) for size in present.sum(axis=0) if size)
+    dense = np.zeros((len(elements), n_elements + 1), dtype=np.float32)
+    np.put_along_axis(dense, elements % (n_elements + 1), fractions, axis=1)  # -1 goes to the column cut off below
+    # Transposed, because a boolean mask reads row-major and the packing is slot-major.
+    return NetworkInput(
+        torch.from_numpy(features),
+        torch.from_numpy(dense[:, :n_elements]),
+        torch.from_numpy(elements.T[present.T]),
+        torch.from_numpy(fractions.T[present.T][:, None]),
+        slot_sizes,
+    )
+
+
+def parameter_shapes(a: Architecture) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter, member axis first."""
+    trunk_input = a.n_features + (1 + a.n_rounds) * a.node_width
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedding": (a.n_elements, a.node_width),
+        "amount.weight": (2, a.node_width),
+        "amount.mix": (a.node_width, a.node_width),
+        "amount.bias": (1, a.node_width),
+        "trunk.weight": (trunk_input, a.trunk_width),
+        "trunk.bias": (1, a.trunk_width),
+        "head.norm": (1, a.trunk_width),
+        "head.weight": (a.trunk_width, 2),
+        "head.bias": (1, 2),
+    }
+    for r in range(a.n_rounds):
+        shapes[f"round{r}.table"] = (a.n_elements, a.node_width)
+        shapes[f"round{r}.context"] = (a.node_width, a.node_width)
+        if r > 0:
+            shapes[f"round{r}.weight"] = (a.node_width, a.node_width)
+    for b in range(a.n_blocks):
+        shapes[f"block{b}.norm"] = (1, a.trunk_width)
+        shapes[f"block{b}.gate"] = (a.trunk_width, 2 * a.trunk_width)
+        shapes[f"block{b}.gate_bias"] = (1, 2 * a.trunk_width)
+        shapes[f"block{b}.out"] = (a.trunk_width, a.trunk_width)
+        shapes[f"block{b}.out_bias"] = (1, a.trunk_width)
+    return {name: (a.n_members, *shape) for name, shape in shapes.items()}
+
+
+def initial_parameters(architecture: Architecture, seed: int) -> Parameters:
+    """Random initial parameters, float32, different in every member."""
+    generator = torch.Generator().manual_seed(seed)
+    parameters = {}
+    for name, shape in parameter_shapes(architecture).items():
+        kind = name.split(".")[-1]
+        if "bias" in kind:
+            parameters[name] = torch.zeros(shape)
+        elif kind == "norm":
+            parameters[name] = torch.ones(shape)
+        else:
+            spread = {"embedding": 1.0, "table": 0.5}.get(kind, 0.6 / math.sqrt(shape[1]))
+            parameters[name] = spread * torch.randn(shape, generator=generator)
+    return parameters
+
+
+def _lookup(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of every member's table: [member, element, width] and [node] -> [member, node, width]."""
+    n_members, n_elements, width = table.shape
+    offsets = n_elements * torch.arange(n_members).unsqueeze(1)
+    return functional.embedding((index + offsets).reshape(-1), table.reshape(-1, width)).view(n_members, -1, width)
+
+
+def _to_nodes(rows: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
+    """Each node's copy of its row: [member, batch, width] -> [member, node, width]."""
+    return torch.cat([rows[:, :size] for size in slot_sizes], dim=1)
+
+
+def _pool(nodes: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
+    """Sum over the nodes of each row: [member, node, width] -> [member, batch, width]."""
+    slots = nodes.split(slot_sizes, dim=1)
+    # From the last, shortest slot on: every addition then runs over the shorter of two pieces.
+    total = slots[-1]
+    for slot in reversed(slots[:-1]):
+        n = total.shape[1]
+        total = torch.cat([slot[:, :n] + total, slot[:, n:]], dim=1) if n < slot.shape[1] else slot + total
+    return total
+
+
+def forward(p: Parameters, x: NetworkInput, architecture: Architecture) -> tuple[Tensor, Tensor]:
+    """Runs all members on one batch.
+
+    Returns:
+        mean: float32 [member, batch], in units of the standardised target.
+        log_scale: float32 [member, batch], natural logarithm of the expected absolute error in the same unit.
+    """
+    n_members = len(p["embedding"])
+    width = (architecture.trunk_width,)
+    pooled = [torch.matmul(x.fractions, p["embedding"])]
+    amounts = torch.cat([x.node_fraction, x.node_fraction.sqrt()], dim=1)
+    nodes = torch.matmul(amounts, p["amount.weight"])
+    for r in range(architecture.n_rounds):
+        if r > 0:
+            nodes = torch.bmm(nodes, p[f"round{r}.weight"])
+        context = torch.bmm(pooled[-1], p[f"round{r}.context"])
+        nodes = nodes + _lookup(p[f"round{r}.table"], x.node_element) + _to_nodes(context, x.slot_sizes)
+        nodes = functional.silu(nodes)
+        if r == 0:
+            nodes = functional.silu(torch.baddbmm(p["amount.bias"], nodes, p["amount.mix"]))
+        pooled.append(_pool(nodes * x.node_fraction, x.slot_sizes))
+
+    features = x.features.expand(n_members, -1, -1)
+    stream = torch.baddbmm(p["trunk.bias"], torch.cat([features, *pooled], dim=2), p["trunk.weight"])
+    for b in range(architecture.n_blocks):
+        h = functional.layer_norm(stream, width) * p[f"block{b}.norm"]
+        value, gate = torch.baddbmm(p[f"block{b}.gate_bias"], h, p[f"block{b}.gate"]).chunk(2, dim=2)
+        stream = stream + torch.baddbmm(p[f"block{b}.out_bias"], value * functional.silu(gate), p[f"block{b}.out"])
+    out = torch.baddbmm(p["head.bias"], functional.layer_norm(stream, width) * p["head.norm"], p["head.weight"])
+    return out[..., 0], out[..., 1]

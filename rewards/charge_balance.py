@@ -1,0 +1,116 @@
+"""Charge balance: how far a composition is from neutrality, and the oxidation states that witness it."""
+
+from typing import Literal
+
+import numpy as np
+
+from envs.compositions import Compositions
+from envs.elements import electronegativities, symbols
+from envs.oxidation import DEFAULT_TABLE, oxidation_matrix, oxidation_states
+from rewards.protocol import TermValues
+
+
+class ChargeBalance:
+    """Residual charge: the smallest |net charge| over all choices of oxidation states, in e; 0 means neutral.
+
+    Args:
+        table: name of the oxidation-state table.
+        mixed_valence: False gives all atoms of an element one state (SMACT's default meaning); True lets each atom
+            choose (as in Fe3O4, one Fe2+ and two Fe3+).
+
+    Invalid where an element has no state in the table. A pure element is judged by the table like any other formula:
+    the tables list no state 0 for metals, so it has a residual charge.
+    """
+
+    name = "charge_balance"
+    unit = "e"
+    version = "1"
+    citations = ("Davies et al., Chem 1, 617 (2016), doi:10.1016/j.chempr.2016.09.010",)
+    requires: Literal["composition", "structure"] = "composition"
+
+    def __init__(self, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
+        self.table = table
+        self.mixed_valence = mixed_valence
+        self._states = oxidation_matrix(table)
+
+    def __call__(self, batch: Compositions) -> TermValues:
+        """Residual charge of each reduced formula."""
+        from rewards.oxidation_balance import residual_charge
+
+        reduced = batch.reduced()
+        values = residual_charge(
+            reduced.atomic_numbers, reduced.counts, *self._states, self.mixed_valence, electronegativities()
+        )
+        valid = np.isfinite(values)
+        return TermValues(values, valid, reasons=missing_states(batch, ~valid, self.table))
+
+
+def missing_states(batch: Compositions, rows: np.ndarray, table: str) -> dict[int, str]:
+    """Reasons for the flagged rows: which elements have no oxidation state in the table."""
+    known = oxidation_states(table)
+    names = symbols()
+    reasons = {}
+    for row in np.flatnonzero(rows).tolist():
+        missing = [names[z] for z in batch.atomic_numbers[row].tolist() if z and z not in known]
+        if missing:
+            reasons[row] = f"no oxidation state of {', '.join(missing)} in {table}"
+    return reasons
+
+
+def witnesses(batch: Compositions, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> list[str]:
+    """Oxidation states that make each reduced formula neutral, as text such as "1 Fe2+; 2 Fe3+; 4 O2-".
+
+    Pauling-ordered choices (every cation less electronegative than every anion) come first, then any neutral one; ""
+    where there is none.
+    """
+    from rewards.oxidation_balance import pauling_ordered
+
+    chi = electronegativities()
+    reduced = batch.reduced()
+    limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *oxidation_matrix(table), mixed_valence, chi)
+    by_z = oxidation_states(table)
+    out = []
+    for zs, counts, limit in zip(reduced.atomic_numbers.tolist(), reduced.counts.tolist(), limits.tolist()):
+        pairs = [(z, n) for z, n in zip(zs, counts) if z]
+        choices = []
+        for z, _ in pairs:
+            states = by_z.get(z, ())
+            if not np.isnan(limit):
+                states = tuple(s for s in states if (s >= 0 if chi[z] <= limit else s <= 0))
+            choices.append(states)
+        out.append(_format(pairs, _assign([n for _, n in pairs], choices, mixed_valence)))
+    return out
+
+
+def _assign(counts: list[int], choices: list[tuple[int, ...]], mixed: bool) -> list[dict[int, int]] | None:
+    """One neutral choice: for each element how many atoms take which state; None when there is none."""
+    # reach[i][q]: how the first i atoms groups got to charge q, as (charge before, state)
+    groups = [(i, 1 if mixed else n, states) for i, (n, states) in enumerate(zip(counts, choices)) for _ in range(n if mixed else 1)]
+    reach: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
+    for _, size, states in groups:
+        following: dict[int, tuple[int, int]] = {}
+        for q in reach[-1]:
+            for state in sorted(states, key=abs):
+                following.setdefault(q + size * state, (q, state))
+        reach.append(following)
+    if 0 not in reach[-1]:
+        return None
+    taken: list[dict[int, int]] = [{} for _ in counts]
+    q = 0
+    for (element, size, _), level in zip(reversed(groups), reversed(reach[1:])):
+        q, state = level[q]
+        taken[element][state] = taken[element].get(state, 0) + size
+    return taken
+
+
+def _format(pairs: list[tuple[int, int]], taken: list[dict[int, int]] | None) -> str:
+    if taken is None:
+        return ""
+    names = symbols()
+    parts = []
+    for (z, _), states in zip(pairs, taken):
+        for state in sorted(states):
+            sign = "+" if state > 0 else "-" if state < 0 else ""
+            size = str(abs(state)) if abs(state) != 1 else ""
+            parts.append(f"{states[state]} {names[z]}{size if state else '0'}{sign}")
+    return "; ".join(parts)

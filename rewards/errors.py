@@ -1,0 +1,23 @@
+"""Typed exceptions of the rewards: what was expected, what arrived, what to do."""
+
+from envs.errors import OreflowError
+
+
+class UnknownRewardError(OreflowError, ValueError):
+    """A reward name that no built-in, entry point or plug-in provides."""
+
+
+class RewardParameterError(OreflowError, ValueError):
+    """A parameter that a reward term or a shape does not take, or a value out of range."""
+
+
+class RewardContractError(OreflowError, TypeError):
+    """A reward term that breaks its contract: wrong shape, dtype, or a changed input."""
+
+
+class RewardBudgetError(OreflowError, RuntimeError):
+    """More objects without a valid reward than the configured share."""
+
+
+class PluginError(OreflowError, ImportError):
+    """A plug-in file or entry point that cannot be loaded."""

@@ -1,0 +1,65 @@
+"""From a physical value to a log-score: the only place where units meet preferences.
+
+Every shape is a function of the value alone; the log-scores of all terms add up to log R.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rewards.errors import RewardParameterError
+
+Shape = Callable[[np.ndarray], np.ndarray]
+
+
+def minimise(beta: float) -> Shape:
+    """log-score = -beta * value: a Boltzmann factor; beta in 1/unit."""
+    _positive("beta", beta)
+    return lambda values: -beta * values
+
+
+def maximise(beta: float) -> Shape:
+    """log-score = beta * value; beta in 1/unit."""
+    _positive("beta", beta)
+    return lambda values: beta * values
+
+
+def target(value: float, width: float) -> Shape:
+    """log-score = -(v - value)^2 / (2 width^2): a Gaussian around `value`, both in the term's unit."""
+    _positive("width", width)
+    return lambda values: -0.5 * ((values - value) / width) ** 2
+
+
+def below(threshold: float, width: float) -> Shape:
+    """log-score = log sigmoid((threshold - v) / width): about 0 below the threshold, falling above it."""
+    _positive("width", width)
+    return lambda values: -np.logaddexp(0.0, (values - threshold) / width)
+
+
+def above(threshold: float, width: float) -> Shape:
+    """log-score = log sigmoid((v - threshold) / width): about 0 above the threshold, falling below it."""
+    _positive("width", width)
+    return lambda values: -np.logaddexp(0.0, (threshold - values) / width)
+
+
+def verdict(log_penalty: float) -> Shape:
+    """log-score = 0 where the value is 1, -log_penalty where it is 0, linear between."""
+    _positive("log_penalty", log_penalty)
+    return lambda values: -log_penalty * (1.0 - values)
+
+
+def _positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise RewardParameterError(f"expected {name} to be a positive number, got {value!r}")
+
+
+SHAPES: dict[str, Callable[..., Shape]] = {
+    "minimise": minimise,
+    "maximise": maximise,
+    "target": target,
+    "below": below,
+    "above": above,
+    "verdict": verdict,
+}
