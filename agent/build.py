@@ -1,0 +1,59 @@
+"""From a config to the objects it names: kernel, reward, policy, and log R of kernel states."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+import rewards
+from agent.config import Config
+from agent.policy import Policy
+from agent.seeds import torch_generator
+from envs.composition_kernel import CompositionKernel
+
+
+def make_kernel(config: Config) -> CompositionKernel:
+    """The transition kernel of a config's world."""
+    return CompositionKernel(config.world.space())
+
+
+def make_reward(config: Config) -> rewards.Reward:
+    """The reward of a config."""
+    terms = [term.model_dump() for term in config.reward.terms]
+    # Balance terms judge by the world's own table unless they name another.
+    for term in terms:
+        if term["name"] in ("charge_balance", "electronegativity_balance"):
+            world = {"table": config.world.oxidation_table, "mixed_valence": config.world.mixed_valence}
+            term["params"] = world | term["params"]
+    reward = config.reward
+    return rewards.build(terms, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
+
+
+def make_policy(config: Config, kernel: CompositionKernel) -> Policy:
+    """The untrained policy network."""
+    return Policy(
+        kernel.n_tokens,
+        kernel.n_actions,
+        kernel.n_backward_actions,
+        config.sampler.hidden,
+        config.sampler.backward == "learned",
+        torch_generator(config.seed, "weights"),
+    )
+
+
+def make_scorer(kernel: CompositionKernel, reward: rewards.Reward) -> Callable[[np.ndarray], np.ndarray]:
+    """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`."""
+
+    def scorer(states: np.ndarray) -> np.ndarray:
+        result = reward(kernel.objects(states))
+        return np.where(result.valid, result.log_reward, np.nan)
+
+    return scorer
+
+
+def set_threads(n: int) -> None:
+    """Threads of torch's and numba's pools, at most as many as the machine has."""
+    import numba
+
+    torch.set_num_threads(n)
+    numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))

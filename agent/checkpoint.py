@@ -1,0 +1,119 @@
+"""Checkpoints: safetensors and JSON under a manifest of checksums; no pickle.
+
+A checkpoint is a folder, written under a temporary name and renamed when complete, so a folder called
+`step_00012000` is whole or does not exist.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from agent.errors import CheckpointError
+from agent.files import sha256
+from agent.policy import Policy
+
+_SCHEMA_VERSION = 1
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    rng: np.random.Generator,
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Writes `folder/step_<step>` and removes all but the newest `keep` checkpoints.
+
+    Args:
+        state: JSON-ready counters that training needs to go on.
+    """
+    final = folder / f"step_{step:08d}"
+    temporary = folder / f".tmp_step_{step:08d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for stray in folder.glob(".tmp_step_*"):
+        shutil.rmtree(stray)
+    temporary.mkdir()
+    try:
+        save_file({k: v.detach().contiguous() for k, v in policy.state_dict().items()}, temporary / "policy.safetensors")
+        moments = optimizer.state_dict()["state"]
+        flat = {f"{i}.{k}": torch.as_tensor(v).contiguous() for i, slot in moments.items() for k, v in slot.items()}
+        save_file(flat, temporary / "optimizer.safetensors")
+        full_state = {"schema_version": _SCHEMA_VERSION, "step": step, "rng": rng.bit_generator.state, **state}
+        (temporary / "state.json").write_text(json.dumps(full_state, indent=1), encoding="utf-8")
+        digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / "MANIFEST.json").write_text(json.dumps(digests, indent=1), encoding="utf-8")
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step_*") if (path / "MANIFEST.json").is_file())
+
+
+def verify_checkpoint(path: Path) -> None:
+    """Compares every file with the manifest before anything is parsed.
+
+    Raises:
+        CheckpointError: naming the file that differs or is missing.
+    """
+    try:
+        manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
+        entries = dict(manifest)
+    except (OSError, ValueError, TypeError):
+        raise CheckpointError(f"{path} has no readable MANIFEST.json; it is no checkpoint of oreflow") from None
+    for name in ("policy.safetensors", "optimizer.safetensors", "state.json"):
+        if name not in entries:
+            raise CheckpointError(f"{path}: the manifest does not list {name}; use an earlier checkpoint")
+    for name, digest in entries.items():
+        file = path / Path(name).name
+        if not file.is_file() or sha256(file) != digest:
+            raise CheckpointError(f"{file} is missing or does not match its checksum; use an earlier checkpoint")
+
+
+def load_policy(path: Path, policy: Policy) -> dict[str, Any]:
+    """Loads verified weights into `policy` and returns the checkpoint's state.
+
+    Raises:
+        CheckpointError: for a damaged checkpoint, or one of another world or network.
+    """
+    verify_checkpoint(path)
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if state.get("schema_version") != _SCHEMA_VERSION:
+        raise CheckpointError(f"{path} has schema {state.get('schema_version')}, expected {_SCHEMA_VERSION}")
+    weights = load_file(path / "policy.safetensors")
+    expected = {name: tuple(tensor.shape) for name, tensor in policy.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != found:
+        different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise CheckpointError(f"{path} belongs to another world or network: {', '.join(different[:3])} differ in shape")
+    policy.load_state_dict(weights)
+    return state
+
+
+def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Loads the moments written by `save_checkpoint` into an optimizer over the same parameters."""
+    flat = load_file(path / "optimizer.safetensors")
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in flat.items():
+        slot, key = name.split(".", 1)
+        state.setdefault(int(slot), {})[key] = tensor
+    current = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": current["param_groups"]})

@@ -1,0 +1,249 @@
+"""The config of a run: typed, closed, with one line of prose a field.
+
+Every unknown key is an error that names the nearest known one, every value is checked before any work starts, and the
+resolved config, defaults filled in, is written beside each result.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agent.errors import ConfigError
+from envs.composition_space import CompositionSpace
+from envs.elements import nearest
+from envs.oxidation import DEFAULT_TABLE
+
+SCHEMA_VERSION = 1
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class WorldConfig(_Closed):
+    """What may be built."""
+
+    kind: Literal["composition"] = Field("composition", description="the transition kernel")
+    elements: list[str] = Field(["mp84"], description="symbols and preset names")
+    forbidden: list[str] = Field([], description="symbols and presets taken out of `elements`")
+    n_elements: tuple[int, int] = Field((2, 4), description="smallest and largest number of distinct elements")
+    n_atoms: tuple[int, int] = Field((2, 20), description="smallest and largest number of atoms in the reduced formula")
+    count: tuple[int, int] = Field((1, 12), description="smallest and largest count of each element")
+    count_by_element: dict[str, tuple[int, int]] = Field({}, description="exceptions to `count`, by symbol")
+    required: list[str] = Field([], description="elements that must occur")
+    required_groups: list[list[str]] = Field([], description="lists of which at least one element must occur")
+    neutrality: Literal["hard", "soft", "off"] = Field(
+        "hard", description="hard: only neutral formulas exist; soft: the reward must hold charge_balance; off"
+    )
+    oxidation_table: str = Field(DEFAULT_TABLE, description="named table by which neutrality is judged")
+    mixed_valence: bool = Field(False, description="whether atoms of one element may differ in oxidation state")
+    order: Literal["free", "canonical"] = Field("free", description="free: any build order; canonical: one per formula")
+
+    def space(self) -> CompositionSpace:
+        """The same as the kernel's own type, which checks what spans several fields."""
+        values = self.model_dump(exclude={"kind"})
+        values["required_groups"] = tuple(tuple(group) for group in values["required_groups"])
+        for name in ("elements", "forbidden", "required"):
+            values[name] = tuple(values[name])
+        return CompositionSpace(**values)
+
+
+class TermConfig(_Closed):
+    """One reward term."""
+
+    name: str = Field(description="a name of `oreflow list rewards`")
+    params: dict[str, Any] = Field({}, description="parameters of the term")
+    shape: dict[str, Any] = Field(description="`kind` and its parameters: how the value becomes a log-score")
+
+
+class RewardConfig(_Closed):
+    """What is worth building: log R = beta * sum of the terms' log-scores."""
+
+    terms: list[TermConfig] = Field(description="reward terms; each name once")
+    beta: float = Field(1.0, gt=0, description="inverse temperature on log R")
+    log_min: float = Field(-50.0, description="lower bound of log R")
+    log_max: float = Field(200.0, description="upper bound of log R")
+    invalid_budget: float = Field(
+        0.01, ge=0, le=1, description="share of objects without a valid reward above which training stops"
+    )
+
+
+class SamplerConfig(_Closed):
+    """How to search."""
+
+    kind: Literal["gflownet"] = Field("gflownet", description="family of the sampler")
+    objective: Literal["trajectory_balance"] = Field("trajectory_balance", description="loss")
+    backward: Literal["uniform", "learned"] = Field("uniform", description="backward policy P_B")
+    hidden: list[int] = Field([256, 256], min_length=1, description="widths of the hidden layers")
+    steps: int = Field(2000, ge=1, description="gradient steps")
+    batch: int = Field(256, ge=1, description="trajectories a step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate of the policy at the start")
+    log_z_learning_rate: float = Field(0.1, gt=0, description="Adam's learning rate of log Z at the start")
+    final_learning_rate_share: float = Field(
+        0.01, gt=0, le=1, description="both rates fall along a cosine to this share of their start"
+    )
+    epsilon_start: float = Field(0.05, ge=0, le=1, description="share of uniformly random actions at the start")
+    epsilon_end: float = Field(0.0, ge=0, le=1, description="the same at the end; linear between")
+    gradient_clip: float = Field(10.0, gt=0, description="largest norm of the policy's gradient")
+
+
+class RunConfig(_Closed):
+    """Housekeeping."""
+
+    threads: int = Field(2, ge=1, description="threads of torch and numba; results repeat exactly with 1")
+    log_every_steps: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")
+    checkpoint_every_steps: int = Field(500, ge=1, description="steps between checkpoints; the last step always has one")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
+
+
+class Config(_Closed):
+    """A run."""
+
+    schema_version: Literal[1] = Field(description="version of this schema")
+    purpose: str = Field("", description="one line on what the run is for and what to expect")
+    seed: int = Field(0, ge=0, description="root of all random streams")
+    world: WorldConfig
+    reward: RewardConfig
+    sampler: SamplerConfig = SamplerConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _soft_needs_its_term(self) -> "Config":
+        names = [term.name for term in self.reward.terms]
+        if self.world.neutrality == "soft" and "charge_balance" not in names:
+            raise ValueError(
+                "world.neutrality is soft, so reward.terms must hold charge_balance, which pays for neutrality; "
+                "add it, or choose hard or off"
+            )
+        return self
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses duplicate keys and aliases (a few lines of them can expand without bound)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not supported", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool):
+                raise yaml.constructor.ConstructorError(None, None, f"unusable key {key!r}", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# Chemists write NO and No, Y and N for compounds and elements; YAML 1.1 would read them as booleans.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None, seed: int | None = None) -> Config:
+    """Reads, overrides and validates a config.
+
+    Args:
+        overrides: texts "a.b=value", the value in YAML.
+
+    Raises:
+        ConfigError: naming the key, what was expected and the nearest known key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"cannot read the config {path}: {reason}") from None
+    data = _parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"expected a mapping at the top of {path}, got {type(data).__name__}")
+    for override in overrides or []:
+        _apply_override(data, override)
+    if seed is not None:
+        data["seed"] = seed
+    return validate_config(data, str(path))
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{source} is nested too deeply") from None
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    path, separator, value = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise ConfigError(f"expected --set a.b=value, got {override!r}")
+    target: Any = data
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        if isinstance(target, list):
+            if not key.isdigit() or int(key) >= len(target):
+                raise ConfigError(f"--set {path}: expected an index below {len(target)}, got {key!r}")
+            index: Any = int(key)
+        elif isinstance(target, dict):
+            index = key
+        else:
+            raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} holds a value, not a section")
+        if last:
+            target[index] = _parse_yaml(value, f"--set {path}")
+        else:
+            target = target.setdefault(index, {}) if isinstance(target, dict) else target[index]
+
+
+def validate_config(data: dict[str, Any], source: str) -> Config:
+    """Validates plain data as a config.
+
+    Raises:
+        ConfigError: one line for each fault.
+    """
+    try:
+        config = Config.model_validate(data)
+        config.world.space()
+    except ValidationError as error:
+        lines = [_explain(fault, data) for fault in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+    except ValueError as error:
+        raise ConfigError(f"{source}: world: {error}") from None
+    if not math.isfinite(config.reward.log_min) or config.reward.log_min >= config.reward.log_max:
+        raise ConfigError(f"{source}: expected reward.log_min < reward.log_max")
+    return config
+
+
+def _explain(fault: Any, data: dict[str, Any]) -> str:
+    location = ".".join(str(part) for part in fault["loc"]) or "the config"
+    if fault["type"] == "extra_forbidden":
+        model: Any = Config
+        for part in fault["loc"][:-1]:
+            field = model.model_fields.get(part) if isinstance(part, str) else None
+            annotation = field.annotation if field else TermConfig
+            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else TermConfig
+        return f"unknown key {location}; {nearest(str(fault['loc'][-1]), model.model_fields)}"
+    if fault["type"] == "missing":
+        return f"{location} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    shown = "" if fault["type"] == "value_error" else f", got {str(fault['input'])[:60]!r}"
+    return f"{location}: {message}{shown}"
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML that `load_config` reads back to an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,71 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere, nothing when quiet. All of it on stderr."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+
+class Progress:
+    """Context manager; `update(done, **figures)` may be called as often as one likes."""
+
+    def __init__(self, label: str, total: int, quiet: bool = False, seconds_between_lines: float = 10.0) -> None:
+        self.label = label
+        self.total = total
+        self.quiet = quiet
+        self._seconds = seconds_between_lines
+        self._started = time.monotonic()
+        self._last_line = -float("inf")
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "Progress":
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.label, total=self.total, figures="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int, **figures: float) -> None:
+        """Shows `done` of the total and the figures beside it."""
+        if self.quiet:
+            return
+        text = "  ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in figures.items())
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, figures=text)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= self._seconds or done >= self.total:
+            self._last_line = now
+            elapsed = now - self._started
+            remaining = elapsed * (self.total - done) / done if done else float("nan")
+            print(f"{self.label} {done}/{self.total}  {text}  ETA {_clock(remaining)}", file=sys.stderr, flush=True)
+
+
+def _short(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    if seconds != seconds:
+        return "--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,124 @@
+"""The run folder: where a run's config, provenance, metrics and checkpoints live."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from agent.checkpoint import list_checkpoints
+from agent.config import Config, dump_config, load_config
+from agent.errors import RunFolderError
+from agent.files import write_text
+
+_PACKAGES = ("oreflow", "torch", "numpy", "numba", "gymnasium", "pymatgen", "pydantic", "safetensors", "pandas")
+
+
+class RunFolder:
+    """A run on disk."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.resolved.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def create(self, config: Config, overwrite: bool, plugins: list[str]) -> None:
+        """Makes the folder and writes config and provenance.
+
+        Raises:
+            RunFolderError: when a run is there already and `overwrite` is off, or the place cannot be written.
+        """
+        if self.config_path.exists() and not overwrite:
+            raise RunFolderError(f"{self.path} holds a run already; choose another --out, or add --overwrite")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if overwrite:
+                self._clear()
+            write_text(self.config_path, dump_config(config))
+            write_text(self.path / "provenance.json", json.dumps(provenance(config, plugins), indent=1))
+        except OSError as error:
+            raise RunFolderError(f"cannot write the run folder {self.path}: {error.strerror}") from None
+
+    def _clear(self) -> None:
+        """Removes what an earlier run left; nothing that a run does not write itself."""
+        import shutil
+
+        for name in ("checkpoints", "samples", "eval", "report"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        self.metrics_path.unlink(missing_ok=True)
+
+    def load_config(self) -> Config:
+        """The resolved config of an existing run.
+
+        Raises:
+            RunFolderError: when there is no run here.
+        """
+        if not self.config_path.is_file():
+            raise RunFolderError(f"expected a run folder, found no config.resolved.yaml in {self.path}; train first")
+        return load_config(self.config_path)
+
+    def latest_checkpoint(self) -> Path:
+        """The newest complete checkpoint.
+
+        Raises:
+            RunFolderError: when there is none.
+        """
+        found = list_checkpoints(self.checkpoints)
+        if not found:
+            raise RunFolderError(f"{self.path} has no complete checkpoint yet; let the training reach its first one")
+        return found[-1]
+
+
+def provenance(config: Config, plugins: list[str]) -> dict[str, Any]:
+    """What made a result: versions, machine, command, code state."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "versions": versions,
+        "git_commit": _git_commit(),
+        "seed": config.seed,
+        "threads": config.run.threads,
+        "plugins": plugins,
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the source tree, "-dirty" appended when it differs; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("-dirty" if status.strip() else "")

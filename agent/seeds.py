@@ -1,0 +1,16 @@
+"""One root seed, one independent stream a purpose."""
+
+import numpy as np
+import torch
+
+_PURPOSES = ("weights", "training", "sampling", "baseline", "check")
+
+
+def stream(seed: int, purpose: str) -> np.random.Generator:
+    """The stream of a purpose; streams of different purposes or seeds are independent."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose),)))
+
+
+def torch_generator(seed: int, purpose: str) -> torch.Generator:
+    """The same for torch."""
+    return torch.Generator().manual_seed(int(stream(seed, purpose).integers(2**63)))
