@@ -84,7 +84,9 @@ def fit_parameters(
     settings: FitSettings,
     *,
     encode: Encode,
-    target: np.ndarray,
+    energy_ev_per_atom: np.ndarray,
+    target_mean: float,
+    target_std: float,
     train: np.ndarray,
     validation: np.ndarray,
     seed: np.random.SeedSequence,
@@ -97,7 +99,8 @@ def fit_parameters(
         architecture: sizes.
         settings: how to fit.
         encode: network input of given row indices, which are in descending order of their number of elements.
-        target: float32 [row], standardised.
+        energy_ev_per_atom: float64 [row].
+        target_mean, target_std: the networks predict (energy - mean) / std.
         train, validation: int64 row indices; `validation` in descending order of the number of elements.
         seed: of the initial weights and of the order of rows.
         max_minutes: when the time runs out before the epochs do, the learning rate is brought down in time for it.
@@ -107,6 +110,7 @@ def fit_parameters(
         parameters: float32, without gradients.
         record: epochs run, best epoch, seconds, and whether the time limit shortened the fit.
     """
+    target = ((energy_ev_per_atom - target_mean) / target_std).astype(np.float32)
     seed_weights, seed_order = seed.spawn(2)
     parameters = initial_parameters(architecture, int(seed_weights.generate_state(1, np.uint32)[0]))
     averaged = {name: tensor.clone() for name, tensor in parameters.items()}
@@ -163,9 +167,9 @@ def fit_parameters(
                 "epoch": epoch,
                 "n_epochs": settings.n_epochs,
                 "fraction_done": done,
-                "train_mae_standardised": train_error / n_steps,
-                "validation_mae_standardised": error,
-                "best_validation_mae_standardised": best_error,
+                "train_mae_ev_per_atom": train_error / n_steps * target_std,
+                "validation_mae_ev_per_atom": error * target_std,
+                "best_validation_mae_ev_per_atom": best_error * target_std,
                 "elapsed_s": time.monotonic() - start_time,
             }
         )

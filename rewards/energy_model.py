@@ -87,9 +87,12 @@ class EnergyModel:
         max_elements: the largest number of distinct elements in scope.
     """
 
-    def __init__(self, directory: Path, card: dict[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, card: dict[str, Any], network: "tuple[Parameters, Architecture] | None" = None
+    ) -> None:
         self.directory = directory
         self.card = card
+        self._given_network = network
         self.elements = tuple(atomic_number(symbol) for symbol in card["elements"])
         self.max_elements = int(card["max_elements"])
         self._index = np.full(N_ELEMENTS + 1, -1, dtype=np.int64)
@@ -130,7 +133,9 @@ class EnergyModel:
             ) from None
 
     @cached_property
-    def _network(self) -> tuple["Parameters", "Architecture"]:
+    def _network(self) -> "tuple[Parameters, Architecture]":
+        if self._given_network is not None:
+            return self._given_network
         import safetensors.torch
         import torch
 

@@ -1,6 +1,7 @@
 """Fits the formation-energy model to a table of formulas and energies, and writes it with its model card."""
 
 import hashlib
+import inspect
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import numpy as np
 from envs.compositions import Compositions
 from envs.elements import symbols
 from envs.errors import OreflowError
-from rewards._energy_data import EnergyTable, Split, read_energy_table, split_table
+from rewards._energy_data import EnergyTable, read_energy_table, split_table
 from rewards.energy_model import (
     CARD_FILE,
     MODEL_FILE,
@@ -103,6 +104,18 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name).split("+")[0] for name in packages}}
 
 
+def _command(arguments: dict[str, Any]) -> str:
+    """The call that repeats a fit, without the folders of this machine and without defaults."""
+    given = []
+    for name, parameter in inspect.signature(fit_energy).parameters.items():
+        value = arguments[name]
+        if name in ("csv_path", "out_dir"):
+            given.append(repr(Path(value).name))
+        elif name != "progress" and value != parameter.default:
+            given.append(f"{name}={value!r}")
+    return f"fit_energy({', '.join(given)})"
+
+
 def _write_atomically(out_dir: Path, contents: dict[str, bytes]) -> None:
     """Writes each file beside its place and renames it; a reader sees the old or the new file, never a half."""
     try:
@@ -156,7 +169,7 @@ def fit_energy(
         data_source: a sentence on the data's origin and licence, for the model card.
         citations: works to cite with the predictions.
         progress: called with plain numbers after each epoch and stage ("stage", "fraction_done", "elapsed_s",
-            "validation_mae_ev_per_atom", ...).
+            "epoch", "validation_mae_ev_per_atom" and others).
 
     Returns:
         The content of `model.json`.
@@ -165,73 +178,79 @@ def fit_energy(
         EnergyDataError: for a table that cannot be read or used.
         FitOutputError: when the folder cannot be written.
     """
+    arguments = dict(locals())
+    from safetensors.torch import save
+
+    from rewards._energy_card import render_card
     from rewards._energy_network import Architecture, pack
     from rewards._energy_training import FitSettings, fit_parameters
 
     def report(event: dict[str, Any]) -> None:
         if progress is not None:
-            scale = model.card["target"]["std"]
-            suffix = "_standardised"
-            renamed = {
-                key.removesuffix(suffix) + "_ev_per_atom" if key.endswith(suffix) else key: value
-                * (scale if key.endswith(suffix) else 1)
-                for key, value in event.items()
-            }
-            progress(renamed)
+            progress(event)
 
     seed_split, seed_fit = np.random.SeedSequence(seed).spawn(2)
+    report({"stage": "read", "fraction_done": 0.0})
     table = read_energy_table(csv_path, formula_column=formula_column, target_column=target_column)
     split = split_table(
         table, seed_split, validation=VALIDATION_SHARE, test=TEST_SHARE, test_chemsys=TEST_CHEMSYS_SHARE
     )
-    out_dir = Path(out_dir)
     card: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_scope_and_normalisation(table, split.train)}
-    model = EnergyModel(out_dir, card)
-    in_scope, _ = model.scope(table.compositions)
+    scope_model = EnergyModel(Path(out_dir), card)
+    in_scope, _ = scope_model.scope(table.compositions)
     validation = split.validation[in_scope[split.validation]]
-
-    features, elements, fractions = model.encode(table.compositions)
-    target = ((table.energy_ev_per_atom - card["target"]["mean"]) / card["target"]["std"]).astype(np.float32)
+    features, elements, fractions = scope_model.encode(table.compositions)
     architecture = Architecture(
         n_members=n_members,
-        n_elements=len(model.elements),
+        n_elements=len(scope_model.elements),
         n_features=features.shape[1],
         node_width=node_width,
         trunk_width=trunk_width,
         n_blocks=n_blocks,
     )
     settings = FitSettings(n_epochs=n_epochs)
-    parameters, record = fit_parameters(
+    fitted, record = fit_parameters(
         architecture,
         settings,
         encode=lambda rows: pack(features[rows], elements[rows], fractions[rows], architecture.n_elements),
-        target=target,
+        energy_ev_per_atom=table.energy_ev_per_atom,
+        target_mean=card["target"]["mean"],
+        target_std=card["target"]["std"],
         train=split.train,
         validation=validation,
         seed=seed_fit,
         max_minutes=max_minutes,
         progress=report,
     )
-    card |= {"architecture": architecture.to_dict(), "fit": settings.to_dict() | record | {"seed": seed}}
+
     report({"stage": "test", "fraction_done": 1.0})
-    weights = _store(card, parameters)
-    _measure(card, parameters, table, split, validation, out_dir)
+    stored = {name: tensor.half().contiguous() for name, tensor in fitted.items()}
+    weights = save(stored)
+    # From here on with the weights as stored: calibration and all errors are those that users will see.
+    model = EnergyModel(Path(out_dir), card, ({name: t.float() for name, t in stored.items()}, architecture))
+    member_mean, member_scale = model.predict_members(table.compositions[validation])
+    card["calibration"] = _calibrate(member_mean, member_scale, table.energy_ev_per_atom[validation])
+    parts = {"validation": split.validation, "test": split.test, "test_chemsys": split.test_chemsys}
     card |= {
-        "n_parameters": int(sum(p.numel() for p in parameters.values())),
+        "metrics": {
+            name: error_metrics(model, table.compositions[rows], table.energy_ev_per_atom[rows])
+            for name, rows in parts.items()
+        },
+        "split": {"train": len(split.train), **{name: len(rows) for name, rows in parts.items()}},
+        "architecture": architecture.to_dict(),
+        "n_parameters": sum(tensor.numel() for tensor in stored.values()),
+        "fit": {**settings.to_dict(), **record, "seed": seed},
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "data": {"file": Path(csv_path).name, "source": data_source, "target_column": target_column, **table.report},
         "citations": list(citations),
-        "command": _command(csv_path, out_dir, locals()),
+        "command": _command(arguments),
         "versions": _versions(),
     }
-    from rewards._energy_card import render_card
-
     # The description last: until it is there, its hash tells that the weights are not the ones it describes.
-    _write_atomically(
-        out_dir,
-        {
-            WEIGHTS_FILE: weights,
-            CARD_FILE: render_card(card).encode(),
-            MODEL_FILE: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
-        },
-    )
+    contents = {
+        WEIGHTS_FILE: weights,
+        CARD_FILE: render_card(card).encode(),
+        MODEL_FILE: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
+    }
+    _write_atomically(Path(out_dir), contents)
     return card

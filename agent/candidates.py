@@ -1,0 +1,74 @@
+"""The candidate table: one row a draw or a distinct composition, the same columns in CSV and Parquet."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from envs.compositions import Compositions
+from envs.decode import formula_columns
+from rewards import RewardValues
+from rewards.charge_balance import ChargeBalance, witnesses
+from rewards.electronegativity_balance import ElectronegativityBalance
+from rewards.formation_energy import FormationEnergy
+from rewards.protocol import TermValues
+
+
+def unit_slug(unit: str) -> str:
+    """A unit as part of a column name: "eV/atom" becomes "ev_per_atom"."""
+    return re.sub(r"[^a-z0-9]+", "_", unit.lower().replace("/", "_per_")).strip("_")
+
+
+def candidate_table(
+    objects: Compositions,
+    result: RewardValues,
+    *,
+    units: dict[str, str],
+    table: str,
+    mixed_valence: bool,
+    n_times_sampled: np.ndarray,
+    is_unique: np.ndarray,
+    is_novel: np.ndarray | None,
+    log_pf: np.ndarray | None,
+) -> pd.DataFrame:
+    """Builds the table of design columns plus, for every reward term, its value and its share of log R.
+
+    Args:
+        units: unit of each reward term, by name.
+        table, mixed_valence: the rule by which `charge_neutral` and `electronegativity_ok` are judged.
+        is_novel: None when there is no reference list; the column is then empty.
+        log_pf: log-probability that the sampler ends in the object, all build orders summed; None leaves it empty.
+    """
+    n = len(objects)
+    energy = result.terms.get("formation_energy") or FormationEnergy()(objects)
+    neutral, ordered = verdicts(objects, table, mixed_valence)
+    columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
+    columns |= formula_columns(objects)
+    columns["space_group_number"] = pd.array([pd.NA] * n, dtype="Int64")
+    columns["wyckoff_label"] = pd.array([pd.NA] * n, dtype="string")
+    columns["log_reward"] = result.log_reward
+    for name, term in result.terms.items():
+        columns[f"{name}_{unit_slug(units[name])}"] = np.where(term.valid, term.values, np.nan)
+        columns[f"{name}_log_score"] = result.log_scores[name]
+    columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
+    columns["formation_energy_std"] = np.where(energy.valid, energy.columns["formation_energy_std"], np.nan)
+    columns["charge_neutral"] = neutral
+    columns["oxidation_states"] = witnesses(objects, table, mixed_valence)
+    columns["oxidation_table"] = table + (" (mixed valence)" if mixed_valence else "")
+    columns["electronegativity_ok"] = ordered
+    columns["is_unique"] = is_unique
+    columns["n_times_sampled"] = n_times_sampled
+    columns["is_novel"] = pd.array([pd.NA] * n if is_novel is None else is_novel.tolist(), dtype="boolean")
+    columns["log_pf"] = np.full(n, np.nan) if log_pf is None else log_pf
+    return pd.DataFrame(columns)
+
+
+def verdicts(objects: Compositions, table: str, mixed_valence: bool) -> tuple[pd.arrays.BooleanArray, pd.arrays.BooleanArray]:
+    """`charge_neutral` and `electronegativity_ok`; missing where the table or scale does not cover an element."""
+    residual = ChargeBalance(table, mixed_valence)(objects)
+    ordered = ElectronegativityBalance(table, mixed_valence)(objects)
+    return _nullable(residual.values == 0, residual), _nullable(ordered.values == 1, ordered)
+
+
+def _nullable(flags: np.ndarray, term: TermValues) -> pd.arrays.BooleanArray:
+    return pd.arrays.BooleanArray(flags, ~term.valid)

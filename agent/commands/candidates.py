@@ -1,0 +1,193 @@
+"""`sample`, `evaluate` and `score`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.commands.common import BAD_INPUT, DONE, AsJson, Plugins, Quiet, Seed, load_plugins, print_json, verb
+
+Reference = Annotated[Path | None, typer.Option("--reference", help="CSV or Parquet of known formulas, for novelty.")]
+TableOption = Annotated[str | None, typer.Option("--oxidation-table", help="Table that neutrality is judged by.")]
+Mixed = Annotated[bool, typer.Option("--mixed-valence", help="Let atoms of one element differ in oxidation state.")]
+
+
+@verb
+def sample(
+    run: Annotated[Path, typer.Argument(help="A trained run folder.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many candidates.")],
+    seed: Seed = None,
+    unique: Annotated[bool, typer.Option("--unique", help="Distinct candidates, ranked; otherwise raw draws.")] = False,
+    max_draws: Annotated[int | None, typer.Option(min=1, help="Give up after so many draws; 100 n by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default.")] = None,
+    reference: Reference = None,
+    plugin: Plugins = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Draw a candidate set: candidates.csv, candidates.parquet, summary.json.
+
+    Example: oreflow sample runs/quickstart -n 1000 --unique
+    """
+    from agent.run_dir import RunFolder
+    from agent.sampling import sample as draw_candidates
+    from agent.tables import read_reference
+
+    load_plugins(plugin)
+    known = None
+    if reference is not None:
+        known, bad = read_reference(reference)
+        if bad:
+            print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
+    folder = RunFolder(run)
+    out = out or folder.samples
+    summary = draw_candidates(
+        folder, n, out=out, seed=seed, unique=unique, max_draws=max_draws, reference=known, quiet=quiet
+    )
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        _print_summary(summary, out)
+    if not summary["complete"]:
+        print(f"oreflow: {summary['n_rows']} of {n} after {summary['n_draws']} draws; raise --max-draws", file=sys.stderr)
+    return DONE
+
+
+def _print_summary(summary: dict[str, Any], out: Path) -> None:
+    print(f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}")
+    print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
+    print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
+    print(f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}")
+    ours = summary["median_formation_energy_ev_per_atom"]
+    uniform = summary["uniform_random_median_formation_energy_ev_per_atom"]
+    if ours and uniform:
+        print(
+            f"median formation energy    {ours['value']:.3f} ± {ours['standard_error']:.3f} eV/atom predicted "
+            f"({summary['energy_model']})"
+        )
+        print(
+            f"uniform random, same world {uniform['value']:.3f} ± {uniform['standard_error']:.3f} eV/atom "
+            f"({summary['n_uniform_random']} objects): {uniform['value'] - ours['value']:.3f} eV/atom higher"
+        )
+
+
+@verb
+def evaluate(
+    candidates: Annotated[Path, typer.Argument(help="CSV or Parquet with a column of formulas.")],
+    reference: Reference = None,
+    oxidation_table: TableOption = None,
+    mixed_valence: Mixed = False,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; metrics.json beside the table by default.")] = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Metrics of a candidate set: validity by named rule, uniqueness, novelty, recovery, diversity, energies.
+
+    Example: oreflow evaluate runs/quickstart/samples/candidates.csv --reference known.csv
+    """
+    from agent.evaluate import evaluate as compute
+    from agent.files import write_text
+    from agent.seeds import stream
+    from agent.tables import formulas_of, read_reference, read_table
+    from envs.decode import parse_formulas
+    from envs.oxidation import DEFAULT_TABLE, TABLES, oxidation_states
+
+    frame = read_table(candidates)
+    compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates)))
+    bad = [f"row {row + 2}: {error}" for row, error in enumerate(errors) if error]
+    if not len(compositions):
+        raise ValueError(f"{candidates} holds no readable formula" + (f"; {bad[0]}" if bad else ""))
+    if bad:
+        print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
+    table, mixed = oxidation_table or DEFAULT_TABLE, mixed_valence
+    if oxidation_table is None and "oxidation_table" in frame.columns and len(frame):
+        # The table names the rule it was made by.
+        stated = str(frame["oxidation_table"].iloc[0])
+        name = stated.removesuffix(" (mixed valence)")
+        if name in TABLES:
+            table, mixed = name, mixed or name != stated
+    oxidation_states(table)  # a wrong name stops here
+    known = read_reference(reference)[0] if reference is not None else None
+    metrics = compute(
+        compositions, len(bad), known, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")
+    )
+    target = out or _metrics_path(candidates)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, json.dumps(metrics, indent=1))
+    if as_json:
+        print_json(metrics)
+    elif not quiet:
+        for name, value in metrics.items():
+            if isinstance(value, float):
+                print(f"{name:40s} {value:.4f}")
+            elif isinstance(value, dict):
+                print(f"{name:40s} " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items()))
+            elif not isinstance(value, list):
+                print(f"{name:40s} {value}")
+        print(f"written to {target}")
+    return DONE
+
+
+def _metrics_path(candidates: Path) -> Path:
+    if candidates.parent.name == "samples" and (candidates.parent.parent / "config.resolved.yaml").is_file():
+        return candidates.parent.parent / "eval" / "metrics.json"
+    return candidates.with_name("metrics.json")
+
+
+@verb
+def score(
+    formulas: Annotated[list[str] | None, typer.Argument(help="Formulas.", metavar="FORMULA...")] = None,
+    in_: Annotated[Path | None, typer.Option("--in", help="CSV or Parquet with a column of formulas.")] = None,
+    reward: Annotated[list[str] | None, typer.Option("--reward", help="Reward to evaluate; repeatable.")] = None,
+    oxidation_table: TableOption = None,
+    mixed_valence: Mixed = False,
+    plugin: Plugins = None,
+    out: Annotated[Path | None, typer.Option("--out", help="CSV file to write.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """The rewards' values for any formulas.
+
+    A formula that cannot be read keeps its row, says why in `note`, and makes the exit code 2; the others are scored.
+
+    Example: oreflow score NaCl Fe3O4 NaN CsPbI3 H2O Og
+    """
+    from agent.scoring import score_formulas
+    from agent.tables import aligned, formulas_of, read_table, write_csv
+    from envs.decode import parse_formulas
+    from envs.oxidation import DEFAULT_TABLE
+
+    load_plugins(plugin)
+    texts = list(formulas or [])
+    if in_ is not None:
+        texts += formulas_of(read_table(in_), str(in_))
+    if not texts:
+        raise ValueError("expected formulas, or --in FILE; for example: oreflow score NaCl Fe3O4")
+    frame = score_formulas(texts, reward, table=oxidation_table or DEFAULT_TABLE, mixed_valence=mixed_valence)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(frame, out)
+    if as_json:
+        rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
+        print_json(rows)
+    elif not quiet and out is None:
+        shown = frame.drop(columns=[c for c in ("oxidation_table",) if c in frame])
+        cells = [["" if value is None or value != value else _cell(value) for value in row] for row in _plain(shown)]
+        print(aligned([str(c) for c in shown.columns], cells))
+        if "oxidation_table" in frame:
+            print(f"neutrality by {frame['oxidation_table'].iloc[0]}")
+    elif not quiet:
+        print(f"{len(frame)} rows written to {out}")
+    unreadable = sum(1 for error in parse_formulas(texts)[2] if error)
+    return BAD_INPUT if unreadable else DONE
+
+
+def _plain(frame: Any) -> list[list[Any]]:
+    return frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

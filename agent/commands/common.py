@@ -1,0 +1,96 @@
+"""What all verbs share: options, output, and one exit code for each kind of failure."""
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DONE, BAD_INPUT, STOPPED_BY_SIGNAL, REWARD_FAILED, IO_FAILED = 0, 2, 3, 4, 5
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Root of all random streams; the config's by default.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers rewards; repeatable.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def verb(function: Callable[..., int | None]) -> Callable[..., None]:
+    """Turns exceptions of a verb into a message and an exit code; adds `--debug`."""
+
+    @functools.wraps(function)
+    def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs) or DONE
+            sys.stdout.flush()
+        except typer.Exit:
+            raise
+        except BrokenPipeError:
+            # The reader left (as in `| head`); keep the interpreter from complaining at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = DONE
+        except KeyboardInterrupt:
+            print("interrupted; the last complete checkpoint stays", file=sys.stderr)
+            code = STOPPED_BY_SIGNAL
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            code = _explain(error, debug)
+        raise typer.Exit(code)
+
+    # typer reads the signature: give it the verb's own plus --debug.
+    import inspect
+
+    signature = inspect.signature(function)
+    extra = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])  # type: ignore[attr-defined]
+    run.__annotations__ = {**function.__annotations__, "debug": Debug}
+    return run
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    from agent.errors import TrainingError
+    from envs.errors import OreflowError
+    from rewards.errors import RewardBudgetError, RewardContractError
+
+    if isinstance(error, RewardBudgetError | RewardContractError | TrainingError):
+        code = REWARD_FAILED
+    elif isinstance(error, OreflowError | ValueError):
+        code = BAD_INPUT
+    elif isinstance(error, OSError):
+        code = IO_FAILED
+    else:
+        if not debug:
+            traceback.print_exc()
+        code = 1
+    print(f"oreflow: {error}", file=sys.stderr)
+    return code
+
+
+def load_plugins(paths: list[Path] | None) -> list[str]:
+    """Runs plug-in files; returns the paths as text for the record."""
+    from rewards.registry import load_plugin
+
+    for path in paths or []:
+        load_plugin(path)
+    return [str(path) for path in paths or []]
+
+
+def print_json(data: Any) -> None:
+    """JSON with missing and non-finite numbers as null, as strict readers need it."""
+    print(json.dumps(_clean(data), indent=1, ensure_ascii=False))
+
+
+def _clean(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _clean(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_clean(value) for value in data]
+    if isinstance(data, float) and (data != data or data in (float("inf"), float("-inf"))):
+        return None
+    return data
