@@ -19,6 +19,11 @@ def unit_slug(unit: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", unit.lower().replace("/", "_per_")).strip("_")
 
 
+def term_column(name: str, unit: str) -> str:
+    """The column of a reward term's values: its name and unit."""
+    return "_".join(part for part in (name, unit_slug(unit)) if part)
+
+
 def candidate_table(
     objects: Compositions,
     result: RewardValues,
@@ -31,7 +36,7 @@ def candidate_table(
     is_novel: np.ndarray | None,
     log_pf: np.ndarray | None,
 ) -> pd.DataFrame:
-    """Builds the table of design columns plus, for every reward term, its value and its share of log R.
+    """Builds the table: the columns it always has, and every reward term's value, share of log R and further columns.
 
     Args:
         units: unit of each reward term, by name.
@@ -48,7 +53,7 @@ def candidate_table(
     columns["wyckoff_label"] = pd.array([pd.NA] * n, dtype="string")
     columns["log_reward"] = result.log_reward
     for name, term in result.terms.items():
-        columns[f"{name}_{unit_slug(units[name])}"] = np.where(term.valid, term.values, np.nan)
+        columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
         columns[f"{name}_log_score"] = result.log_scores[name]
     columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
     columns["formation_energy_std"] = np.where(energy.valid, energy.columns["formation_energy_std"], np.nan)
@@ -60,10 +65,16 @@ def candidate_table(
     columns["n_times_sampled"] = n_times_sampled
     columns["is_novel"] = pd.array([pd.NA] * n if is_novel is None else is_novel.tolist(), dtype="boolean")
     columns["log_pf"] = np.full(n, np.nan) if log_pf is None else log_pf
+    for name, term in result.terms.items():
+        for column, values in term.columns.items():
+            if name != "formation_energy":  # its column stands under the name that the table always has
+                columns[column if column not in columns else f"{name}_{column}"] = values
     return pd.DataFrame(columns)
 
 
-def verdicts(objects: Compositions, table: str, mixed_valence: bool) -> tuple[pd.arrays.BooleanArray, pd.arrays.BooleanArray]:
+def verdicts(
+    objects: Compositions, table: str, mixed_valence: bool
+) -> tuple[pd.arrays.BooleanArray, pd.arrays.BooleanArray]:
     """`charge_neutral` and `electronegativity_ok`; missing where the table or scale does not cover an element."""
     residual = ChargeBalance(table, mixed_valence)(objects)
     ordered = ElectronegativityBalance(table, mixed_valence)(objects)

@@ -42,7 +42,9 @@ def save_checkpoint(
         shutil.rmtree(stray)
     temporary.mkdir()
     try:
-        save_file({k: v.detach().contiguous() for k, v in policy.state_dict().items()}, temporary / "policy.safetensors")
+        save_file(
+            {k: v.detach().contiguous() for k, v in policy.state_dict().items()}, temporary / "policy.safetensors"
+        )
         moments = optimizer.state_dict()["state"]
         flat = {f"{i}.{k}": torch.as_tensor(v).contiguous() for i, slot in moments.items() for k, v in slot.items()}
         save_file(flat, temporary / "optimizer.safetensors")

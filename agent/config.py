@@ -7,10 +7,10 @@ resolved config, defaults filled in, is written beside each result.
 import math
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from agent.errors import ConfigError
 from envs.composition_space import CompositionSpace
@@ -22,6 +22,13 @@ SCHEMA_VERSION = 1
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation in (int, float):
+            raise ValueError(f"expected a number, got {str(value).lower()}")
+        return value
 
 
 class WorldConfig(_Closed):
@@ -78,7 +85,9 @@ class SamplerConfig(_Closed):
     kind: Literal["gflownet"] = Field("gflownet", description="family of the sampler")
     objective: Literal["trajectory_balance"] = Field("trajectory_balance", description="loss")
     backward: Literal["uniform", "learned"] = Field("uniform", description="backward policy P_B")
-    hidden: list[int] = Field([256, 256], min_length=1, description="widths of the hidden layers")
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(
+        [256, 256], min_length=1, description="widths of the hidden layers"
+    )
     steps: int = Field(2000, ge=1, description="gradient steps")
     batch: int = Field(256, ge=1, description="trajectories a step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate of the policy at the start")
@@ -96,7 +105,9 @@ class RunConfig(_Closed):
 
     threads: int = Field(2, ge=1, description="threads of torch and numba; results repeat exactly with 1")
     log_every_steps: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")
-    checkpoint_every_steps: int = Field(500, ge=1, description="steps between checkpoints; the last step always has one")
+    checkpoint_every_steps: int = Field(
+        500, ge=1, description="steps between checkpoints; the last step always has one"
+    )
     keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
 
 
@@ -152,6 +163,11 @@ _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 
+# YAML 1.1 would read 1e-3, which has no dot, as text.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
 
 def load_config(path: str | Path, overrides: list[str] | None = None, seed: int | None = None) -> Config:
     """Reads, overrides and validates a config.
@@ -183,6 +199,8 @@ def _parse_yaml(text: str, source: str) -> Any:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # a date that does not exist, a number of thousands of digits
+        raise ConfigError(f"{source} holds an unreadable value: {error}") from None
     except RecursionError:
         raise ConfigError(f"{source} is nested too deeply") from None
 

@@ -24,8 +24,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Metrics of a candidate set, in row order duplicates included.
 
-    Validity: share of rows that are neutral, and share that also have a Pauling-ordered choice of oxidation states, under
-    the named table; rows that the table does not cover count as not valid and are counted apart.
+    Validity: share of rows that are neutral, and share that also have a Pauling-ordered choice of oxidation states,
+    under the named table; rows that the table does not cover count as not valid and are counted apart.
     Uniqueness: distinct reduced formulas over rows. Novelty: share of distinct formulas absent from the reference.
     Recovery: share of the reference's distinct formulas that are among the candidates.
     Diversity: mean distance of two random distinct formulas, half the L1 distance of their element fractions (0 to 1).
@@ -74,9 +74,16 @@ def _diversity(distinct: Compositions, rng: np.random.Generator) -> dict[str, fl
     a = rng.integers(len(distinct), size=n_pairs)
     b = (a + rng.integers(1, len(distinct), size=n_pairs)) % len(distinct)
     distances = np.concatenate(
-        [0.5 * np.abs(fractions[a[i : i + 10_000]] - fractions[b[i : i + 10_000]]).sum(axis=1) for i in range(0, n_pairs, 10_000)]
+        [
+            0.5 * np.abs(fractions[a[i : i + 10_000]] - fractions[b[i : i + 10_000]]).sum(axis=1)
+            for i in range(0, n_pairs, 10_000)
+        ]
     )
-    return {"value": float(distances.mean()), "standard_error": float(distances.std() / np.sqrt(n_pairs)), "n_pairs": n_pairs}
+    return {
+        "value": float(distances.mean()),
+        "standard_error": float(distances.std() / np.sqrt(n_pairs)),
+        "n_pairs": n_pairs,
+    }
 
 
 def _statistics(values: np.ndarray) -> dict[str, Any]:

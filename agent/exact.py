@@ -156,7 +156,7 @@ def _log_terminating_chunk(kernel: TransitionKernel, policy: Policy, terminal: n
         levels.append((owner, states))
     # The initial state is reached by all objects after as many steps as they have; gather mass from there down.
     log_mass = [np.full(len(owner), -np.inf) for owner, _ in levels]
-    for (owner, states), mass in zip(levels, log_mass):
+    for (_, states), mass in zip(levels, log_mass):
         mass[~kernel.backward_allowed(states).any(axis=1)] = 0.0
     for level in range(len(levels) - 1, 0, -1):
         _, states = levels[level]

@@ -1,9 +1,12 @@
 """Writing files so that a crash or a full disk never leaves half of one."""
 
 import hashlib
+import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -23,6 +26,11 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _write(temporary, text))
 
 
+def to_json(data: Any) -> str:
+    """JSON with missing and non-finite numbers as null, as strict readers need it."""
+    return json.dumps(_strict(data), indent=1, ensure_ascii=False, allow_nan=False)
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal digest of a file's bytes."""
     digest = hashlib.sha256()
@@ -30,6 +38,16 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _strict(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _strict(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_strict(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """The policy network, and the one place where logits meet masks."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -40,7 +41,7 @@ class Policy(nn.Module):
         super().__init__()
         self.embedding = nn.EmbeddingBag(n_tokens + 1, hidden[0], mode="sum", padding_idx=n_tokens)
         self.embedding_bias = nn.Parameter(torch.zeros(hidden[0]))
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden[:-1], hidden[1:]))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(hidden))
         self.forward_head = nn.Linear(hidden[-1], n_actions)
         self.backward_head = nn.Linear(hidden[-1], n_backward_actions) if learned_backward else None
         self.log_z = nn.Parameter(torch.zeros((), dtype=torch.float64))

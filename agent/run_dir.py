@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.checkpoint import list_checkpoints
 from agent.config import Config, dump_config, load_config
-from agent.errors import RunFolderError
+from agent.errors import RunFolderError, StorageError
 from agent.files import write_text
 
 _PACKAGES = ("oreflow", "torch", "numpy", "numba", "gymnasium", "pymatgen", "pydantic", "safetensors", "pandas")
@@ -44,7 +44,8 @@ class RunFolder:
         """Makes the folder and writes config and provenance.
 
         Raises:
-            RunFolderError: when a run is there already and `overwrite` is off, or the place cannot be written.
+            RunFolderError: when a run is there already and `overwrite` is off.
+            StorageError: when the place cannot be written.
         """
         if self.config_path.exists() and not overwrite:
             raise RunFolderError(f"{self.path} holds a run already; choose another --out, or add --overwrite")
@@ -55,7 +56,7 @@ class RunFolder:
             write_text(self.config_path, dump_config(config))
             write_text(self.path / "provenance.json", json.dumps(provenance(config, plugins), indent=1))
         except OSError as error:
-            raise RunFolderError(f"cannot write the run folder {self.path}: {error.strerror}") from None
+            raise StorageError(f"cannot write the run folder {self.path}: {error.strerror}") from None
 
     def _clear(self) -> None:
         """Removes what an earlier run left; nothing that a run does not write itself."""
@@ -89,7 +90,7 @@ class RunFolder:
 
 def provenance(config: Config, plugins: list[str]) -> dict[str, Any]:
     """What made a result: versions, machine, command, code state."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)
@@ -117,7 +118,12 @@ def _git_commit() -> str | None:
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
         status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, timeout=10, check=True
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

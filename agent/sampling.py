@@ -1,6 +1,5 @@
-"""Drawing from a trained run: the candidate set, its summary, and uniform random objects of the same world beside it."""
+"""Drawing from a trained run: the candidate set, its summary, and uniform random objects of the same world."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from agent.build import make_kernel, make_policy, make_reward, set_threads
 from agent.candidates import candidate_table
 from agent.checkpoint import load_policy
 from agent.config import Config
+from agent.errors import CheckpointError
 from agent.exact import log_terminating_probability
-from agent.files import write_text
+from agent.files import to_json, write_text
 from agent.policy import Policy
 from agent.progress import Progress
 from agent.rollout import forward_rollout
@@ -50,12 +50,18 @@ def load_run(folder: RunFolder) -> TrainedRun:
     set_threads(config.run.threads)
     kernel = make_kernel(config)
     policy = make_policy(config, kernel)
-    state = load_policy(folder.latest_checkpoint(), policy)
+    checkpoint = folder.latest_checkpoint()
+    state = load_policy(checkpoint, policy)
+    world = config.world.model_dump(mode="json")
+    if state.get("world", world) != world:
+        raise CheckpointError(f"{checkpoint} was trained in another world than {folder.config_path} describes; train again")
     policy.eval()
     return TrainedRun(config, kernel, policy, int(state["step"]))
 
 
-def draw(run: TrainedRun, n: int, rng: np.random.Generator, unique: bool, max_draws: int, progress: Progress) -> np.ndarray:
+def draw(
+    run: TrainedRun, n: int, rng: np.random.Generator, unique: bool, max_draws: int, progress: Progress
+) -> np.ndarray:
     """Terminal states of successive draws; with `unique`, just as many as it takes to see `n` distinct objects."""
     parts: list[np.ndarray] = []
     seen: set[bytes] = set()
@@ -132,7 +138,7 @@ def sample(
     write_csv(frame, out / "candidates.csv")
     write_parquet(frame, out / "candidates.parquet")
     summary = _summary(run, frame, n, n_draws, unique, seed, int((~result.valid).sum()))
-    write_text(out / "summary.json", json.dumps(summary, indent=1))
+    write_text(out / "summary.json", to_json(summary))
     return summary
 
 

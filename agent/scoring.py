@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from agent.candidates import unit_slug
+from agent.candidates import term_column
 from envs.compositions import Compositions
 from envs.decode import formula_columns, parse_formulas
 from envs.oxidation import DEFAULT_TABLE
@@ -28,7 +28,7 @@ def score_formulas(
     notes: list[list[str]] = [[error] if error else [] for error in errors]
     columns: dict[str, object] = {"formula": texts}
 
-    def spread(values, empty):  # noqa: ANN001, ANN202
+    def spread(values, empty):
         out = [empty] * len(texts)
         for row, value in zip(rows.tolist(), values):
             out[row] = value
@@ -38,9 +38,11 @@ def score_formulas(
     for name in names or DEFAULT_REWARDS:
         term = make_term(name, {"table": table, "mixed_valence": mixed_valence} if name in _TABLE_TERMS else None)
         result = evaluate_term(term, compositions)
-        columns[f"{name}_{unit_slug(term.unit)}"] = spread(np.where(result.valid, result.values, np.nan).tolist(), np.nan)
+        columns[term_column(name, term.unit)] = spread(
+            np.where(result.valid, result.values, np.nan).tolist(), np.nan
+        )
         for column, values in result.columns.items():
-            columns[column] = spread(np.where(result.valid, values, np.nan).tolist(), np.nan)
+            columns[column] = spread(values.tolist(), np.nan if values.dtype.kind == "f" else None)
         for item in np.flatnonzero(~result.valid).tolist():
             notes[rows[item]].append(f"{name}: {result.reasons.get(item, 'no valid value')}")
         if name == "charge_balance":

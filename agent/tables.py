@@ -1,7 +1,9 @@
 """Reading tables of formulas and writing tables of candidates."""
 
 import gzip
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,11 +32,19 @@ def read_table(path: str | Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=True, encoding="utf-8-sig")
+        # Blank lines are read and dropped afterwards, so that the index keeps each row's place in the file.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            frame = pd.read_csv(
+                path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
+            ).fillna("")
+        frame = frame[(frame != "").any(axis=1)]
     except (gzip.BadGzipFile, EOFError):
         raise TableError(f"{path} is a damaged or truncated gzip file; fetch it again") from None
     except pd.errors.EmptyDataError:
         raise TableError(f"{path} is empty; expected a header with a column 'formula'") from None
+    except pd.errors.ParserWarning:
+        raise TableError(f"{path} has rows with more cells than the header; expected one cell a column") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
         raise TableError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     return frame
@@ -48,9 +58,14 @@ def formulas_of(frame: pd.DataFrame, source: str, column: str | None = None) -> 
     """
     for name in [column] if column else FORMULA_COLUMNS:
         if name in frame.columns:
-            return frame[name].astype(str).tolist()
+            return frame[name].fillna("").astype(str).tolist()
     wanted = column or "formula"
     raise TableError(f"{source}: expected a column {wanted!r}; {nearest(wanted, map(str, frame.columns))}")
+
+
+def row_errors(frame: pd.DataFrame, errors: list[str]) -> list[str]:
+    """The errors that are not empty, each with its row as a spreadsheet numbers it: the header is row 1."""
+    return [f"row {place + 2}: {error}" for place, error in zip(frame.index.tolist(), errors) if error]
 
 
 def read_reference(path: str | Path) -> tuple[Compositions, list[str]]:
@@ -59,9 +74,9 @@ def read_reference(path: str | Path) -> tuple[Compositions, list[str]]:
     Raises:
         TableError: when no row can be read.
     """
-    texts = formulas_of(read_table(path), str(path))
-    compositions, _, errors = parse_formulas(texts)
-    bad = [f"row {row + 2}: {error}" for row, error in enumerate(errors) if error]
+    frame = read_table(path)
+    compositions, _, errors = parse_formulas(formulas_of(frame, str(path)))
+    bad = row_errors(frame, errors)
     if not len(compositions):
         raise TableError(f"{path} holds no readable formula" + (f"; {bad[0]}" if bad else ""))
     return compositions, bad
@@ -74,12 +89,16 @@ def is_known(compositions: Compositions, reference: Compositions) -> np.ndarray:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """CSV with an empty cell for a missing value; text that a spreadsheet would run as a formula gets a quote before."""
-    guarded = frame.copy()
+    """CSV, missing values as empty cells; text that a spreadsheet would run as a formula gets a quote before it."""
+    guarded = frame.rename(columns=_guard)
     for name in guarded.columns:
-        if guarded[name].dtype == object:
-            guarded[name] = guarded[name].map(lambda v: "'" + v if isinstance(v, str) and v[:1] in "=+-@" and v else v)
+        if guarded[name].dtype.kind == "O":
+            guarded[name] = guarded[name].map(_guard)
     write_atomically(path, lambda temporary: guarded.to_csv(temporary, index=False, lineterminator="\n"))
+
+
+def _guard(cell: Any) -> Any:
+    return "'" + cell if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -113,8 +113,8 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
                 common = max(first_reasons, key=lambda reason: first_reasons[reason])
                 raise RewardBudgetError(
                     f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
-                    f"{config.reward.invalid_budget:g} allows; most often: {common}. Mend the reward, narrow the world, "
-                    "or raise the budget"
+                    f"{config.reward.invalid_budget:g} allows; most often: {common}. Mend the reward, narrow the "
+                    "world, or raise the budget"
                 )
 
             # Trajectory balance on the valid members

@@ -1,7 +1,7 @@
 """The public contract test of a transition kernel: one function a clause, each failing with the likely mistake.
 
-    from envs.check import check_kernel
-    check_kernel(kernel, np.random.default_rng(0), n=200)
+from envs.check import check_kernel
+check_kernel(kernel, np.random.default_rng(0), n=200)
 """
 
 import numpy as np

@@ -10,208 +10,22 @@ the result can still be finished; `feasibility.py` says how this is known. A for
 under `order="free"` and one under `order="canonical"`.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import numba
 import numpy as np
 
+from envs.composition_masks import backward_allowed, forward_allowed, forward_allowed_parallel
 from envs.composition_space import CompositionSpace
 from envs.compositions import Compositions
 from envs.elements import symbols
 from envs.errors import EmptyWorldError
-from envs.feasibility import FeasibilityTable, Rules, get_bit, may_stop, or_shifted, overlaps_shifted, set_bit, solve
+from envs.feasibility import Rules, solve
 from envs.protocol import EnumeratedWorld
+from envs.uniform_compositions import sample_uniform
 
 MAX_ENUMERATED_STATES = 2_000_000
-
-
-@numba.njit(cache=True)
-def _summarise(rules: Rules, counts: np.ndarray, charges: np.ndarray, scratch: np.ndarray) -> tuple[int, int, int, int]:
-    """Elements, atoms, radical and groups of a partial composition; its possible charges as bits into `charges`."""
-    k, a, divisor, groups = 0, 0, 0, 0
-    charges[:] = 0
-    set_bit(charges, rules.zero_charge)
-    for e in range(rules.n):
-        count = counts[e]
-        if count == 0:
-            continue
-        k += 1
-        a += count
-        x, y = divisor, np.int64(count)
-        while y:
-            x, y = y, x % y
-        divisor = x
-        groups |= rules.element_groups[e]
-        if rules.n_charges > 1:
-            scratch[:] = 0
-            entry = rules.class_of[e] * rules.width + count - rules.count_min
-            for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
-                or_shifted(scratch, charges, rules.deltas[d], rules.n_charges)
-            charges[:] = scratch
-    return k, a, rules.radical_of[divisor], groups
-
-
-@numba.njit(cache=True)
-def _any_set_avoids(table: FeasibilityTable, cell: int, charge: int, p0: np.uint64, p1: np.uint64) -> bool:
-    start = table.family_start[cell, charge]
-    for i in range(start, start + table.family_size[cell, charge]):
-        if ((table.family_sets[i, 0] & p0) | (table.family_sets[i, 1] & p1)) == np.uint64(0):
-            return True
-    return False
-
-
-@numba.njit(cache=True)
-def _sometimes(
-    rules: Rules,
-    table: FeasibilityTable,
-    charges: np.ndarray,
-    child: int,
-    first: int,
-    last: int,
-    p0: np.uint64,
-    p1: np.uint64,
-    e: int,
-) -> bool:
-    """Whether an addition of element e leaves elements that finish the object, where this depends on the used ones."""
-    if e < 64:
-        p0 |= np.uint64(1) << np.uint64(e)
-    else:
-        p1 |= np.uint64(1) << np.uint64(e - 64)
-    for d in range(first, last):
-        delta = rules.deltas[d]
-        if overlaps_shifted(table.sometimes, child, charges, delta):
-            for q in range(max(0, -delta), min(rules.n_charges, rules.n_charges - delta)):
-                if (
-                    get_bit(charges, q)
-                    and get_bit(table.sometimes[child], q + delta)
-                    and _any_set_avoids(table, child, q + delta, p0, p1)
-                ):
-                    return True
-    return False
-
-
-@numba.njit(cache=True)
-def _allow_free(rules: Rules, table: FeasibilityTable, counts: np.ndarray, allowed: np.ndarray) -> None:
-    """Mask of one non-terminal state under free order; `allowed` [n_actions] arrives all False."""
-    n_words = (rules.n_charges + 63) >> 6
-    charges = np.zeros(n_words, dtype=np.uint64)
-    k, a, r, groups = _summarise(rules, counts, charges, np.zeros(n_words, dtype=np.uint64))
-    if may_stop(rules, k, a, r, groups) and get_bit(charges, rules.zero_charge):
-        allowed[-1] = True
-    if k >= rules.n_elements_max:
-        return
-    p0, p1 = np.uint64(0), np.uint64(0)
-    for e in range(rules.n):
-        if counts[e]:
-            if e < 64:
-                p0 |= np.uint64(1) << np.uint64(e)
-            else:
-                p1 |= np.uint64(1) << np.uint64(e - 64)
-    for cls in range(len(rules.class_groups)):
-        for count in range(rules.class_low[cls], rules.class_high[cls] + 1):
-            if a + count > rules.n_atoms_max:
-                break
-            column = count - rules.count_min
-            child = table.cell_of[k + 1, a + count, rules.next_radical[r, column], groups | rules.class_groups[cls]]
-            if child < 0:
-                continue
-            first = rules.delta_start[cls * rules.width + column]
-            last = rules.delta_start[cls * rules.width + column + 1]
-            always = False
-            for d in range(first, last):
-                if overlaps_shifted(table.always, child, charges, rules.deltas[d]):
-                    always = True
-                    break
-            sometimes = False
-            if not always:
-                for d in range(first, last):
-                    if overlaps_shifted(table.sometimes, child, charges, rules.deltas[d]):
-                        sometimes = True
-                        break
-            if not (always or sometimes):
-                continue
-            for m in range(rules.member_start[cls], rules.member_start[cls + 1]):
-                e = rules.members[m]
-                if counts[e] == 0:
-                    allowed[e * rules.width + column] = always or _sometimes(
-                        rules, table, charges, child, first, last, p0, p1, e
-                    )
-
-
-@numba.njit(cache=True)
-def _allow_canonical(rules: Rules, table: FeasibilityTable, counts: np.ndarray, allowed: np.ndarray) -> None:
-    """Mask of one non-terminal state under canonical order; `allowed` [n_actions] arrives all False."""
-    n_words = (rules.n_charges + 63) >> 6
-    charges = np.zeros(n_words, dtype=np.uint64)
-    k, a, r, groups = _summarise(rules, counts, charges, np.zeros(n_words, dtype=np.uint64))
-    if may_stop(rules, k, a, r, groups) and get_bit(charges, rules.zero_charge):
-        allowed[-1] = True
-    if k >= rules.n_elements_max:
-        return
-    last = -1
-    for e in range(rules.n):
-        if counts[e]:
-            last = e
-    for cls in range(len(rules.class_groups)):
-        for count in range(rules.class_low[cls], rules.class_high[cls] + 1):
-            if a + count > rules.n_atoms_max:
-                break
-            column = count - rules.count_min
-            child = table.cell_of[
-                k + 1, a + count, rules.next_radical[r, column], groups | rules.class_groups[cls]
-            ]
-            if child < 0:
-                continue
-            limit = -1  # members below it can be finished with larger elements
-            entry = cls * rules.width + column
-            for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
-                for q in range(rules.n_charges):
-                    q2 = q + rules.deltas[d]
-                    if 0 <= q2 < rules.n_charges and table.bound[child, q2] > limit and get_bit(charges, q):
-                        limit = table.bound[child, q2]
-            for m in range(rules.member_start[cls], rules.member_start[cls + 1]):
-                e = rules.members[m]
-                if last < e < limit:
-                    allowed[e * rules.width + column] = True
-
-
-@numba.njit(cache=True)
-def _forward_allowed(rules: Rules, table: FeasibilityTable, states: np.ndarray) -> np.ndarray:
-    allowed = np.zeros((len(states), rules.n * rules.width + 1), dtype=np.bool_)
-    for i in range(len(states)):
-        if states[i, -1] == 0:
-            if rules.canonical:
-                _allow_canonical(rules, table, states[i], allowed[i])
-            else:
-                _allow_free(rules, table, states[i], allowed[i])
-    return allowed
-
-
-@numba.njit(cache=True, parallel=True)
-def _forward_allowed_parallel(rules: Rules, table: FeasibilityTable, states: np.ndarray) -> np.ndarray:
-    allowed = np.zeros((len(states), rules.n * rules.width + 1), dtype=np.bool_)
-    for i in numba.prange(len(states)):
-        if states[i, -1] == 0:
-            if rules.canonical:
-                _allow_canonical(rules, table, states[i], allowed[i])
-            else:
-                _allow_free(rules, table, states[i], allowed[i])
-    return allowed
-
-
-@numba.njit(cache=True)
-def _backward_allowed(rules: Rules, states: np.ndarray) -> np.ndarray:
-    allowed = np.zeros((len(states), rules.n + 1), dtype=np.bool_)
-    for i in range(len(states)):
-        if states[i, -1]:
-            allowed[i, rules.n] = True
-            continue
-        last = -1
-        for e in range(rules.n):
-            if states[i, e]:
-                last = e
-                allowed[i, e] = not rules.canonical
-        if last >= 0:
-            allowed[i, last] = True
-    return allowed
 
 
 @numba.njit(cache=True)
@@ -254,12 +68,12 @@ class CompositionKernel:
         self.n_actions = self.rules.n * self.rules.width + 1
         self.n_backward_actions = self.rules.n + 1
         self.max_steps = self.rules.n_elements_max + 1
-        self.state_shape = (self.rules.n + 1,)
+        self.state_shape: tuple[int, ...] = (self.rules.n + 1,)
         self.n_tokens = self.rules.n * self.rules.width
         self.atomic_numbers = space.atomic_numbers
         if not self.forward_allowed(self.initial(1)).any():
             raise EmptyWorldError(_why_empty(space))
-        self.enumeration_unavailable_reason = self._enumeration_unavailable_reason()
+        self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()
 
     @property
     def state_high(self) -> np.ndarray:
@@ -285,11 +99,11 @@ class CompositionKernel:
     def forward_allowed(self, states: np.ndarray) -> np.ndarray:
         # Starting the thread pool costs about 20 microseconds, the work of some ten states.
         if len(states) < 64:
-            return _forward_allowed(self.rules, self.table, states)
-        return _forward_allowed_parallel(self.rules, self.table, states)
+            return forward_allowed(self.rules, self.table, states)
+        return forward_allowed_parallel(self.rules, self.table, states)
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
-        return _backward_allowed(self.rules, states)
+        return backward_allowed(self.rules, states)
 
     def inverse_action(self, actions: np.ndarray) -> np.ndarray:
         return np.asarray(actions) // self.rules.width
@@ -388,75 +202,12 @@ class CompositionKernel:
         Raises:
             RuntimeError: when fewer than one draw in 10^7 is an object.
         """
-        rules = self.rules
-        suffix = np.zeros((rules.n + 1, rules.n_elements_max + 1, rules.n_atoms_max + 1))
-        suffix[rules.n, rules.n_elements_min :, rules.n_atoms_min :] = 1.0  # indexed by what is used so far
-        for e in range(rules.n - 1, -1, -1):
-            suffix[e] = suffix[e + 1]
-            cls = rules.class_of[e]
-            for count in range(rules.class_low[cls], rules.class_high[cls] + 1):
-                suffix[e, :-1, : suffix.shape[2] - count] += suffix[e + 1, 1:, count:]
-        kept: list[np.ndarray] = []
-        n_kept = n_drawn = 0
-        while n_kept < n:
-            size = 50_000
-            counts = _draw_counts(rules, suffix, rng.random((size, rules.n)))
-            states = np.zeros((size, rules.n + 1), dtype=np.int16)
-            states[:, :-1] = counts
-            states = states[_may_finish(rules, states)]
-            states[:, -1] = 1
-            kept.append(states)
-            n_kept += len(states)
-            n_drawn += size
-            if n_drawn >= 10_000_000 and n_kept * 10_000_000 < n_drawn:
-                raise RuntimeError(f"only {n_kept} of {n_drawn} draws were objects of this world")
-        return np.concatenate(kept)[:n]
-
-
-@numba.njit(cache=True)
-def _draw_counts(rules: Rules, suffix: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Count vectors from the superset, uniformly; `suffix[e, k, a]` counts completions by elements e and later."""
-    counts = np.zeros(uniform.shape, dtype=np.int16)
-    for i in range(len(uniform)):
-        k, a = 0, 0
-        for e in range(rules.n):
-            target = uniform[i, e] * suffix[e, k, a] - suffix[e + 1, k, a]
-            if target < 0 or k == rules.n_elements_max:
-                continue
-            cls = rules.class_of[e]
-            chosen = 0
-            for count in range(rules.class_low[cls], rules.class_high[cls] + 1):
-                if a + count > rules.n_atoms_max:
-                    break
-                weight = suffix[e + 1, k + 1, a + count]
-                if weight > 0:
-                    chosen = count
-                    target -= weight
-                    if target < 0:
-                        break
-            counts[i, e] = chosen
-            if chosen:
-                k += 1
-                a += chosen
-    return counts
-
-
-@numba.njit(cache=True)
-def _may_finish(rules: Rules, states: np.ndarray) -> np.ndarray:
-    out = np.zeros(len(states), dtype=np.bool_)
-    n_words = (rules.n_charges + 63) >> 6
-    charges, scratch = np.zeros(n_words, dtype=np.uint64), np.zeros(n_words, dtype=np.uint64)
-    for i in range(len(states)):
-        k, a, r, groups = _summarise(rules, states[i], charges, scratch)
-        out[i] = may_stop(rules, k, a, r, groups) and get_bit(charges, rules.zero_charge)
-    return out
+        return sample_uniform(self.rules, n, rng)
 
 
 def _why_empty(space: CompositionSpace) -> str:
     """Names the constraints whose removal alone would leave something to build."""
-    from dataclasses import replace
-
-    relaxations = {
+    relaxations: dict[str, dict[str, Any]] = {
         "neutrality (hard)": {"neutrality": "off"},
         "n_atoms": {"n_atoms": (1, min(200, max(60, 2 * space.n_atoms[1])))},
         "n_elements": {"n_elements": (1, min(8, len(space.elements)))},
@@ -466,11 +217,8 @@ def _why_empty(space: CompositionSpace) -> str:
     culprits = []
     for name, change in relaxations.items():
         relaxed = replace(space, **change)
-        table = solve(relaxed.rules())
         rules = relaxed.rules()
-        if _forward_allowed(rules, table, np.zeros((1, rules.n + 1), dtype=np.int16)).any():
+        if forward_allowed(rules, solve(rules), np.zeros((1, rules.n + 1), dtype=np.int16)).any():
             culprits.append(name)
     hint = " or ".join(culprits) if culprits else "several constraints together"
     return f"expected at least one formula that satisfies every constraint, found none; relax {hint}"
-
-

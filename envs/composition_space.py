@@ -69,7 +69,9 @@ class CompositionSpace:
         if not 1 <= len(self.elements) <= 94:
             raise ValueError(f"expected 1 to 94 elements, got {len(self.elements)} after taking out the forbidden ones")
         if self.n_elements[1] > MAX_ELEMENTS_PER_OBJECT:
-            raise ValueError(f"expected at most {MAX_ELEMENTS_PER_OBJECT} elements per formula, got {self.n_elements[1]}")
+            raise ValueError(
+                f"expected at most {MAX_ELEMENTS_PER_OBJECT} elements per formula, got {self.n_elements[1]}"
+            )
         if self.n_atoms[1] > 200:
             raise ValueError(f"expected n_atoms of at most 200, got {self.n_atoms[1]}")
         for name, value, known in [

@@ -23,8 +23,9 @@ class Compositions:
     counts: np.ndarray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "atomic_numbers", np.ascontiguousarray(self.atomic_numbers, dtype=np.int16))
-        object.__setattr__(self, "counts", np.ascontiguousarray(self.counts, dtype=np.int32))
+        # Views, so that the caller's own arrays stay writeable.
+        object.__setattr__(self, "atomic_numbers", np.ascontiguousarray(self.atomic_numbers, dtype=np.int16).view())
+        object.__setattr__(self, "counts", np.ascontiguousarray(self.counts, dtype=np.int32).view())
         if self.atomic_numbers.ndim != 2 or self.atomic_numbers.shape != self.counts.shape:
             raise ValueError(
                 "expected atomic_numbers and counts of one shape [batch, slot], "

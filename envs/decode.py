@@ -1,6 +1,6 @@
 """Between strings and integer arrays: pymatgen at the border, and nowhere else."""
 
-import math
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -10,24 +10,31 @@ from envs.compositions import Compositions
 from envs.elements import atomic_number
 from envs.errors import FormulaError, UnknownElementError
 
+_MAX_COUNT = 10_000
+_HYDRATE = re.compile(r"[·•∙⋅*]|\.\s*\d*\s*H2O")
+
 
 def parse_formula(text: str) -> dict[int, int]:
     """A formula such as "Fe3O4", "Ca(OH)2" or "NaN" (sodium nitride) as counts by atomic number, not reduced.
 
     Raises:
-        FormulaError: for text that is no formula, for an unknown element, and for amounts that are not whole numbers.
+        FormulaError: for text that is no formula, for an unknown element, and for amounts that are not whole numbers
+            from 1 to 10 000.
     """
     from pymatgen.core import Composition
 
     stripped = text.strip() if isinstance(text, str) else ""
     if not stripped:
         raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}")
+    if _HYDRATE.search(stripped):
+        # pymatgen takes the dot of CuSO4.5H2O for a decimal point.
+        raise FormulaError(f"cannot read {text!r}: expected the water of a hydrate in parentheses, as CuSO4(H2O)5")
     try:
         # One argument and no keywords: pymatgen reads NaN, given as text, as Na and N.
         amounts = _silently(Composition, stripped).get_el_amt_dict()
     except Exception as error:  # pymatgen raises many types; all mean that the text is no formula
         raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}: {error}") from None
-    counts = {}
+    counts: dict[int, int] = {}
     for symbol, amount in amounts.items():
         if symbol in ("D", "T"):
             symbol = "H"
@@ -35,11 +42,14 @@ def parse_formula(text: str) -> dict[int, int]:
             z = atomic_number(symbol)
         except UnknownElementError as error:
             raise FormulaError(f"cannot read {text!r}: {error}") from None
-        if not math.isfinite(amount) or amount <= 0 or abs(amount - round(amount)) > 1e-6 or amount > 1e6:
-            raise FormulaError(f"expected whole numbers of atoms, got {amount:g} {symbol} in {text!r}")
+        if not 0 < amount <= _MAX_COUNT or abs(amount - round(amount)) > 1e-6:
+            raise FormulaError(
+                f"expected whole numbers of atoms from 1 to {_MAX_COUNT}, got {amount:g} {symbol} in {text!r}"
+            )
         counts[z] = counts.get(z, 0) + round(amount)
-    if not counts:
-        raise FormulaError(f"expected a formula with at least one atom, got {text!r}")
+    dropped = [symbol for symbol in re.findall("[A-Z][a-z]?", stripped) if symbol not in amounts]
+    if dropped:  # pymatgen leaves them out
+        raise FormulaError(f"expected whole numbers of atoms, got 0 {dropped[0]} in {text!r}")
     return counts
 
 
@@ -84,7 +94,7 @@ def formula_columns(compositions: Compositions) -> dict[str, list]:
     }
 
 
-def _silently(function, argument):  # noqa: ANN001, ANN202
+def _silently(function, argument):
     """pymatgen warns about every element without an electronegativity; formulas do not need one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

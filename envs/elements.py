@@ -16,14 +16,14 @@ from envs.errors import UnknownElementError
 N_ELEMENTS = 118
 
 # Materials Project ground states hold these 84 elements; the shipped energy model was fitted on them.
-_NOT_IN_MP84 = frozenset("He Ne Ar Kr Xe Po At Rn Fr Ra".split())
-_RADIOACTIVE = frozenset("Tc Pm Po At Rn Fr Ra Ac Th Pa U Np Pu".split())
-_NOBLE_GASES = frozenset("He Ne Ar Kr Xe Rn".split())
+_NOT_IN_MP84 = frozenset(["He", "Ne", "Ar", "Kr", "Xe", "Po", "At", "Rn", "Fr", "Ra"])
+_RADIOACTIVE = frozenset(["Tc", "Pm", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu"])
+_NOBLE_GASES = frozenset(["He", "Ne", "Ar", "Kr", "Xe", "Rn"])
 
 
 @cache
 def _rows() -> list[dict[str, str]]:
-    with files("envs").joinpath("data/elements.csv").open(encoding="utf-8", newline="") as file:
+    with files("envs").joinpath("data/elements.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

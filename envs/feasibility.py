@@ -143,7 +143,7 @@ def _can_meet_all(sets: np.ndarray, n_sets: int, x0: np.uint64, x1: np.uint64, b
         if depth == 0:
             return False
         top = depth - 1
-        i = np.int64(stack[top, 0])
+        i = np.int64(stack[top, 0])  # type: ignore[assignment]
         p0, p1 = stack[top, 1], stack[top, 2]
         word = 3 if stack[top, 3] != zero else 4
         low = stack[top, word] & (~stack[top, word] + one)
@@ -214,7 +214,9 @@ def _fill_free(
             child = table.cell_of[k + 1, a + count, rules.next_radical[r, column], groups2]
             if child < 0:
                 continue
-            for d in range(rules.delta_start[cls * rules.width + column], rules.delta_start[cls * rules.width + column + 1]):
+            for d in range(
+                rules.delta_start[cls * rules.width + column], rules.delta_start[cls * rules.width + column + 1]
+            ):
                 q2 = q + rules.deltas[d]
                 if q2 < 0 or q2 >= rules.n_charges:
                     continue
@@ -245,9 +247,7 @@ def _fill_free(
 
 
 @numba.njit(cache=True)
-def _fill_canonical(
-    rules: Rules, table: FeasibilityTable, k: int, a: int, r: int, groups: int, q: int
-) -> int:
+def _fill_canonical(rules: Rules, table: FeasibilityTable, k: int, a: int, r: int, groups: int, q: int) -> int:
     """Largest index that the next element may have, -1 when nothing finishes."""
     best = -1
     for cls in range(len(rules.class_groups)):
@@ -259,7 +259,9 @@ def _fill_canonical(
             child = table.cell_of[k + 1, a + count, rules.next_radical[r, column], groups2]
             if child < 0:
                 continue
-            for d in range(rules.delta_start[cls * rules.width + column], rules.delta_start[cls * rules.width + column + 1]):
+            for d in range(
+                rules.delta_start[cls * rules.width + column], rules.delta_start[cls * rules.width + column + 1]
+            ):
                 q2 = q + rules.deltas[d]
                 if q2 < 0 or q2 >= rules.n_charges:
                     continue

@@ -35,7 +35,7 @@ def oxidation_states(table: str) -> dict[int, tuple[int, ...]]:
         hint = nearest(str(table), TABLES)
         raise UnknownOxidationTableError(f"expected the name of an oxidation-state table, got {table!r}; {hint}")
     path = files("envs").joinpath(f"data/oxidation_states_{table}.csv")
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8") as file:
         rows = {
             atomic_number(row["symbol"]): tuple(sorted(int(state) for state in row["oxidation_states"].split()))
             for row in csv.DictReader(file)

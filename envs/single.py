@@ -29,7 +29,10 @@ class KernelEnv(gymnasium.Env[np.ndarray, np.int64]):
     not finite (the scorer found no valid value) also gets `illegal_log_reward`, with `info["invalid_reward"]=True`.
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1}
+    metadata = {  # noqa: RUF012 - Gymnasium declares it on the class this way
+        "render_modes": ["ansi"],
+        "render_fps": 1,
+    }
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class KernelEnv(gymnasium.Env[np.ndarray, np.int64]):
         """Allowed actions, bool [n_actions]."""
         return self._allowed.copy()
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The state as text when `render_mode="ansi"`."""
         return self.kernel.describe(self._state)[0] if self.render_mode == "ansi" else None
 
@@ -107,8 +110,8 @@ class MaskInObservation(gymnasium.ObservationWrapper[dict[str, np.ndarray], np.i
     def __init__(self, env: gymnasium.Env[np.ndarray, np.int64]) -> None:
         super().__init__(env)
         n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
-        self.observation_space = spaces.Dict(
-            {"observation": env.observation_space, "action_mask": spaces.MultiBinary(n_actions)}  # type: ignore[dict-item]
+        self.observation_space = spaces.Dict(  # type: ignore[assignment]
+            {"observation": env.observation_space, "action_mask": spaces.MultiBinary(n_actions)}
         )
 
     def observation(self, observation: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""torchgfn's `DiscreteEnv` over any transition kernel: every torchgfn objective, sampler and validation tool runs on it.
+"""torchgfn's `DiscreteEnv` over any transition kernel: torchgfn's objectives, samplers and validation run on it.
 
 The only file that imports torchgfn (`pip install oreflow[torchgfn]`). torchgfn's conventions differ in three points:
 its backward action i undoes forward action i (so backward masks are one column shorter than forward masks), stopping
@@ -11,7 +11,7 @@ from gfn.actions import Actions
 from gfn.env import DiscreteEnv
 from gfn.states import DiscreteStates
 
-from envs.protocol import Scorer, TransitionKernel
+from envs.protocol import EnumeratedWorld, Scorer, TransitionKernel
 from envs.single import uniform_scorer
 
 
@@ -30,7 +30,7 @@ class TorchGFNEnv(DiscreteEnv):
     def __init__(self, kernel: TransitionKernel, scorer: Scorer | None = None, debug: bool = False) -> None:
         self.kernel = kernel
         self.scorer = scorer or uniform_scorer
-        self._world = None
+        self._world: EnumeratedWorld | None = None
         s0 = torch.zeros(kernel.state_shape[0] - 1, dtype=torch.int64)
         super().__init__(kernel.n_actions, s0, tuple(s0.shape), sf=torch.full_like(s0, -1))
         self.debug = debug
@@ -91,7 +91,7 @@ class TorchGFNEnv(DiscreteEnv):
         return self.log_reward(states).exp()
 
     @property
-    def world(self):  # noqa: ANN201 - EnumeratedWorld, computed once
+    def world(self):
         """The kernel's enumerated world."""
         if self._world is None:
             self._world = self.kernel.enumerate()

@@ -114,7 +114,8 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             extra |= {"invalid_reward": invalid_reward, "_invalid_reward": invalid_reward.copy()}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and terminated.any():
             final = np.empty(self.num_envs, dtype=object)
-            final[terminated] = list(self._states[terminated].copy())
+            for row in np.flatnonzero(terminated):  # numpy would spread a list of arrays over the object array
+                final[row] = self._states[row].copy()
             extra |= {"final_obs": final, "_final_obs": terminated.copy()}
             self._restart(terminated)
         truncated = np.zeros(self.num_envs, dtype=np.bool_)

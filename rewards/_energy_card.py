@@ -45,21 +45,21 @@ correlation (Spearman) of predicted std and absolute error.
 
 {source}File `{data["file"]}` (SHA-256 `{data["sha256"]}`), column `{data["target_column"]}`:
 {data["rows_read"]} rows read, {data["rows_used"]} reduced formulas used; {data["bad_rows"]} rows could not be used,
-{data["duplicate_rows"]} repeated a formula (the lowest energy was kept), {data["pure_element_rows"]} were pure elements.
-Split by reduced formula: {split["train"]} training, {split["validation"]} validation, {split["test"]} test, and
-{split["test_chemsys"]} rows of whole chemical systems set aside.
+{data["duplicate_rows"]} repeated a formula (the lowest energy was kept), {data["pure_element_rows"]} were pure
+elements. Split by reduced formula: {split["train"]} training, {split["validation"]} validation, {split["test"]} test,
+and {split["test_chemsys"]} rows of whole chemical systems set aside.
 
 ## Scope
 
 {len(card["elements"])} elements: {" ".join(card["elements"])}.
-Two to {card["max_elements"]} elements in a composition. Anything else is reported as out of scope, with a reason; a pure
-element in scope gets 0 by definition.
+Two to {card["max_elements"]} elements in a composition. Anything else is reported as out of scope, with a reason; a
+pure element in scope gets 0 by definition.
 
 ## Limits
 
 - A composition has many crystals: the energy is that of the best one in the data, found or not found there.
-- A low formation energy does not mean that a compound is stable against its competing phases, and errors of this size do
-  not decide stability (Bartel et al., npj Comput. Mater. 6, 97, 2020).
+- A low formation energy does not mean that a compound is stable against its competing phases, and errors of this size
+  do not decide stability (Bartel et al., npj Comput. Mater. 6, 97, 2020).
 - The data are known compounds. Compositions that are chemically absurd lie outside them although their elements are in
   scope; the standard deviation grows there, without a guarantee.
 - Energies of tables with other corrections differ systematically, by about 0.05 eV/atom between Materials Project
@@ -67,9 +67,9 @@ element in scope gets 0 by definition.
 
 ## Model
 
-{a["n_members"]} networks, {card["n_parameters"]} parameters in all: {a["n_rounds"]} message rounds over element vectors of
-width {a["node_width"]}, then {a["n_blocks"]} gated residual blocks of width {a["trunk_width"]} on them and 132 Magpie
-features. Loss: absolute error, and a Laplace likelihood for the scale. {fit["epochs_run"]} epochs in
+{a["n_members"]} networks, {card["n_parameters"]} parameters in all: {a["n_rounds"]} message rounds over element
+vectors of width {a["node_width"]}, then {a["n_blocks"]} gated residual blocks of width {a["trunk_width"]} on them and
+132 Magpie features. Loss: absolute error, and a Laplace likelihood for the scale. {fit["epochs_run"]} epochs in
 {fit["fit_seconds"] / 60:.1f} minutes, the best was epoch {fit["best_epoch"]}.{shortened} Standard deviation:
 {card["calibration"]["factor"]:.4f} · sqrt({card["calibration"]["spread_weight"]:.4f} · variance between members + mean
 squared scale), fitted on the validation rows. Weights: half precision, computed in single precision, SHA-256

@@ -7,6 +7,7 @@ import numpy as np
 from envs.compositions import Compositions
 from envs.elements import electronegativities, symbols
 from envs.oxidation import DEFAULT_TABLE, oxidation_matrix, oxidation_states
+from rewards.errors import RewardParameterError
 from rewards.protocol import TermValues
 
 
@@ -29,6 +30,8 @@ class ChargeBalance:
     requires: Literal["composition", "structure"] = "composition"
 
     def __init__(self, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
+        if not isinstance(mixed_valence, bool):
+            raise RewardParameterError(f"expected mixed_valence to be true or false, got {mixed_valence!r}")
         self.table = table
         self.mixed_valence = mixed_valence
         self._states = oxidation_matrix(table)
@@ -60,8 +63,8 @@ def missing_states(batch: Compositions, rows: np.ndarray, table: str) -> dict[in
 def witnesses(batch: Compositions, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> list[str]:
     """Oxidation states that make each reduced formula neutral, as text such as "1 Fe2+; 2 Fe3+; 4 O2-".
 
-    Pauling-ordered choices (every cation less electronegative than every anion) come first, then any neutral one; ""
-    where there is none.
+    Elements stand in order of electronegativity. Pauling-ordered choices (every cation less electronegative than every
+    anion) come first, then any neutral one; "" where there is none.
     """
     from rewards.oxidation_balance import pauling_ordered
 
@@ -85,7 +88,11 @@ def witnesses(batch: Compositions, table: str = DEFAULT_TABLE, mixed_valence: bo
 def _assign(counts: list[int], choices: list[tuple[int, ...]], mixed: bool) -> list[dict[int, int]] | None:
     """One neutral choice: for each element how many atoms take which state; None when there is none."""
     # reach[i][q]: how the first i atoms groups got to charge q, as (charge before, state)
-    groups = [(i, 1 if mixed else n, states) for i, (n, states) in enumerate(zip(counts, choices)) for _ in range(n if mixed else 1)]
+    groups = [
+        (i, 1 if mixed else n, states)
+        for i, (n, states) in enumerate(zip(counts, choices))
+        for _ in range(n if mixed else 1)
+    ]
     reach: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
     for _, size, states in groups:
         following: dict[int, tuple[int, int]] = {}
@@ -106,9 +113,9 @@ def _assign(counts: list[int], choices: list[tuple[int, ...]], mixed: bool) -> l
 def _format(pairs: list[tuple[int, int]], taken: list[dict[int, int]] | None) -> str:
     if taken is None:
         return ""
-    names = symbols()
+    names, chi = symbols(), electronegativities()
     parts = []
-    for (z, _), states in zip(pairs, taken):
+    for (z, _), states in sorted(zip(pairs, taken), key=lambda entry: np.nan_to_num(chi[entry[0][0]], nan=np.inf)):
         for state in sorted(states):
             sign = "+" if state > 0 else "-" if state < 0 else ""
             size = str(abs(state)) if abs(state) != 1 else ""

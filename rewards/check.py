@@ -1,12 +1,13 @@
 """The public contract test of a reward term: one function a clause, each failing with the likely mistake.
 
-    from rewards.check import check_reward_term
-    check_reward_term(MyTerm())
+from rewards.check import check_reward_term
+check_reward_term(MyTerm())
 """
 
 import numpy as np
 
 from envs.compositions import Compositions
+from envs.errors import OreflowError
 from rewards.composite import evaluate_term
 from rewards.errors import RewardContractError
 from rewards.protocol import RewardTerm
@@ -38,8 +39,8 @@ def check_reward_term(term: RewardTerm, batch: Compositions | None = None) -> No
     """
     batch = batch if batch is not None else Compositions.from_dicts(_PROBES)
     check_identity(term)
+    check_raises_nothing(term, batch)
     result = evaluate_term(term, batch)
-    check_columns(term, result.columns, len(batch))
     _expect_same(term, result, evaluate_term(term, batch), "gives different values when called twice: seed it")
     single = [evaluate_term(term, batch[np.array([i])]) for i in range(len(batch))]
     _expect_same_values(
@@ -75,14 +76,21 @@ def check_identity(term: RewardTerm) -> None:
         raise RewardContractError(f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}")
 
 
-def check_columns(term: RewardTerm, columns: dict[str, np.ndarray], n: int) -> None:
-    """Further columns have one entry an item."""
-    for name, column in columns.items():
-        if np.shape(column) != (n,):
-            raise RewardContractError(f"{term.name}: expected column {name!r} of shape ({n},), got {np.shape(column)}")
+def check_raises_nothing(term: RewardTerm, batch: Compositions) -> None:
+    """Items that the term has no value for are marked, not raised upon."""
+    try:
+        term(batch)
+    except OreflowError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            complaint = "changes its input, which is read-only; work on a copy"
+        else:
+            complaint = f"raises {type(error).__name__}: {error}; set valid to False for items without a value"
+        raise RewardContractError(f"{term.name} {complaint}") from error
 
 
-def _expect_same(term: RewardTerm, a, b, complaint: str) -> None:  # noqa: ANN001
+def _expect_same(term: RewardTerm, a, b, complaint: str) -> None:
     _expect_same_values(term, a.values, a.valid, b.values, b.valid, complaint)
 
 
@@ -94,5 +102,6 @@ def _expect_same_values(
     if len(wrong):
         i = int(wrong[0])
         raise RewardContractError(
-            f"{term.name} {complaint}; item {i}: {values[i]:.6g} (valid {valid[i]}) and {values2[i]:.6g} (valid {valid2[i]})"
+            f"{term.name} {complaint}; item {i}: {values[i]:.6g} (valid {valid[i]}) "
+            f"and {values2[i]:.6g} (valid {valid2[i]})"
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from envs.compositions import Compositions
 from envs.elements import nearest
+from envs.errors import OreflowError
 from rewards.errors import RewardContractError, RewardParameterError
 from rewards.protocol import RewardTerm, TermValues
 from rewards.registry import make_term
@@ -32,11 +33,13 @@ class RewardValues:
     log_scores: dict[str, np.ndarray]
 
     def reasons(self) -> dict[int, str]:
-        """Why rows are invalid: the first term's reason of each."""
+        """Why rows are invalid: the first term's reason of each; every invalid row has one."""
         out: dict[int, str] = {}
         for name, term in self.terms.items():
             for row in np.flatnonzero(~term.valid).tolist():
                 out.setdefault(row, f"{name}: {term.reasons.get(row, 'no valid value')}")
+        for row in np.flatnonzero(~self.valid).tolist():
+            out.setdefault(row, "the log-scores of the terms do not add up to a number")
         return out
 
 
@@ -91,29 +94,72 @@ class Reward:
 
 
 def evaluate_term(term: RewardTerm, batch: Compositions) -> TermValues:
-    """Calls a term and checks what it returns; values that are not finite become invalid.
+    """Calls a term and checks what it returns.
+
+    Values that are not finite become invalid. An exception is narrowed down to the items that cause it, by halving the
+    batch: they become invalid, with the exception as their reason, and the other items keep their values.
 
     Raises:
         RewardContractError: naming what was expected and what arrived.
+        OreflowError: as the term itself raises it, such as a model without weights.
     """
-    result = term(batch)
-    expected = (len(batch),)
+    try:
+        result = term(batch)
+    except OreflowError:
+        raise
+    except Exception as error:
+        return _isolate(term, batch, error)
+    return _checked(term, result, len(batch))
+
+
+def _isolate(term: RewardTerm, batch: Compositions, error: Exception) -> TermValues:
+    if isinstance(error, ValueError) and "read-only" in str(error):
+        complaint = "changes its input, which is read-only; work on a copy"
+        raise RewardContractError(f"reward {term.name!r} {complaint}") from error
+    n = len(batch)
+    if n <= 1:
+        reason = f"{type(error).__name__}: {error}"
+        return TermValues(np.full(n, np.nan), np.zeros(n, dtype=np.bool_), reasons={0: reason})
+    parts = [evaluate_term(term, half) for half in (batch[: n // 2], batch[n // 2 :])]
+    columns = {}
+    for name in {name: None for part in parts for name in part.columns}:
+        kept = [part.columns.get(name) for part in parts]
+        empty = np.nan if all(k is None or k.dtype.kind == "f" for k in kept) else None
+        columns[name] = np.concatenate([np.full(len(p.values), empty) if k is None else k for p, k in zip(parts, kept)])
+    return TermValues(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.valid for part in parts]),
+        columns,
+        parts[0].reasons | {row + n // 2: reason for row, reason in parts[1].reasons.items()},
+    )
+
+
+def _checked(term: RewardTerm, result: TermValues, n: int) -> TermValues:
     if not isinstance(result, TermValues):
         raise RewardContractError(f"reward {term.name!r}: expected TermValues, got {type(result).__name__}")
-    values, valid = np.asarray(result.values), np.asarray(result.valid)
-    if values.shape != expected or valid.shape != expected:
+    try:
+        values, valid = np.asarray(result.values), np.asarray(result.valid)
+        columns = {name: np.asarray(column) for name, column in result.columns.items()}
+        reasons = dict(result.reasons)
+    except Exception as error:
+        raise RewardContractError(f"reward {term.name!r}: expected arrays and dictionaries, got {error}") from error
+    if values.shape != (n,) or valid.shape != (n,):
         raise RewardContractError(
-            f"reward {term.name!r}: expected values and valid of shape {expected}, got {values.shape} and {valid.shape}"
+            f"reward {term.name!r}: expected values and valid of shape {(n,)}, got {values.shape} and {valid.shape}"
         )
     if not np.issubdtype(values.dtype, np.floating) or valid.dtype != np.bool_:
         raise RewardContractError(
             f"reward {term.name!r}: expected floating values and bool valid, got {values.dtype} and {valid.dtype}"
         )
+    for name, column in columns.items():
+        if column.shape != (n,):
+            raise RewardContractError(
+                f"reward {term.name!r}: expected column {name!r} of shape {(n,)}, got {column.shape}"
+            )
     finite = np.isfinite(values)
-    reasons = dict(result.reasons)
     for row in np.flatnonzero(valid & ~finite).tolist():
         reasons.setdefault(row, f"value {values[row]}")
-    return TermValues(values.astype(np.float64), valid & finite, result.columns, reasons)
+    return TermValues(values.astype(np.float64), valid & finite, columns, reasons)
 
 
 def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
@@ -122,7 +168,7 @@ def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
     Raises:
         RewardParameterError: for an unknown kind or parameter, with near misses.
     """
-    if kind not in SHAPES:
+    if not isinstance(kind, str) or kind not in SHAPES:
         raise RewardParameterError(f"expected the kind of a shape, got {kind!r}; {nearest(str(kind), SHAPES)}")
     accepted = inspect.signature(SHAPES[kind]).parameters
     for key in params:

@@ -8,6 +8,7 @@ from envs.compositions import Compositions
 from envs.elements import electronegativities, symbols
 from envs.oxidation import DEFAULT_TABLE, oxidation_matrix
 from rewards.charge_balance import missing_states
+from rewards.errors import RewardParameterError
 from rewards.protocol import TermValues
 
 
@@ -31,6 +32,8 @@ class ElectronegativityBalance:
     requires: Literal["composition", "structure"] = "composition"
 
     def __init__(self, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
+        if not isinstance(mixed_valence, bool):
+            raise RewardParameterError(f"expected mixed_valence to be true or false, got {mixed_valence!r}")
         self.table = table
         self.mixed_valence = mixed_valence
         self._states = oxidation_matrix(table)

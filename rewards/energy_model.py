@@ -27,8 +27,8 @@ SCHEMA_VERSION = 1
 MODEL_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "weights.safetensors", "README.md"
 # Standardised features are cut off here: a rare element may lie far outside the rest in a single property.
 FEATURE_CLIP = 6.0
-# Rows computed at once: small enough for the processor's cache, so that memory stays flat and speed does not drop.
-CHUNK = 512
+# Rows computed at once, so that memory stays flat whatever the batch.
+CHUNK = 1024
 
 
 class EnergyModelError(OreflowError, ValueError):
@@ -134,8 +134,12 @@ class EnergyModel:
 
     @cached_property
     def _network(self) -> "tuple[Parameters, Architecture]":
-        if self._given_network is not None:
-            return self._given_network
+        from rewards._energy_inference import fold
+
+        parameters, architecture = self._given_network or self._read_network()
+        return fold(parameters, architecture), architecture
+
+    def _read_network(self) -> "tuple[Parameters, Architecture]":
         import safetensors.torch
         import torch
 
@@ -153,11 +157,18 @@ class EnergyModel:
                 f"expected weights with SHA-256 {self.card['weights_sha256']}, got {digest} in {path}; "
                 f"the file is damaged or was replaced: {advice}"
             )
-        architecture = Architecture(**self.card["architecture"])
-        stored = safetensors.torch.load(content)
+        try:
+            architecture = Architecture(**self.card["architecture"])
+            stored = safetensors.torch.load(content)
+        except (KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise EnergyModelError(
+                f"expected weights in {path} as {MODEL_FILE} describes, got {error}; {advice}"
+            ) from None
         shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
         if shapes != parameter_shapes(architecture):
-            raise EnergyModelError(f"expected the parameters that {MODEL_FILE} describes, got others in {path}; {advice}")
+            raise EnergyModelError(
+                f"expected the parameters that {MODEL_FILE} describes, got others in {path}; {advice}"
+            )
         return {name: tensor.to(torch.float32) for name, tensor in stored.items()}, architecture
 
     def scope(self, batch: Compositions) -> tuple[np.ndarray, dict[int, str]]:
@@ -202,18 +213,18 @@ class EnergyModel:
         """
         import torch
 
-        from rewards._energy_network import forward, pack
+        from rewards._energy_inference import infer
+        from rewards._energy_network import pack
 
-        parameters, architecture = self._network
+        weights, architecture = self._network
         mean = np.empty((architecture.n_members, len(batch)))
         log_scale = np.empty_like(mean)
         order = np.argsort(-batch.n_elements, kind="stable")
         with torch.inference_mode():
             for start in range(0, len(batch), CHUNK):
                 rows = order[start : start + CHUNK]
-                chunk_mean, chunk_log_scale = forward(
-                    parameters, pack(*self.encode(batch[rows]), len(self.elements)), architecture
-                )
+                x = pack(*self.encode(batch[rows]), len(self.elements))
+                chunk_mean, chunk_log_scale = infer(weights, x, architecture)
                 mean[:, rows], log_scale[:, rows] = chunk_mean.numpy(), chunk_log_scale.numpy()
         target = self.card["target"]
         return target["mean"] + target["std"] * mean, target["std"] * np.exp(log_scale)

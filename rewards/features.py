@@ -2,7 +2,7 @@
 
 Definitions and order are those of matminer's `ElementProperty.from_preset("magpie", impute_nan=False)` (Ward et al.,
 npj Comput. Mater. 2, 16028, 2016). Nothing is imputed: matminer's own default replaces an unknown property by the mean
-over all elements, so its rows for He, Ne, Ar, At, Rn, Fr and everything beyond Cf look complete and are not.
+over all elements, so its rows for He, Ne, Ar, At, Rn, Fr and everything beyond Cm look complete and are not.
 """
 
 import csv
@@ -20,7 +20,7 @@ STATISTICS = ("minimum", "maximum", "range", "mean", "avg_dev", "mode")
 
 @cache
 def _table() -> tuple[tuple[str, ...], np.ndarray]:
-    with files("rewards").joinpath("data/element_properties.csv").open(encoding="utf-8", newline="") as file:
+    with files("rewards").joinpath("data/element_properties.csv").open(encoding="utf-8") as file:
         reader = csv.reader(file)
         names = tuple(next(reader)[2:])
         table = np.full((N_ELEMENTS + 1, len(names)), np.nan)

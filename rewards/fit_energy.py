@@ -59,7 +59,7 @@ def _scope_and_normalisation(table: EnergyTable, train: np.ndarray) -> dict[str,
 
 
 def _calibrate(mean: np.ndarray, scale: np.ndarray, energy: np.ndarray) -> dict[str, float]:
-    """Spread weight by Laplace likelihood, then the factor by the 90 % quantile of |error| / std, on validation rows."""
+    """Spread weight by Laplace likelihood, then the factor by the 90 % quantile of |error| / std."""
     error = np.abs(mean.mean(axis=0) - energy)
     candidates = []
     for spread_weight in (0.0, *np.geomspace(0.1, 100.0, 31).tolist()):
@@ -113,7 +113,7 @@ def _command(arguments: dict[str, Any]) -> str:
             given.append(repr(Path(value).name))
         elif name != "progress" and value != parameter.default:
             given.append(f"{name}={value!r}")
-    return f"fit_energy({', '.join(given)})"
+    return "fit_energy(\n" + "".join(f"    {argument},\n" for argument in given) + ")"
 
 
 def _write_atomically(out_dir: Path, contents: dict[str, bytes]) -> None:
@@ -140,7 +140,7 @@ def fit_energy(
     target_column: str = "formation_energy_per_atom",
     formula_column: str = "formula",
     n_members: int = 4,
-    n_epochs: int = 60,
+    n_epochs: int = 70,
     node_width: int = 128,
     trunk_width: int = 128,
     n_blocks: int = 4,

@@ -1,7 +1,7 @@
 """Which net charges a composition can carry under a table of oxidation states: compiled, exact, by bit sets.
 
-The charges that elements 1..i can carry together are one bit set; adding an element ORs shifted copies of it. This costs
-(elements x states) word operations where trying every combination costs states^elements.
+The charges that elements 1..i can carry together are one bit set; adding an element ORs shifted copies of it. This
+costs (elements x states) word operations where trying every combination costs states^elements.
 """
 
 import numba
@@ -55,7 +55,9 @@ def reachable_charges(
             following[:] = 0
             for s in range(n_states[z]):
                 state = states[z, s]
-                if not np.isnan(cation_below) and ((chi[z] <= cation_below and state < 0) or (chi[z] > cation_below and state > 0)):
+                if not np.isnan(cation_below) and (
+                    (chi[z] <= cation_below and state < 0) or (chi[z] > cation_below and state > 0)
+                ):
                     continue
                 or_shifted(following, current, state * factor, n_bits)
             current, following = following, current
@@ -64,9 +66,14 @@ def reachable_charges(
 
 @numba.njit(cache=True)
 def residual_charge(
-    atomic_numbers: np.ndarray, counts: np.ndarray, states: np.ndarray, n_states: np.ndarray, mixed: bool, chi: np.ndarray
+    atomic_numbers: np.ndarray,
+    counts: np.ndarray,
+    states: np.ndarray,
+    n_states: np.ndarray,
+    mixed: bool,
+    chi: np.ndarray,
 ) -> np.ndarray:
-    """Smallest |net charge| (e) of each composition, float64 [batch]; NaN where an element has no state in the table."""
+    """Smallest |net charge| (e) of each composition, float64 [batch]; NaN where an element has no state."""
     out = np.full(len(atomic_numbers), np.nan)
     for i in range(len(atomic_numbers)):
         charges, low = reachable_charges(atomic_numbers[i], counts[i], states, n_states, mixed, np.nan, chi)
@@ -86,7 +93,12 @@ def _neutral(charges: np.ndarray, low: int) -> bool:
 
 @numba.njit(cache=True)
 def pauling_ordered(
-    atomic_numbers: np.ndarray, counts: np.ndarray, states: np.ndarray, n_states: np.ndarray, mixed: bool, chi: np.ndarray
+    atomic_numbers: np.ndarray,
+    counts: np.ndarray,
+    states: np.ndarray,
+    n_states: np.ndarray,
+    mixed: bool,
+    chi: np.ndarray,
 ) -> np.ndarray:
     """Highest electronegativity of a cation for which a neutral, Pauling-ordered choice of states exists.
 

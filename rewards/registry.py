@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from envs.elements import nearest
-from rewards.errors import PluginError, RewardParameterError, UnknownRewardError
+from envs.errors import OreflowError
+from rewards.errors import PluginError, RewardContractError, RewardParameterError, UnknownRewardError
 from rewards.protocol import RewardTerm
 
-Factory = Callable[..., RewardTerm]
+Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds it to that
 
 _BUILT_IN = {
     "charge_balance": "rewards.charge_balance:ChargeBalance",
@@ -57,10 +58,13 @@ def load_plugin(path: str | Path) -> list[str]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except PluginError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{path} failed on import: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        # Nothing of a broken plug-in stays, so that a mended one can be loaded and others are unaffected.
+        del sys.modules[module_name]
+        for name in set(_registered) - before:
+            del _registered[name]
+        what = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        raise PluginError(f"{path} failed on import: {what}") from error
     added = sorted(set(_registered) - before)
     if not added:
         raise PluginError(f"{path} registered no reward; decorate its class with @rewards.register('name')")
@@ -70,9 +74,9 @@ def load_plugin(path: str | Path) -> list[str]:
 def names() -> dict[str, str]:
     """All known reward names with where each comes from."""
     known = dict.fromkeys(_BUILT_IN, "built in")
-    known |= {point.name: f"entry point {point.value}" for point in entry_points(group="oreflow.rewards")}
-    known |= dict.fromkeys(_registered, "plug-in")
-    return known
+    for point in entry_points(group="oreflow.rewards"):
+        known.setdefault(point.name, f"entry point {point.value}")
+    return known | dict.fromkeys(_registered, "plug-in")
 
 
 def _factory(name: str) -> Factory:
@@ -95,7 +99,8 @@ def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
 
     Raises:
         UnknownRewardError: with near misses.
-        RewardParameterError: for a parameter the term does not take.
+        RewardParameterError: for a parameter the term does not take, or that it cannot be built with.
+        RewardContractError: for a term that lacks what `RewardTerm` asks for, or bears another name.
     """
     factory = _factory(name)
     params = params or {}
@@ -107,8 +112,21 @@ def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
     missing = [
         key
         for key, p in accepted.items()
-        if p.default is inspect.Parameter.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and key not in params
+        if p.default is inspect.Parameter.empty
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and key not in params
     ]
     if missing:
         raise RewardParameterError(f"reward {name!r} needs the parameter {', '.join(missing)}")
-    return factory(**params)
+    try:
+        term = factory(**params)
+    except OreflowError:
+        raise
+    except Exception as error:
+        raise RewardParameterError(f"reward {name!r} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(term, RewardTerm):
+        wanted = [a for a in ("name", "unit", "version", "citations", "requires", "__call__") if not hasattr(term, a)]
+        raise RewardContractError(f"reward {name!r}: expected a RewardTerm, got one without {', '.join(wanted)}")
+    if term.name != name:
+        raise RewardContractError(f"expected the term registered as {name!r} to have that name, got {term.name!r}")
+    return term

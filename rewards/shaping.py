@@ -28,18 +28,21 @@ def maximise(beta: float) -> Shape:
 
 def target(value: float, width: float) -> Shape:
     """log-score = -(v - value)^2 / (2 width^2): a Gaussian around `value`, both in the term's unit."""
+    _number("value", value)
     _positive("width", width)
     return lambda values: -0.5 * ((values - value) / width) ** 2
 
 
 def below(threshold: float, width: float) -> Shape:
     """log-score = log sigmoid((threshold - v) / width): about 0 below the threshold, falling above it."""
+    _number("threshold", threshold)
     _positive("width", width)
     return lambda values: -np.logaddexp(0.0, (values - threshold) / width)
 
 
 def above(threshold: float, width: float) -> Shape:
     """log-score = log sigmoid((v - threshold) / width): about 0 above the threshold, falling below it."""
+    _number("threshold", threshold)
     _positive("width", width)
     return lambda values: -np.logaddexp(0.0, (threshold - values) / width)
 
@@ -50,8 +53,14 @@ def verdict(log_penalty: float) -> Shape:
     return lambda values: -log_penalty * (1.0 - values)
 
 
+def _number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RewardParameterError(f"expected {name} to be a finite number, got {value!r}")
+
+
 def _positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    _number(name, value)
+    if value <= 0:
         raise RewardParameterError(f"expected {name} to be a positive number, got {value!r}")
 
 

@@ -1,4 +1,4 @@
-"""Shared worlds, seeds and profiles of the test suite. No test needs a network, a GPU or data outside the repository."""
+"""Shared seeds and profiles of the test suite. No test needs a network, a GPU or data outside the repository."""
 
 import os
 

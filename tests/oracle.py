@@ -17,7 +17,9 @@ def is_neutral(formula: Formula, table: str, mixed_valence: bool) -> bool:
     for symbol, count in formula:
         own = states.get(atomic_number(symbol), ())
         if mixed_valence:
-            choices.append({sum(pick) for pick in itertools.combinations_with_replacement(own, count)} if own else set())
+            choices.append(
+                {sum(pick) for pick in itertools.combinations_with_replacement(own, count)} if own else set()
+            )
         else:
             choices.append({state * count for state in own})
     return any(sum(pick) == 0 for pick in itertools.product(*choices))

@@ -31,7 +31,9 @@ def spaces(draw: st.DrawFn) -> CompositionSpace:
         n_atoms=(low_a, draw(st.integers(low_a, 9))),
         count=(low_c, draw(st.integers(low_c, 6))),
         count_by_element=draw(
-            st.dictionaries(st.sampled_from(elements), st.just((own_low, own_low + draw(st.integers(0, 3)))), max_size=1)
+            st.dictionaries(
+                st.sampled_from(elements), st.just((own_low, own_low + draw(st.integers(0, 3)))), max_size=1
+            )
         ),
         required=draw(st.one_of(st.just(()), subset.map(lambda s: s[:1]))),
         required_groups=tuple(draw(st.lists(subset, max_size=2))),
@@ -63,7 +65,8 @@ def assert_masks_are_exact(space: CompositionSpace) -> int:
         assert row[-1] == (partial in objects), f"stop at {partial}"
         moves = np.flatnonzero(row[:-1])
         got = {
-            (space.elements[a // kernel.rules.width], int(a % kernel.rules.width) + kernel.rules.count_min) for a in moves
+            (space.elements[a // kernel.rules.width], int(a % kernel.rules.width) + kernel.rules.count_min)
+            for a in moves
         }
         assert got == children(space, partial, known), f"moves from {partial}"
     return len(objects)
@@ -108,7 +111,11 @@ def test_worlds_where_single_elements_decide(changes: dict, order: str) -> None:
 def test_two_words_of_elements() -> None:
     """Element indices above 63 live in the second word of the used-element sets."""
     space = CompositionSpace(
-        elements=tuple(symbols()[1:95]), n_elements=(2, 2), n_atoms=(2, 5), count=(1, 4), oxidation_table="pymatgen_common"
+        elements=tuple(symbols()[1:95]),
+        n_elements=(2, 2),
+        n_atoms=(2, 5),
+        count=(1, 4),
+        oxidation_table="pymatgen_common",
     )
     assert assert_masks_are_exact(space) > 1000
 

@@ -1,6 +1,5 @@
 """`sample`, `evaluate` and `score`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,14 +32,9 @@ def sample(
     """
     from agent.run_dir import RunFolder
     from agent.sampling import sample as draw_candidates
-    from agent.tables import read_reference
 
     load_plugins(plugin)
-    known = None
-    if reference is not None:
-        known, bad = read_reference(reference)
-        if bad:
-            print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
+    known = _read_known(reference)
     folder = RunFolder(run)
     out = out or folder.samples
     summary = draw_candidates(
@@ -51,15 +45,32 @@ def sample(
     elif not quiet:
         _print_summary(summary, out)
     if not summary["complete"]:
-        print(f"oreflow: {summary['n_rows']} of {n} after {summary['n_draws']} draws; raise --max-draws", file=sys.stderr)
+        print(
+            f"oreflow: {summary['n_rows']} of {n} after {summary['n_draws']} draws; raise --max-draws", file=sys.stderr
+        )
     return DONE
 
 
+def _read_known(reference: Path | None) -> Any:
+    from agent.tables import read_reference
+
+    if reference is None:
+        return None
+    known, bad = read_reference(reference)
+    if bad:
+        print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
+    return known
+
+
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
-    print(f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}")
+    print(
+        f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
+    )
     print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
     print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
-    print(f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}")
+    print(
+        f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}"
+    )
     ours = summary["median_formation_energy_ev_per_atom"]
     uniform = summary["uniform_random_median_formation_energy_ev_per_atom"]
     if ours and uniform:
@@ -79,7 +90,9 @@ def evaluate(
     reference: Reference = None,
     oxidation_table: TableOption = None,
     mixed_valence: Mixed = False,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; metrics.json beside the table by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; metrics.json beside the table by default.")
+    ] = None,
     seed: Seed = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -89,15 +102,15 @@ def evaluate(
     Example: oreflow evaluate runs/quickstart/samples/candidates.csv --reference known.csv
     """
     from agent.evaluate import evaluate as compute
-    from agent.files import write_text
+    from agent.files import to_json, write_text
     from agent.seeds import stream
-    from agent.tables import formulas_of, read_reference, read_table
+    from agent.tables import formulas_of, read_table, row_errors
     from envs.decode import parse_formulas
     from envs.oxidation import DEFAULT_TABLE, TABLES, oxidation_states
 
     frame = read_table(candidates)
     compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates)))
-    bad = [f"row {row + 2}: {error}" for row, error in enumerate(errors) if error]
+    bad = row_errors(frame, errors)
     if not len(compositions):
         raise ValueError(f"{candidates} holds no readable formula" + (f"; {bad[0]}" if bad else ""))
     if bad:
@@ -110,13 +123,11 @@ def evaluate(
         if name in TABLES:
             table, mixed = name, mixed or name != stated
     oxidation_states(table)  # a wrong name stops here
-    known = read_reference(reference)[0] if reference is not None else None
-    metrics = compute(
-        compositions, len(bad), known, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")
-    )
+    known = _read_known(reference)
+    metrics = compute(compositions, len(bad), known, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check"))
     target = out or _metrics_path(candidates)
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, json.dumps(metrics, indent=1))
+    write_text(target, to_json(metrics))
     if as_json:
         print_json(metrics)
     elif not quiet:
@@ -124,7 +135,10 @@ def evaluate(
             if isinstance(value, float):
                 print(f"{name:40s} {value:.4f}")
             elif isinstance(value, dict):
-                print(f"{name:40s} " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items()))
+                print(
+                    f"{name:40s} "
+                    + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+                )
             elif not isinstance(value, list):
                 print(f"{name:40s} {value}")
         print(f"written to {target}")

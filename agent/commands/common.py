@@ -1,7 +1,6 @@
 """What all verbs share: options, output, and one exit code for each kind of failure."""
 
 import functools
-import json
 import os
 import sys
 import traceback
@@ -27,7 +26,8 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
         try:
             code = function(*args, **kwargs) or DONE
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None when it was closed before the start, as with >&-
+                sys.stdout.flush()
         except typer.Exit:
             raise
         except BrokenPipeError:
@@ -60,10 +60,10 @@ def _explain(error: Exception, debug: bool) -> int:
 
     if isinstance(error, RewardBudgetError | RewardContractError | TrainingError):
         code = REWARD_FAILED
-    elif isinstance(error, OreflowError | ValueError):
-        code = BAD_INPUT
     elif isinstance(error, OSError):
         code = IO_FAILED
+    elif isinstance(error, OreflowError | ValueError):
+        code = BAD_INPUT
     else:
         if not debug:
             traceback.print_exc()
@@ -82,15 +82,7 @@ def load_plugins(paths: list[Path] | None) -> list[str]:
 
 
 def print_json(data: Any) -> None:
-    """JSON with missing and non-finite numbers as null, as strict readers need it."""
-    print(json.dumps(_clean(data), indent=1, ensure_ascii=False))
+    """The result on stdout, as strict readers of JSON need it."""
+    from agent.files import to_json
 
-
-def _clean(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _clean(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_clean(value) for value in data]
-    if isinstance(data, float) and (data != data or data in (float("inf"), float("-inf"))):
-        return None
-    return data
+    print(to_json(data))

@@ -42,7 +42,9 @@ def _envs() -> dict[str, dict[str, str]]:
     from envs.oxidation import TABLES
 
     return {
-        "environments": {"oreflow/Composition-v0": "reduced formulas, one element's count at a time (kind: composition)"},
+        "environments": {
+            "oreflow/Composition-v0": "reduced formulas, one element's count at a time (kind: composition)"
+        },
         "element presets": {name: f"{len(e)} elements: {e[0]} to {e[-1]}" for name, e in presets().items()},
         "oxidation-state tables": dict(TABLES),
     }
@@ -51,16 +53,24 @@ def _envs() -> dict[str, dict[str, str]]:
 def _rewards() -> dict[str, dict[str, str]]:
     import inspect
 
+    from rewards.errors import PluginError
     from rewards.registry import _factory, names
     from rewards.shaping import SHAPES
 
     def first_line(thing: Any) -> str:
         return (inspect.getdoc(thing) or "").split("\n")[0]
 
+    def describe(name: str) -> str:
+        try:
+            return first_line(_factory(name))
+        except PluginError as error:  # a broken entry point must not hide the others
+            return f"cannot be loaded: {error}"
+
     return {
-        "rewards": {name: f"{first_line(_factory(name))} [{origin}]" for name, origin in names().items()},
+        "rewards": {name: f"{describe(name)} [{origin}]" for name, origin in names().items()},
         "shapes": {
-            name: f"{', '.join(inspect.signature(shape).parameters)}: {first_line(shape)}" for name, shape in SHAPES.items()
+            name: f"{', '.join(inspect.signature(shape).parameters)}: {first_line(shape)}"
+            for name, shape in SHAPES.items()
         },
     }
 

@@ -86,7 +86,9 @@ def _refuse_before_work(config: Any) -> None:
 
 @verb
 def exact(
-    config_or_run: Annotated[Path, typer.Argument(help="A run folder, or a config (trained first, in a scratch folder).")],
+    config_or_run: Annotated[
+        Path, typer.Argument(help="A run folder, or a config (trained first, in a scratch folder).")
+    ],
     set_: Overrides = None,
     seed: Seed = None,
     plugin: Plugins = None,
@@ -204,7 +206,10 @@ def check(
         "share_valid_reward": share_valid,
         "log_reward_quantiles_05_50_95": quantiles,
         "terms": {
-            name: {"median": float(np.median(v.values[v.valid])) if v.valid.any() else None, "valid": float(v.valid.mean())}
+            name: {
+                "median": float(np.median(v.values[v.valid])) if v.valid.any() else None,
+                "valid": float(v.valid.mean()),
+            }
             for name, v in result.terms.items()
         },
         "rollout_seconds": seconds,
