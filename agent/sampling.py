@@ -54,7 +54,9 @@ def load_run(folder: RunFolder) -> TrainedRun:
     state = load_policy(checkpoint, policy)
     world = config.world.model_dump(mode="json")
     if state.get("world", world) != world:
-        raise CheckpointError(f"{checkpoint} was trained in another world than {folder.config_path} describes; train again")
+        raise CheckpointError(
+            f"{checkpoint} was trained in another world than {folder.config_path} describes; train again"
+        )
     policy.eval()
     return TrainedRun(config, kernel, policy, int(state["step"]))
 
@@ -170,6 +172,7 @@ def _summary(
         "uniform_random_median_formation_energy_ev_per_atom": _median(energy.values[energy.valid], rng),
         "n_uniform_random": _N_BASELINE,
         "energy_model": FormationEnergy().version,
+        "log_reward_minus_log_pf_std": float((frame["log_reward"] - frame["log_pf"]).std()) if len(frame) > 1 else None,
         "step": run.step,
         "seed": seed,
     }

@@ -38,9 +38,7 @@ def score_formulas(
     for name in names or DEFAULT_REWARDS:
         term = make_term(name, {"table": table, "mixed_valence": mixed_valence} if name in _TABLE_TERMS else None)
         result = evaluate_term(term, compositions)
-        columns[term_column(name, term.unit)] = spread(
-            np.where(result.valid, result.values, np.nan).tolist(), np.nan
-        )
+        columns[term_column(name, term.unit)] = spread(np.where(result.valid, result.values, np.nan).tolist(), np.nan)
         for column, values in result.columns.items():
             columns[column] = spread(values.tolist(), np.nan if values.dtype.kind == "f" else None)
         for item in np.flatnonzero(~result.valid).tolist():

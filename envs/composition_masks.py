@@ -18,7 +18,7 @@ def summarise(rules: Rules, counts: np.ndarray, charges: np.ndarray, scratch: np
             continue
         k += 1
         a += count
-        x, y = divisor, np.int64(count)  # type: ignore[assignment]
+        x, y = divisor, int(count)
         while y:
             x, y = y, x % y
         divisor = x

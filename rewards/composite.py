@@ -86,7 +86,7 @@ class Reward:
             result = evaluate_term(term, batch)
             with np.errstate(invalid="ignore", over="ignore"):
                 score = self.beta * np.where(result.valid, shape(result.values), np.nan)
-            log_reward += score
+                log_reward += score
             valid &= result.valid
             values[term.name], log_scores[term.name] = result, score
         valid &= ~np.isnan(log_reward)

@@ -1,0 +1,40 @@
+# make design: install and run the quickstart.   make test: install with test extras and run the whole suite.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= runs/quickstart
+CONFIG ?= runs/configs/quickstart.yaml
+TRAIN_FLAGS ?=
+SAMPLES ?= 1000
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+
+.PHONY: design test clean
+
+design: $(VENV)/.installed
+	$(BIN)/oreflow train $(CONFIG) --out $(RUN) --overwrite $(TRAIN_FLAGS)
+	$(BIN)/oreflow sample $(RUN) -n $(SAMPLES) --unique
+	$(BIN)/oreflow evaluate $(RUN)/samples/candidates.csv --quiet
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+# torch goes first and alone: with it in place no later requirement pulls in a second, larger build.
+$(VENV)/.torch:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"oreflow needs Python 3.11 or 3.12, got {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/.torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml requirements.lock | $(VENV)/.torch
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

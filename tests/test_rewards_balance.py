@@ -1,0 +1,200 @@
+"""Charge and electronegativity balance: by hand, and against enumeration in plain Python."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.compositions import Compositions
+from envs.decode import parse_formula
+from envs.elements import atomic_number, electronegativities
+from envs.oxidation import TABLES, oxidation_matrix, oxidation_states
+from rewards.charge_balance import ChargeBalance, witnesses
+from rewards.electronegativity_balance import ElectronegativityBalance
+from rewards.oxidation_balance import pauling_ordered, reachable_charges, residual_charge
+
+COMMON, NONE = "pymatgen_common", math.nan
+
+
+def batch_of(*formulas: str) -> Compositions:
+    return Compositions.from_dicts([parse_formula(formula) for formula in formulas])
+
+
+def slow_choices(formula: dict[int, int], table: str, mixed: bool) -> list[list[tuple[int, ...]]]:
+    """For every element the ways to give its atoms states: one state for all, or one for each atom."""
+    out = []
+    for z, count in sorted(formula.items()):
+        own = oxidation_states(table).get(z, ())
+        out.append(
+            list(itertools.combinations_with_replacement(own, count)) if mixed else [(state,) * count for state in own]
+        )
+    return out
+
+
+def slow_residual(formula: dict[int, int], table: str, mixed: bool) -> float:
+    picks = itertools.product(*slow_choices(formula, table, mixed))
+    return min((abs(sum(map(sum, pick))) for pick in picks), default=math.nan)
+
+
+def slow_verdict(formula: dict[int, int], table: str, mixed: bool) -> bool:
+    """Some neutral pick in which every positive atom is less electronegative than every negative one."""
+    chi = electronegativities()
+    for pick in itertools.product(*slow_choices(formula, table, mixed)):
+        atoms = [(chi[z], state) for z, states in zip(sorted(formula), pick) for state in states]
+        if sum(state for _, state in atoms) == 0 and all(
+            a < b
+            for a, s in atoms
+            for b, t in atoms
+            if s > 0 and t < 0  # the rule, pair by pair
+        ):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("formula", "mixed", "residual", "verdict"),
+    [
+        ("NaCl", False, 0, 1),
+        ("Na2Cl2", False, 0, 1),
+        ("Fe3O4", False, 1, 0),  # three Fe3+ and four O2-: +9 - 8
+        ("Fe3O4", True, 0, 1),  # one Fe2+, two Fe3+
+        ("NaN", False, 2, 0),  # Na+ and N3-
+        ("Na3N", False, 0, 1),
+        ("CsPbI3", False, 0, 1),
+        ("H2O", False, 0, 1),
+        ("LiFePO4", False, 0, 1),
+        ("CuZn", False, 4, 0),  # an intermetallic: Cu2+ and Zn2+, no anion
+        ("Fe", False, 2, 0),  # a pure element: the table has no state 0 for iron
+        ("O2", False, 2, 0),  # reduced to O
+        ("LiH", False, 0, 1),
+        ("Og", False, NONE, NONE),
+        ("XeF2", False, 0, 1),
+        ("ArF2", True, NONE, NONE),
+        ("HeO", False, NONE, NONE),
+    ],
+)
+def test_textbook_cases(formula: str, mixed: bool, residual: float, verdict: float) -> None:
+    charge = ChargeBalance(COMMON, mixed)(batch_of(formula))
+    ordered = ElectronegativityBalance(COMMON, mixed)(batch_of(formula))
+    if math.isnan(residual):
+        assert not charge.valid[0]
+        assert not ordered.valid[0]
+        assert re.search("no oxidation state of (Og|Ar|He) in pymatgen_common", charge.reasons[0])
+        return
+    assert (charge.values[0], charge.valid[0], charge.reasons) == (residual, True, {})
+    assert (ordered.values[0], ordered.valid[0]) == (verdict, True)
+
+
+def test_other_tables_change_the_verdict() -> None:
+    """Nitrogen has the state -1 in pymatgen's full table, which makes NaN neutral; xenon has no state there."""
+    result = ChargeBalance("pymatgen_all")(batch_of("NaN", "XeF2"))
+    assert (result.values[0], result.valid.tolist()) == (0, [True, False])
+    assert witnesses(batch_of("NaN"), "pymatgen_all") == ["1 Na+; 1 N-"]
+
+
+def test_neutral_but_not_ordered() -> None:
+    """Au3+ Sb3- is the only neutral choice, and gold is the more electronegative of the two."""
+    batch = batch_of("SbAu", "OF2", "ClF")
+    assert ChargeBalance("pymatgen_all")(batch).values.tolist() == [0, 0, 0]
+    assert ElectronegativityBalance("pymatgen_all")(batch).values.tolist() == [0, 1, 1]
+    assert witnesses(batch, "pymatgen_all")[0] == "1 Sb3-; 1 Au3+"
+
+
+def test_missing_electronegativity_is_invalid_for_the_verdict_only() -> None:
+    charge, ordered = ChargeBalance(COMMON)(batch_of("RfCl4")), ElectronegativityBalance(COMMON)(batch_of("RfCl4"))
+    assert (charge.valid[0], charge.values[0]) == (True, 0)
+    assert not ordered.valid[0]
+    assert ordered.reasons == {0: "no Pauling electronegativity of Rf"}
+
+
+POOL = sorted(parse_formula("HLiCNOFNaPSClMnFeCuSbXeAuPbHe"))
+
+
+@st.composite
+def formulas(draw: st.DrawFn) -> dict[int, int]:
+    chosen = draw(st.lists(st.sampled_from(POOL), min_size=1, max_size=4, unique=True))
+    return {z: draw(st.integers(1, 4)) for z in chosen}
+
+
+@given(formulas(), st.sampled_from(sorted(TABLES)), st.booleans())
+def test_equals_enumeration_in_plain_python(formula: dict[int, int], table: str, mixed: bool) -> None:
+    if mixed and math.prod(len(c) for c in slow_choices(formula, table, mixed)) > 20_000:
+        mixed = False
+    batch = Compositions.from_dicts([formula])
+    charge, ordered = ChargeBalance(table, mixed)(batch), ElectronegativityBalance(table, mixed)(batch)
+    divisor = math.gcd(*formula.values())
+    reduced = {z: n // divisor for z, n in formula.items()}
+    expected = slow_residual(reduced, table, mixed)
+    assert charge.valid[0] == (not math.isnan(expected))
+    if charge.valid[0]:
+        assert charge.values[0] == expected
+    if ordered.valid[0]:
+        assert ordered.values[0] == slow_verdict(reduced, table, mixed)
+
+
+WITNESS = re.compile(r"(\d+) ([A-Z][a-z]?)(\d*)([+-]?)")
+
+
+@given(st.lists(formulas(), min_size=1, max_size=5), st.sampled_from(sorted(TABLES)), st.booleans())
+def test_witnesses_sum_to_zero_and_use_states_of_the_table(
+    batch: list[dict[int, int]], table: str, mixed: bool
+) -> None:
+    compositions = Compositions.from_dicts(batch)
+    charge, ordered = ChargeBalance(table, mixed)(compositions), ElectronegativityBalance(table, mixed)(compositions)
+    reduced = compositions.reduced()
+    chi = electronegativities()
+    for row, text in enumerate(witnesses(compositions, table, mixed)):
+        if not (charge.valid[row] and charge.values[row] == 0):
+            assert text == ""
+            continue
+        total, atoms, cations, anions = 0, {}, [], []
+        for n, symbol, size, sign in WITNESS.findall(text):
+            z, state = atomic_number(symbol), int(size or 1) * {"+": 1, "-": -1, "": 0}[sign]
+            assert state in oxidation_states(table)[z], text
+            total += int(n) * state
+            atoms[z] = atoms.get(z, 0) + int(n)
+            if state:
+                (cations if state > 0 else anions).append(chi[z])
+        assert total == 0, text
+        assert atoms == {z: n for z, n in zip(reduced.atomic_numbers[row].tolist(), reduced.counts[row].tolist()) if z}
+        if ordered.valid[row] and ordered.values[row] == 1 and cations:
+            assert max(cations) < min(anions), text
+
+
+def test_witnesses_by_hand() -> None:
+    assert witnesses(batch_of("NaCl", "Fe3O4", "H2O", "Og")) == ["1 Na+; 1 Cl-", "", "2 H+; 1 O2-", ""]
+    assert witnesses(batch_of("Fe3O4", "LiFePO4"), mixed_valence=True) == [
+        "1 Fe2+; 2 Fe3+; 4 O2-",
+        "1 Li+; 1 Fe2+; 1 P5+; 4 O2-",
+    ]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_compiled_functions_equal_their_python_twins(mixed: bool) -> None:
+    batch = batch_of("NaCl", "Fe3O4", "LaNi5", "XeF2", "OgO", "Cu3Mn5W6", "Li7P3S11", "AuSb").reduced()
+    table, chi = oxidation_matrix("smact14"), electronegativities()
+    arguments = (batch.atomic_numbers, batch.counts, *table, mixed, chi)
+    np.testing.assert_array_equal(residual_charge(*arguments), residual_charge.py_func(*arguments))
+    np.testing.assert_array_equal(pauling_ordered(*arguments), pauling_ordered.py_func(*arguments))
+    for row in range(4):
+        one = (batch.atomic_numbers[row], batch.counts[row], *table, mixed, np.nan, chi)
+        (bits, low), (bits_slow, low_slow) = reachable_charges(*one), reachable_charges.py_func(*one)
+        np.testing.assert_array_equal(bits, bits_slow)
+        assert low == low_slow
+
+
+def test_large_counts_stay_exact_and_fast() -> None:
+    batch = Compositions.from_dicts([{26: 9999, 8: 10_000}, {11: 10_000, 17: 9_999}])
+    assert ChargeBalance(COMMON)(batch).values.tolist() == [2, 1]  # Fe2+: 19998 - 20000
+    assert ChargeBalance(COMMON, mixed_valence=True)(batch).values.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("term", [ChargeBalance, ElectronegativityBalance])
+def test_mixed_valence_must_be_a_bool(term: type) -> None:
+    """The config reads `no` as text, which would count as true."""
+    with pytest.raises(ValueError, match="expected mixed_valence to be true or false, got 'no'"):
+        term(mixed_valence="no")
