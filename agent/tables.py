@@ -98,7 +98,10 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _guard(cell: Any) -> Any:
-    return "'" + cell if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # a lone return would not be quoted, and end the row
+    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\n")) else cell
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

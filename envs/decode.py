@@ -11,6 +11,7 @@ from envs.elements import atomic_number
 from envs.errors import FormulaError, UnknownElementError
 
 _MAX_COUNT = 10_000
+_ISOTOPES = {"D": "H", "T": "H"}
 _HYDRATE = re.compile(r"[·•∙⋅*]|\.\s*\d*\s*H2O")
 
 
@@ -36,8 +37,7 @@ def parse_formula(text: str) -> dict[int, int]:
         raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}: {error}") from None
     counts: dict[int, int] = {}
     for symbol, amount in amounts.items():
-        if symbol in ("D", "T"):
-            symbol = "H"
+        symbol = _ISOTOPES.get(symbol, symbol)
         try:
             z = atomic_number(symbol)
         except UnknownElementError as error:
@@ -47,8 +47,9 @@ def parse_formula(text: str) -> dict[int, int]:
                 f"expected whole numbers of atoms from 1 to {_MAX_COUNT}, got {amount:g} {symbol} in {text!r}"
             )
         counts[z] = counts.get(z, 0) + round(amount)
-    dropped = [symbol for symbol in re.findall("[A-Z][a-z]?", stripped) if symbol not in amounts]
-    if dropped:  # pymatgen leaves them out
+    named = (_ISOTOPES.get(symbol, symbol) for symbol in re.findall("[A-Z][a-z]?", stripped))
+    dropped = [symbol for symbol in named if atomic_number(symbol) not in counts]
+    if dropped:  # pymatgen leaves out what occurs zero times
         raise FormulaError(f"expected whole numbers of atoms, got 0 {dropped[0]} in {text!r}")
     return counts
 

@@ -1,7 +1,7 @@
 """The compiled loop behind `rewards.features`; imported on first use because numba is slow to import."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
 @njit(cache=True)
@@ -11,7 +11,9 @@ def _gcd(a, b):
     return a
 
 
-@njit(cache=True, parallel=True)
+# One thread on purpose: numba's threads forbid a later fork and concurrent callers, and the network behind these
+# features takes twenty times as long. `nogil` lets callers use threads of their own.
+@njit(cache=True, nogil=True)
 def magpie_kernel(atomic_numbers, counts, table, features, valid):
     """Writes features [batch, 6 * property] and valid [batch] in place.
 
@@ -23,7 +25,7 @@ def magpie_kernel(atomic_numbers, counts, table, features, valid):
         valid: bool [batch], out.
     """
     n_properties = table.shape[1]
-    for row in prange(atomic_numbers.shape[0]):
+    for row in range(atomic_numbers.shape[0]):
         n, divisor, largest, total = 0, 0, 0, 0
         for slot in range(atomic_numbers.shape[1]):
             if atomic_numbers[row, slot] == 0:

@@ -68,6 +68,9 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     )
     print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
     print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
+    spread = summary["log_reward_minus_log_pf_std"]
+    if spread is not None:
+        print(f"std of log R - log P       {spread:.2f} nats over the rows (0 for a perfect sampler)")
     print(
         f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}"
     )

@@ -1,0 +1,109 @@
+"""Every command and every Python example of the README runs, with short trainings."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = ["--set", "sampler.steps=15", "--set", "run.log_every_steps=5"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a clone holds besides the packages, and a CSV to fit."""
+    folder = tmp_path_factory.mktemp("clone")
+    shutil.copytree(ROOT / "runs" / "configs", folder / "runs" / "configs")
+    shutil.copy(ROOT / "Makefile", folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copy(ROOT / "requirements.lock", folder)
+    metals, anions = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn"), ("F", "Cl", "Br", "I", "O", "S", "Se")
+    rows = [f"{m}{i}{x}{j},{-0.1 * i - 0.2 * j}" for m in metals for x in anions for i in (1, 2) for j in (1, 2, 3)]
+    (folder / "my_energies.csv").write_text("formula,formation_energy_per_atom\n" + "\n".join(rows) + "\n")
+    return folder
+
+
+def test_the_readme_shows_every_verb() -> None:
+    verbs = {line.split()[1] for line in commands() if line.startswith("oreflow ")}
+    assert verbs == {"train", "sample", "evaluate", "exact", "score", "check", "list", "init", "fit-energy"}
+
+
+@pytest.mark.slow
+def test_every_oreflow_command_runs_in_order(workplace: Path) -> None:
+    program = Path(sys.executable).with_name("oreflow")
+    for line in commands():
+        words = shlex.split(line)
+        if words[0] != "oreflow":
+            continue
+        if words[1] in ("train", "exact"):
+            words += SHORT
+        if words[1] == "fit-energy":
+            words += ["--members", "1", "--max-minutes", "0.2"]
+        done = subprocess.run([program, *words[1:]], cwd=workplace, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert "Warning" not in done.stderr
+
+
+@pytest.mark.slow
+def test_make_design_writes_the_candidates(workplace: Path) -> None:
+    """The recipe itself, with this environment in place of a fresh one and a short training."""
+    bin_folder = Path(sys.executable).parent
+    venv = workplace / "venv"
+    venv.mkdir()
+    (venv / "bin").symlink_to(bin_folder)
+    for stamp in (".torch", ".installed"):
+        (venv / stamp).touch()
+    flags = " ".join(SHORT)
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VENV", "PYTHON")
+    }
+    done = subprocess.run(
+        ["make", "design", f"VENV={venv}", f"TRAIN_FLAGS={flags}", "SAMPLES=50"],
+        cwd=workplace,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = (workplace / "runs" / "quickstart" / "samples" / "candidates.csv").read_text().splitlines()
+    assert len(table) == 51
+    assert "charge-neutral             100.0%" in done.stdout
+    assert (workplace / "runs" / "quickstart" / "eval" / "metrics.json").is_file()
+
+
+def test_both_make_targets_are_the_ones_the_readme_names() -> None:
+    targets = [line.split()[1] for line in commands() if line.startswith("make ")]
+    assert targets == ["design", "test"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_examples_run(number: int, workplace: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", blocks("python")[number]],
+        cwd=workplace,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
