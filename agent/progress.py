@@ -24,13 +24,16 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
+            from rich.table import Column
 
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"),
                 TimeRemainingColumn(),
+                # Takes what is left of the line, so that a narrow terminal cuts the figures and not the count.
+                TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+                expand=True,
                 console=Console(stderr=True),
             )
             self._bar.start()

@@ -157,28 +157,8 @@ def _pool(nodes: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
     return total
 
 
-def _dropped(h: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
-    """Sets a random share of the entries to zero and scales the others up, as torch's dropout, but seeded."""
-    if dropout == 0.0:
-        return h
-    return h * torch.empty_like(h).bernoulli_(1.0 - dropout, generator=generator).div_(1.0 - dropout)
-
-
-def forward(
-    p: Parameters,
-    x: NetworkInput,
-    architecture: Architecture,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
+def forward(p: Parameters, x: NetworkInput, architecture: Architecture) -> tuple[Tensor, Tensor]:
     """Runs all members on one batch.
-
-    Args:
-        p: parameters, member axis first.
-        x: the batch.
-        architecture: sizes that belong to `p`.
-        dropout: share of the hidden units of the gated blocks that is set to zero; for fitting only.
-        generator: draws them.
 
     Returns:
         mean: float32 [member, batch], in units of the standardised target.
@@ -204,7 +184,6 @@ def forward(
     for b in range(architecture.n_blocks):
         h = functional.layer_norm(stream, width) * p[f"block{b}.norm"]
         value, gate = torch.baddbmm(p[f"block{b}.gate_bias"], h, p[f"block{b}.gate"]).chunk(2, dim=2)
-        hidden = _dropped(value * functional.silu(gate), dropout, generator)
-        stream = stream + torch.baddbmm(p[f"block{b}.out_bias"], hidden, p[f"block{b}.out"])
+        stream = stream + torch.baddbmm(p[f"block{b}.out_bias"], value * functional.silu(gate), p[f"block{b}.out"])
     out = torch.baddbmm(p["head.bias"], functional.layer_norm(stream, width) * p["head.norm"], p["head.weight"])
     return out[..., 0], out[..., 1]

@@ -28,7 +28,6 @@ class FitSettings:
         batch_size: compositions per step.
         learning_rate: at its highest, after the warm-up.
         weight_decay: of AdamW, on matrices only.
-        dropout: share of hidden units left out at random in each step.
         warm_up: share of the fit during which the learning rate rises.
         ema_decay: per step, of the averaged weights.
         scale_loss_weight: weight of the Laplace likelihood that teaches each member its own error.
@@ -36,11 +35,10 @@ class FitSettings:
         gradient_norm: above it a member's gradient is scaled down.
     """
 
-    n_epochs: int = 70
+    n_epochs: int = 60
     batch_size: int = 512
     learning_rate: float = 3e-3
     weight_decay: float = 0.1
-    dropout: float = 0.1
     warm_up: float = 0.05
     ema_decay: float = 0.998
     scale_loss_weight: float = 0.1
@@ -106,7 +104,7 @@ def fit_parameters(
         energy_ev_per_atom: float64 [row].
         target_mean, target_std: the networks predict (energy - mean) / std.
         train, validation: int64 row indices; `validation` in descending order of the number of elements.
-        seed: of the initial weights, of the order of rows and of the dropout.
+        seed: of the initial weights and of the order of rows.
         max_minutes: when the time runs out before the epochs do, the learning rate is brought down in time for it.
         progress: called after every epoch.
 
@@ -115,7 +113,7 @@ def fit_parameters(
         record: epochs run, best epoch, seconds, and whether the time limit shortened the fit.
     """
     target = ((energy_ev_per_atom - target_mean) / target_std).astype(np.float32)
-    seed_weights, seed_order, seed_dropout = seed.spawn(3)
+    seed_weights, seed_order = seed.spawn(2)
     parameters = initial_parameters(architecture, int(seed_weights.generate_state(1, np.uint32)[0]))
     averaged = {name: tensor.clone() for name, tensor in parameters.items()}
     best = {name: tensor.clone() for name, tensor in parameters.items()}
@@ -130,7 +128,6 @@ def fit_parameters(
         betas=(0.9, 0.99),
     )
     rng = np.random.default_rng(seed_order)
-    generator = torch.Generator().manual_seed(int(seed_dropout.generate_state(1, np.uint32)[0]))
     batch_size = min(settings.batch_size, max(len(train) // 4, 1))
     n_steps = len(train) // batch_size
     start_time, step, best_error, best_epoch, epoch, done, shortened = time.monotonic(), 0, math.inf, 0, 0, 0.0, False
@@ -149,7 +146,7 @@ def fit_parameters(
             # Ascending row indices are descending in the number of elements: see `encode`.
             rows = np.sort(shuffled[i * batch_size : (i + 1) * batch_size])
             y = torch.from_numpy(target[rows])
-            mean, log_scale = forward(parameters, encode(rows), architecture, settings.dropout, generator)
+            mean, log_scale = forward(parameters, encode(rows), architecture)
             optimizer.zero_grad()
             loss(mean, log_scale, y, settings.scale_loss_weight).sum().backward()
             _limit_gradients([t.grad for t in flat if t.grad is not None], settings.gradient_norm)
@@ -170,8 +167,8 @@ def fit_parameters(
         progress(
             {
                 "stage": "fit",
-                "epoch": epoch,
-                "n_epochs": settings.n_epochs,
+                "done": epoch,
+                "total": settings.n_epochs,
                 "fraction_done": done,
                 "train_mae_ev_per_atom": train_error / n_steps * target_std,
                 "validation_mae_ev_per_atom": error * target_std,

@@ -140,7 +140,7 @@ def fit_energy(
     target_column: str = "formation_energy_per_atom",
     formula_column: str = "formula",
     n_members: int = 4,
-    n_epochs: int = 70,
+    n_epochs: int = 60,
     node_width: int = 128,
     trunk_width: int = 128,
     n_blocks: int = 4,
@@ -168,8 +168,8 @@ def fit_energy(
         max_minutes: if the epochs do not fit into this time, the schedule is shortened to it.
         data_source: a sentence on the data's origin and licence, for the model card.
         citations: works to cite with the predictions.
-        progress: called with plain numbers after each epoch and stage ("stage", "fraction_done", "elapsed_s",
-            "epoch", "validation_mae_ev_per_atom" and others).
+        progress: called with plain numbers after each epoch and stage ("stage", "done" and "total"
+            epochs, "elapsed_s", "validation_mae_ev_per_atom" and others).
 
     Returns:
         The content of `model.json`.
@@ -190,7 +190,7 @@ def fit_energy(
             progress(event)
 
     seed_split, seed_fit = np.random.SeedSequence(seed).spawn(2)
-    report({"stage": "read", "fraction_done": 0.0})
+    report({"stage": "read", "done": 0, "total": n_epochs, "fraction_done": 0.0})
     table = read_energy_table(csv_path, formula_column=formula_column, target_column=target_column)
     split = split_table(
         table, seed_split, validation=VALIDATION_SHARE, test=TEST_SHARE, test_chemsys=TEST_CHEMSYS_SHARE
@@ -223,7 +223,7 @@ def fit_energy(
         progress=report,
     )
 
-    report({"stage": "test", "fraction_done": 1.0})
+    report({"stage": "test", "done": n_epochs, "total": n_epochs, "fraction_done": 1.0})
     stored = {name: tensor.half().contiguous() for name, tensor in fitted.items()}
     weights = save(stored)
     # From here on with the weights as stored: calibration and all errors are those that users will see.

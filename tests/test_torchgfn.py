@@ -12,7 +12,9 @@ from agent.losses import trajectory_balance
 from agent.policy import Policy, masked_log_softmax
 from agent.rollout import forward_rollout
 from envs.composition_kernel import CompositionKernel
+from envs.single import KernelEnv
 from envs.torchgfn_env import TorchGFNEnv
+from envs.vector import KernelVectorEnv
 from tests.test_exact import untrained
 from tests.worlds import SPACES, kernel
 
@@ -86,6 +88,43 @@ def test_masks_and_steps_equal_the_kernel(name: str) -> None:
     assert np.array_equal(env.get_states_indices(after).numpy(), world.child)
     back = env._backward_step(after, actions)
     assert np.array_equal(env.get_states_indices(back).numpy(), world.parent)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_all_faces_agree_step_for_step_on_rollout_trajectories(name: str, rng: np.random.Generator) -> None:
+    """Rollout, single env, vector env and torchgfn: the same states, masks and ends along the same trajectories."""
+    k = kernel(name)
+    n = 6
+    with torch.no_grad():
+        rollout = forward_rollout(k, untrained(k), n, rng, epsilon=0.5)
+    env = TorchGFNEnv(k, log_reward, debug=True)
+    single = KernelEnv(k, log_reward, strict=True)
+    # Rows whose trajectory is over start another one (NEXT_STEP) with actions that may be illegal there: not strict.
+    vector = KernelVectorEnv(k, log_reward, num_envs=n)
+    observations, _ = vector.reset()
+    paths = [np.flatnonzero(rollout.member == i) for i in range(n)]
+    for i, path in enumerate(paths):
+        observation, info = single.reset()
+        states = env.reset(batch_shape=1)
+        for step, position in enumerate(path):
+            action = rollout.actions[position]
+            assert np.array_equal(observation, rollout.states[position])
+            assert np.array_equal(info["action_mask"], states.forward_masks[0].numpy())
+            assert np.array_equal(states.tensor[0].numpy(), observation[:-1])
+            observation, reward, terminated, _, info = single.step(action)
+            states = env._step(states, env.actions_from_tensor(torch.tensor([[action]])))
+            assert terminated == bool(states.is_sink_state.item()) == (step == len(path) - 1)
+        assert np.array_equal(observation, rollout.terminal[i])
+        assert reward == pytest.approx(float(log_reward(rollout.terminal[i : i + 1])[0]))
+    for step in range(max(map(len, paths))):
+        running = np.array([step < len(path) for path in paths])
+        positions = np.array([path[min(step, len(path) - 1)] for path in paths])
+        assert np.array_equal(observations[running], rollout.states[positions[running]])
+        assert vector.action_masks()[np.flatnonzero(running), rollout.actions[positions[running]]].all()
+        observations, rewards, ended, _, _ = vector.step(rollout.actions[positions])
+        last = np.array([step == len(path) - 1 for path in paths])
+        assert np.array_equal(ended[running], last[running])
+        assert np.allclose(rewards[last], log_reward(rollout.terminal[last]))
 
 
 def test_two_dimensional_batches_and_the_sink() -> None:

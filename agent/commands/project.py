@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.commands.common import DONE, AsJson, Debug, Plugins, Quiet, Seed, load_plugins, print_json, verb  # noqa: F401
+from agent.commands.common import DONE, AsJson, Plugins, Quiet, Seed, load_plugins, print_json, verb
 
 
 @verb
@@ -123,6 +123,8 @@ def fit_energy(
     out: Annotated[Path, typer.Option("--out", help="Folder for weights and model card.")],
     column: Annotated[str, typer.Option(help="Target column.")] = "formation_energy_per_atom",
     formula_column: Annotated[str, typer.Option(help="Formula column.")] = "formula",
+    source: Annotated[str, typer.Option(help="Origin and licence of the data, a sentence for the model card.")] = "",
+    cite: Annotated[list[str] | None, typer.Option(help="Work to cite with the predictions; repeatable.")] = None,
     members: Annotated[int | None, typer.Option(min=1, help="Members of the ensemble.")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.05, help="Stop training after so long.")] = None,
     seed: Seed = None,
@@ -137,6 +139,7 @@ def fit_energy(
     from rewards.fit_energy import fit_energy as fit
 
     options: dict[str, Any] = {"target_column": column, "formula_column": formula_column, "seed": seed or 0}
+    options |= {"data_source": source, "citations": tuple(cite or ())}
     if members is not None:
         options["n_members"] = members
     if max_minutes is not None:

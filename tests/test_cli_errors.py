@@ -1,0 +1,101 @@
+"""Bad input, failing rewards and unwritable places: one sentence, no traceback, the documented exit code."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewards import registry
+from tests.cli import CONFIG, done, plugin, refused
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny world.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(config: Path) -> Path:
+    run = config.parent / "läufe" / "run 1"
+    done("train", config, "--out", run, "--quiet")
+    return run
+
+
+NAN_TERM = "{name: mine, shape: {kind: maximise, beta: 0.1}}"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("values * np.nan", "objects have no valid reward, more than reward.invalid_budget = 0.01 allows"),
+        ("values / 0 if False else 1 / 0", "most often: mine: ZeroDivisionError"),
+        ("values[:2]", "expected values and valid of shape (512,), got (2,) and (512,)"),
+    ],
+)
+def test_a_failing_reward_stops_training_with_code_4(config: Path, tmp_path: Path, values: str, message: str) -> None:
+    own = plugin(tmp_path, values=values)
+    settings = ("--set", f"reward.terms.0={NAN_TERM}", "--set", "world.neutrality=off", "--set", "sampler.batch=512")
+    refused(message, "train", config, "--out", tmp_path / "run", "--plugin", own, "-q", *settings, code=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "absent.yaml", "--out", "x"], "cannot read the config absent.yaml: No such file or directory"),
+        (
+            ["train", "CONFIG", "--out", "x", "--set", "sampler.stepz=1"],
+            "unknown key sampler.stepz; did you mean 'steps'",
+        ),
+        (
+            ["train", "CONFIG", "--out", "x", "--set", "reward.terms.1.name=formation"],
+            "did you mean 'formation_energy'",
+        ),
+        (["train", "CONFIG", "--out", "x", "--set", "world.elements=[Lii]"], "did you mean 'Li'"),
+        (["train", "CONFIG", "--out", "x", "--plugin", "absent.py"], "expected a Python file, found none at absent.py"),
+        (["train", "CONFIG", "--out", "x", "--seed", "-1"], "'--seed'"),
+        (["train", "CONFIG"], "Missing option '--out'"),
+        (["sample", "absent", "-n", "5"], "found no config.resolved.yaml in absent; train first"),
+        (["sample", "RUN", "-n", "0"], "'-n'"),
+        (["sample", "RUN", "-n", "-5"], "'-n'"),
+        (["sample", "RUN", "-n", "many"], "'-n'"),
+        (["sample", "RUN", "-n", "5", "--max-draws", "0"], "'--max-draws'"),
+        (["sample", "RUN", "-n", "5", "--uniqe"], "No such option"),
+        (["sample", "RUN", "-n", "5", "--reference", "absent.csv"], "found none at absent.csv"),
+        (["exact", "absent"], "cannot read the config absent"),
+        (["evaluate", "absent.csv"], "expected a CSV or Parquet file, found none at absent.csv"),
+        (["evaluate", "CONFIG"], "tiny world.yaml"),
+        (["score"], "expected formulas, or --in FILE"),
+        (["score", "NaCl", "--reward", "formation_enrgy"], "did you mean 'formation_energy'"),
+        (["score", "NaCl", "--oxidation-table", "smact"], "did you mean 'smact14'"),
+        (["score", "--in", "absent.csv"], "found none at absent.csv"),
+        (["check", "absent.yaml"], "cannot read the config absent.yaml"),
+        (["list", "reward"], "expected envs, rewards or samplers, got 'reward'; did you mean 'rewards'"),
+        (["lst"], "No such command 'lst'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_ends_with_code_2(
+    arguments: list[str], message: str, config: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places: dict[str, Any] = {"CONFIG": config, "RUN": trained}
+    refused(message, *[places.get(argument, argument) for argument in arguments])
+    assert list(tmp_path.iterdir()) == []  # refused before any work
+
+
+@pytest.mark.parametrize("verb", ["train", "sample", "score"])
+def test_a_place_that_cannot_be_written_ends_with_code_5(
+    verb: str, config: Path, trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    out = tmp_path / "file" / "run"
+    arguments = {"train": [config], "sample": [trained, "-n", 2, "-q"], "score": ["NaCl"]}[verb]
+    refused(str(tmp_path / "file"), verb, *arguments, "--out", out, code=5)
+    assert (tmp_path / "file").read_text() == "in the way"

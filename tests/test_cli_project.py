@@ -1,0 +1,196 @@
+"""`score`, `check`, `init`, `list` and every help text: what a newcomer types first."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.tables import read_table
+from rewards import registry
+from rewards.shaping import SHAPES
+from tests.cli import CONFIG, done, oreflow, plugin, refused
+
+VERBS = ("train", "sample", "evaluate", "exact", "score", "fit-energy", "list", "init", "check")
+NUMBERS = (
+    "charge_balance_e",
+    "electronegativity_balance_verdict",
+    "formation_energy_ev_per_atom",
+    "formation_energy_std",
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_help_text_has_an_example_that_names_the_verb(verb: str) -> None:
+    text = " ".join(done(verb, "--help").stdout.split())
+    assert f"Example: oreflow {verb} " in text
+    assert "--debug" in text
+    assert "--quiet" in text
+    assert "--json" in text
+
+
+def test_the_help_of_all_lists_the_verbs() -> None:
+    text = done("--help").stdout
+    assert all(f" {verb} " in text for verb in VERBS)
+    assert "Example: oreflow train" in " ".join(text.split())
+
+
+def test_score_by_hand() -> None:
+    rows = json.loads(done("score", "NaCl", "Fe3O4", "NaN", "CsPbI3", "H2O", "Og", "--json").stdout)
+    by_hand = [
+        ("NaCl", "ClNa", 0, 1, True, "1 Na+; 1 Cl-"),
+        ("Fe3O4", "Fe3O4", 1, 0, False, ""),
+        ("NaN", "NNa", 2, 0, False, ""),
+        ("CsPbI3", "CsI3Pb", 0, 1, True, "1 Cs+; 1 Pb2+; 3 I-"),
+        ("H2O", "H2O", 0, 1, True, "2 H+; 1 O2-"),
+        ("Og", "Og", None, None, None, ""),
+    ]
+    keys = ("formula", "formula_reduced", *NUMBERS[:2], "charge_neutral", "oxidation_states")
+    assert [tuple(row[key] for key in keys) for row in rows] == by_hand
+    assert {row["oxidation_table"] for row in rows} == {"pymatgen_common"}
+    assert [row["formation_energy_ev_per_atom"] is None for row in rows] == [False] * 5 + [True]
+    assert rows[0]["formation_energy_ev_per_atom"] < -1.0
+    assert rows[1]["note"] == "neutral only with mixed valence: 1 Fe2+; 2 Fe3+; 4 O2-"
+    assert "charge_balance: no oxidation state of Og in pymatgen_common" in rows[5]["note"]
+    assert "formation_energy: Og outside" in rows[5]["note"]
+    assert rows[0]["note"] == ""
+
+
+def test_score_with_mixed_valence_and_another_table() -> None:
+    mixed = json.loads(done("score", "Fe3O4", "--mixed-valence", "--json").stdout)[0]
+    assert (mixed["charge_balance_e"], mixed["oxidation_states"]) == (0, "1 Fe2+; 2 Fe3+; 4 O2-")
+    assert (mixed["oxidation_table"], mixed["note"]) == ("pymatgen_common (mixed valence)", "")
+    assert (
+        json.loads(done("score", "NaN", "--oxidation-table", "smact14", "--json").stdout)[0]["charge_neutral"] is True
+    )
+
+
+def test_score_prints_a_table_and_names_its_rule() -> None:
+    lines = done("score", "NaCl", "Og", "--reward", "charge_balance").stdout.splitlines()
+    assert lines[0].split() == [
+        "formula",
+        "formula_reduced",
+        "charge_balance_e",
+        "charge_neutral",
+        "oxidation_states",
+        "note",
+    ]
+    assert lines[2].split() == ["NaCl", "ClNa", "0", "True", "1", "Na+;", "1", "Cl-"]
+    assert lines[3].startswith("Og")
+    assert "nan" not in " ".join(lines).lower().replace("formation", "")
+    assert lines[-1] == "neutrality by pymatgen_common"
+
+
+def test_score_keeps_the_place_of_what_it_cannot_read(tmp_path: Path) -> None:
+    result = oreflow("score", "NaCl", "Fe0.5O", "=1+1", "NaN", "--json")
+    assert result.exit_code == 2
+    rows = json.loads(result.stdout)
+    assert [row["formula"] for row in rows] == ["NaCl", "Fe0.5O", "=1+1", "NaN"]
+    assert [row["charge_balance_e"] for row in rows] == [0, None, None, 2]
+    assert "got 0.5 Fe in 'Fe0.5O'" in rows[1]["note"]
+    assert (rows[1]["charge_neutral"], rows[1]["formula_reduced"]) == (None, "")
+    assert oreflow("score", "??", "--json").exit_code == 2  # none at all
+
+    result = oreflow("score", "=1+1", "NaN", "--out", tmp_path / "new folder" / "scores.csv")
+    assert result.exit_code == 2
+    assert "2 rows written to" in result.stdout
+    assert read_table(tmp_path / "new folder" / "scores.csv")["formula"].tolist() == ["'=1+1", "NaN"]
+
+
+def test_score_reads_a_table_and_a_reward_of_the_users_own(tmp_path: Path) -> None:
+    table = tmp_path / "in.csv"
+    table.write_text("name,formula\n1,NaN\n2,LiFePO4\n")
+    own = plugin(tmp_path, unit="")
+    rows = json.loads(done("score", "KCl", "--in", table, "--reward", "mine", "--plugin", own, "--json").stdout)
+    assert [(row["formula"], row["mine"]) for row in rows] == [("KCl", 2.0), ("NaN", 2.0), ("LiFePO4", 4.0)]
+    assert rows[2]["spread"] == pytest.approx(4 / 7)
+
+
+def test_score_blames_the_item_that_a_reward_fails_on(tmp_path: Path) -> None:
+    own = plugin(tmp_path, values="values if values.max() < 4 else 1 / 0")
+    result = done("score", "NaCl", "LiFePO4", "--reward", "mine", "--plugin", own, "--json")
+    rows = json.loads(result.stdout)
+    assert [row["mine_kg"] for row in rows] == [2.0, None]
+    assert rows[1]["note"] == "mine: ZeroDivisionError: division by zero"
+
+
+def test_check_of_a_good_config(config: Path) -> None:
+    text = done("check", config).stdout
+    assert "expect nothing of it" in text
+    assert "charge_balance: median" in text
+    assert "contract holds" in text
+    figures = json.loads(done("check", config, "--json").stdout)
+    assert (figures["n_elements"], figures["enumerable"], figures["share_valid_reward"]) == (3, True, 1.0)
+    assert len(figures["examples"]) == 5
+    assert figures["world"].endswith(" objects")
+    assert done("check", config, "--quiet").output == ""
+
+
+MINE = "reward.terms.1={name: mine, shape: {kind: maximise, beta: 0.1}}"
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "code"),
+    [
+        ("np.random.default_rng().random(len(batch))", "gives different values when called twice", 4),
+        ("batch.n_atoms.astype(float)", "changes with the number of formula units", 4),
+        ("values / values.max()", "do not normalise over the batch", 4),
+        ("values[:1]", "expected values and valid of shape", 4),
+        ("1 / 0", "raises ZeroDivisionError: division by zero; set valid to False", 4),
+        ("values * np.nan", "100.0% of random objects have no valid reward", 2),
+    ],
+)
+def test_check_names_what_is_wrong_with_a_reward(
+    config: Path, tmp_path: Path, values: str, message: str, code: int
+) -> None:
+    refused(message, "check", config, "--plugin", plugin(tmp_path, values=values), "--set", MINE, code=code)
+
+
+def test_check_of_bad_worlds(config: Path) -> None:
+    refused("n_atoms", "check", config, "--set", "world.n_atoms=[5, 2]")
+    hard = ("--set", "world.neutrality=hard", "--set")
+    refused("", "check", config, *hard, "world.elements=[Li, Na, K]")  # cations only: nothing is neutral
+    refused("'mine'", "check", config, "--set", MINE)
+
+
+def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
+    folder = tmp_path / "my search"
+    text = done("init", folder).stdout
+    assert f"next: oreflow check {folder / 'config.yaml'} --plugin {folder / 'my_reward.py'}" in text
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "my_reward.py"]
+    checked = done("check", folder / "config.yaml", "--plugin", folder / "my_reward.py").stdout
+    assert "light_elements: median" in checked
+
+    (folder / "config.yaml").write_text("mine\n")
+    (folder / "my_reward.py").unlink()
+    again = json.loads(done("init", folder, "--json").stdout)
+    assert again == {"written": [str(folder / "my_reward.py")], "kept": [str(folder / "config.yaml")]}
+    assert (folder / "config.yaml").read_text() == "mine\n"
+    (tmp_path / "file").write_text("")
+    refused(str(tmp_path / "file"), "init", tmp_path / "file" / "x", code=5)
+
+
+def test_list_names_everything_a_config_may_hold(tmp_path: Path) -> None:
+    worlds = json.loads(done("list", "envs", "--json").stdout)
+    assert worlds["element presets"]["mp84"] == "84 elements: H to Pu"
+    assert set(worlds["oxidation-state tables"]) >= {"pymatgen_common", "smact14"}
+    listed = json.loads(done("list", "rewards", "--json", "--plugin", plugin(tmp_path)).stdout)
+    assert listed["rewards"]["mine"] == "Something of the user's own. [plug-in]"
+    assert all(text.split(" [")[0] for text in listed["rewards"].values())
+    assert set(listed["shapes"]) == set(SHAPES)
+    assert listed["shapes"]["minimise"].startswith("beta: log-score = -beta * value")
+    samplers = done("list", "samplers").stdout
+    assert "gflownet" in samplers
+    assert "trajectory_balance" in samplers
+    assert done("list", "envs", "--quiet").output == ""
