@@ -1,4 +1,4 @@
-"""Masks a second in large worlds, states met by random rollouts. Run: python tests/benchmarks/bench_composition_masks.py
+"""Masks a second in large worlds, on states of random rollouts. Run: python tests/benchmarks/bench_composition_masks.py
 
 Compilation is excluded; each figure is the median of seven timings over the same states.
 """
