@@ -40,7 +40,7 @@ class WorldConfig(_Closed):
     n_elements: tuple[int, int] = Field((2, 4), description="smallest and largest number of distinct elements")
     n_atoms: tuple[int, int] = Field((2, 20), description="smallest and largest number of atoms in the reduced formula")
     count: tuple[int, int] = Field((1, 12), description="smallest and largest count of each element")
-    count_by_element: dict[str, tuple[int, int]] = Field({}, description="exceptions to `count`, by symbol")
+    count_by_element: dict[str, tuple[int, int]] = Field({}, description="exceptions to `count`, by symbol or preset")
     required: list[str] = Field([], description="elements that must occur")
     required_groups: list[list[str]] = Field([], description="lists of which at least one element must occur")
     neutrality: Literal["hard", "soft", "off"] = Field(

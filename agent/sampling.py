@@ -24,6 +24,7 @@ from agent.tables import is_known, write_csv, write_parquet
 from envs.composition_kernel import CompositionKernel
 from envs.compositions import Compositions
 from envs.elements import symbols
+from rewards.errors import RewardBudgetError
 from rewards.formation_energy import FormationEnergy
 
 _BATCH = 1024
@@ -100,7 +101,11 @@ def sample(
 ) -> dict[str, Any]:
     """Writes candidates.csv, candidates.parquet and summary.json, and returns the summary.
 
-    With `unique` rows are distinct and ranked by log R; otherwise they are the raw draws in order.
+    With `unique` rows are distinct and ranked by log R; otherwise they are the raw draws in order. Draws without a
+    valid reward are left out and counted.
+
+    Raises:
+        RewardBudgetError: when their share exceeds `reward.invalid_budget`; the files hold the others.
     """
     run = load_run(folder)
     reward = make_reward(run.config)
@@ -139,8 +144,15 @@ def sample(
     out.mkdir(parents=True, exist_ok=True)
     write_csv(frame, out / "candidates.csv")
     write_parquet(frame, out / "candidates.parquet")
-    summary = _summary(run, frame, n, n_draws, unique, seed, int((~result.valid).sum()))
+    n_invalid = int((~result.valid).sum())
+    summary = _summary(run, frame, n, n_draws, unique, seed, n_invalid)
     write_text(out / "summary.json", to_json(summary))
+    if n_invalid > run.config.reward.invalid_budget * len(objects):
+        raise RewardBudgetError(
+            f"{n_invalid} of {len(objects)} objects have no valid reward, more than reward.invalid_budget = "
+            f"{run.config.reward.invalid_budget:g} allows; for instance {next(iter(result.reasons().values()))}. "
+            f"{out} holds the others"
+        )
     return summary
 
 
@@ -162,9 +174,9 @@ def _summary(
         "n_unique": int(frame["is_unique"].sum()),
         "n_rejected_invalid_reward": n_invalid,
         "rows": "distinct, ranked by log_reward" if unique else "raw draws, in order",
-        "share_neutral": float(frame["charge_neutral"].fillna(False).mean()),
+        "share_neutral": _share(frame["charge_neutral"]),
         "neutrality_rule": f"{world.oxidation_table}, {'mixed' if world.mixed_valence else 'no mixed'} valence",
-        "share_electronegativity_ok": float(frame["electronegativity_ok"].fillna(False).mean()),
+        "share_electronegativity_ok": _share(frame["electronegativity_ok"]),
         "n_elements_present": len(present),
         "elements_absent": [s for s in symbols() if s in world.space().elements and s not in present],
         "n_chemical_systems": int(frame["chemsys"].nunique()),
@@ -176,6 +188,11 @@ def _summary(
         "step": run.step,
         "seed": seed,
     }
+
+
+def _share(flags: pd.Series) -> float | None:
+    """Share of true flags, missing ones counted as false; None for an empty table."""
+    return float(flags.fillna(False).mean()) if len(flags) else None
 
 
 def _median(values: np.ndarray, rng: np.random.Generator) -> dict[str, float] | None:

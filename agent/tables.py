@@ -37,7 +37,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             frame = pd.read_csv(
                 path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
-            ).fillna("")
+            )
         frame = frame[(frame != "").any(axis=1)]
     except (gzip.BadGzipFile, EOFError):
         raise TableError(f"{path} is a damaged or truncated gzip file; fetch it again") from None

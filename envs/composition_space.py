@@ -24,7 +24,7 @@ class CompositionSpace:
         n_elements: smallest and largest number of distinct elements, inclusive.
         n_atoms: smallest and largest number of atoms in the reduced formula, inclusive.
         count: smallest and largest count of each element, inclusive.
-        count_by_element: exceptions to `count`, by symbol.
+        count_by_element: exceptions to `count`, by symbol or preset; later entries win.
         required: elements that must occur.
         required_groups: lists of elements (or presets) of which at least one must occur.
         neutrality: "hard": only charge-neutral formulas exist; "soft" and "off": neutrality is no constraint
@@ -53,6 +53,8 @@ class CompositionSpace:
         chosen = tuple(e for e in resolve(self.elements) if e not in forbidden)
         object.__setattr__(self, "elements", chosen)
         object.__setattr__(self, "forbidden", tuple(sorted(forbidden, key=atomic_number)))
+        own = {e: pair for name, pair in self.count_by_element.items() for e in resolve(name)}
+        object.__setattr__(self, "count_by_element", own)
         object.__setattr__(self, "required", resolve(self.required))
         object.__setattr__(self, "required_groups", tuple(resolve(group) for group in self.required_groups))
         self._check()

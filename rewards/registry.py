@@ -91,7 +91,10 @@ def _factory(name: str) -> Factory:
                 return point.load()
             except Exception as error:
                 raise PluginError(f"entry point {point.value} failed: {type(error).__name__}: {error}") from error
-    raise UnknownRewardError(f"expected the name of a reward, got {name!r}; {nearest(str(name), names())}")
+    hint = nearest(str(name), names())
+    raise UnknownRewardError(
+        f"expected the name of a reward, got {name!r} (one of your own needs --plugin FILE.py); {hint}"
+    )
 
 
 def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:

@@ -54,6 +54,7 @@ def test_training_prints_a_summary_and_json(tmp_path: Path, config: Path) -> Non
     assert done("train", config, "--out", tmp_path / "b", "--set", "sampler.steps=1", "--quiet").output == ""
 
 
+MINE = "{name: mine, shape: {kind: maximise, beta: 0.1}}"
 COLUMNS_BEFORE_TERMS = (
     "candidate_id formula_pretty formula_reduced formula_anonymous chemsys nelements nsites space_group_number "
     "wyckoff_label log_reward"
@@ -131,6 +132,20 @@ def test_distinct_candidates_are_ranked_and_compared_with_a_reference(trained: P
     assert "300 draws" in more.stdout
 
 
+def test_a_reward_that_fails_on_every_draw_leaves_an_empty_table(trained: Path, tmp_path: Path) -> None:
+    """The rejected draws are counted, and no file holds the NaN that JSON does not know."""
+    run = tmp_path / "run"
+    settings = ("--set", f"reward.terms.1={MINE}", "--set", "sampler.steps=2")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    done("train", tmp_path / "config.yaml", "--out", run, "-q", "--plugin", plugin(tmp_path), *settings)
+    registry._registered.clear()
+    broken = plugin(tmp_path, values="values * np.nan")
+    refused("8 of 8 objects have no valid reward", "sample", run, "-n", 8, "--plugin", broken, "-q", code=4)
+    summary = json.loads((run / "samples" / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert (summary["n_rows"], summary["n_rejected_invalid_reward"], summary["share_neutral"]) == (0, 8, None)
+    assert len(read_table(run / "samples" / "candidates.csv")) == 0
+
+
 def test_evaluate_reads_back_what_sample_wrote(trained: Path, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("formula,oxidation_table\nNaCl,smact14\nNa2Cl2,smact14\nNaN,smact14\nFe3O4,smact14\n???,smact14\n")
@@ -174,22 +189,35 @@ def test_exact_of_a_run_and_of_a_config(trained: Path, config: Path) -> None:
     assert figures["learned_mass"] == pytest.approx(1.0, abs=1e-9)
     assert 0 < figures["total_variation"] < 1
     assert figures["step"] == 40
-    assert "exact total variation" in done("exact", config, "--set", "sampler.steps=2", "-q").stdout
+    assert "exact total variation" in done("exact", config, "--set", "sampler.steps=2").stdout
     refused("this run is trained already", "exact", trained, "--seed", 1)
     refused("this world cannot be enumerated", "exact", config, "--set", "world.elements=[mp84]")
 
 
 def test_a_reward_of_the_users_own_has_its_columns_in_the_table(config: Path, tmp_path: Path) -> None:
     own = plugin(tmp_path)
-    term = "{name: mine, shape: {kind: maximise, beta: 0.1}}"
     run = tmp_path / "run"
-    settings = ("--set", f"reward.terms.1={term}", "--set", "sampler.steps=3", "--plugin", own)
+    settings = ("--set", f"reward.terms.1={MINE}", "--set", "sampler.steps=3", "--plugin", own)
     done("train", config, "--out", run, "--quiet", *settings)
     registry._registered.clear()
-    refused("got 'mine'", "sample", run, "-n", 5)
+    refused("got 'mine' (one of your own needs --plugin FILE.py)", "sample", run, "-n", 5)
     done("sample", run, "-n", 5, "--quiet", "--plugin", own)
     frame = read_table(run / "samples" / "candidates.csv")
     assert frame["mine_kg"].astype(float).tolist() == frame["nelements"].astype(float).tolist()
     assert frame["spread"].astype(float).tolist() == pytest.approx((frame["nelements"].astype(float) / 7).tolist())
     assert "mine_log_score" in frame
     assert (frame["formation_energy_per_atom_pred"] != "").all()
+
+
+def test_a_few_draws_without_a_reward_are_left_out_and_counted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    own = plugin(tmp_path, values="np.where(batch.n_elements == 1, np.nan, values)")
+    settings = ("--set", f"reward.terms.1={MINE}", "--set", "sampler.steps=2", "--set", "reward.invalid_budget=1")
+    done("train", tmp_path / "config.yaml", "--out", run, "-q", "--plugin", own, *settings)
+    registry._registered.clear()
+    result = done("sample", run, "-n", 200, "--plugin", own, "-q")
+    frame = read_table(run / "samples" / "candidates.csv")
+    assert set(frame["nelements"]) == {"2", "3"}
+    assert 0 < len(frame) < 200
+    assert f"{200 - len(frame)} left out without a valid reward" in result.stderr

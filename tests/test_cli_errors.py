@@ -71,6 +71,7 @@ def test_a_failing_reward_stops_training_with_code_4(config: Path, tmp_path: Pat
         (["exact", "absent"], "cannot read the config absent"),
         (["evaluate", "absent.csv"], "expected a CSV or Parquet file, found none at absent.csv"),
         (["evaluate", "CONFIG"], "tiny world.yaml"),
+        (["fit-energy", "absent.csv", "--out", "x"], "absent.csv"),
         (["score"], "expected formulas, or --in FILE"),
         (["score", "NaCl", "--reward", "formation_enrgy"], "did you mean 'formation_energy'"),
         (["score", "NaCl", "--oxidation-table", "smact"], "did you mean 'smact14'"),

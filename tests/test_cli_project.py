@@ -93,11 +93,12 @@ def test_score_prints_a_table_and_names_its_rule() -> None:
 
 
 def test_score_keeps_the_place_of_what_it_cannot_read(tmp_path: Path) -> None:
-    result = oreflow("score", "NaCl", "Fe0.5O", "=1+1", "NaN", "--json")
+    result = oreflow("score", "NaCl", "Fe0.5O", "=1+1", "NaN", "Og", "--json")
     assert result.exit_code == 2
     rows = json.loads(result.stdout)
-    assert [row["formula"] for row in rows] == ["NaCl", "Fe0.5O", "=1+1", "NaN"]
-    assert [row["charge_balance_e"] for row in rows] == [0, None, None, 2]
+    assert [row["formula"] for row in rows] == ["NaCl", "Fe0.5O", "=1+1", "NaN", "Og"]
+    assert [row["charge_balance_e"] for row in rows] == [0, None, None, 2, None]
+    assert ["no oxidation state of Og" in row["note"] for row in rows] == [False] * 4 + [True]
     assert "got 0.5 Fe in 'Fe0.5O'" in rows[1]["note"]
     assert (rows[1]["charge_neutral"], rows[1]["formula_reduced"]) == (None, "")
     assert oreflow("score", "??", "--json").exit_code == 2  # none at all

@@ -166,6 +166,12 @@ def test_symbols_that_yaml_would_read_as_booleans_stay_text(tmp_path: Path) -> N
     assert again == config
 
 
+def test_count_ranges_may_name_a_preset(tmp_path: Path) -> None:
+    text = GOOD.replace("[Li, O, Fe]}", "[Li, chalcogens], count_by_element: {chalcogens: [1, 2], O: [3, 4]}}")
+    assert load(tmp_path, text).world.space().count_by_element == {"O": (3, 4), "S": (1, 2), "Se": (1, 2), "Te": (1, 2)}
+    assert "did you mean 'chalcogens'" in complaint(tmp_path, text.replace("{chalcogens:", "{chalcogen:"))
+
+
 def test_booleans_and_numbers_are_read_as_such(tmp_path: Path) -> None:
     text = GOOD.replace("[Li, O, Fe]}", "[Li, O], mixed_valence: true}").replace("beta: 1.0", "beta: 1e-2")
     config = load(tmp_path, text + "sampler: {learning_rate: 1e-3}\n")

@@ -60,8 +60,8 @@ def test_all_built_in_names_can_be_built() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "error", "message"),
     [
-        ("charge_ballance", None, UnknownRewardError, "got 'charge_ballance'; did you mean 'charge_balance'"),
-        ("", None, UnknownRewardError, "got ''; known: charge_balance"),
+        ("charge_ballance", None, UnknownRewardError, "did you mean 'charge_balance'"),
+        ("", None, UnknownRewardError, "; known: charge_balance"),
         (
             "charge_balance",
             {"tabel": "smact14"},

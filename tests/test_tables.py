@@ -154,6 +154,11 @@ def test_cells_stay_text(tmp_path: Path, data: bytes) -> None:
     assert not frame.isna().any(axis=None)
 
 
+def test_a_missing_formula_in_a_parquet_file_is_empty_text(tmp_path: Path) -> None:
+    pd.DataFrame({"formula": ["NaN", None]}).to_parquet(tmp_path / "a.parquet")
+    assert formulas_of(read_table(tmp_path / "a.parquet"), "a") == ["NaN", ""]
+
+
 def test_a_gzipped_table_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv.gz", gzip.compress(b"formula\nNaN\n"))
     assert formulas_of(read_table(path), "a") == ["NaN"]

@@ -44,7 +44,9 @@ def sample(
         print_json(summary)
     elif not quiet:
         _print_summary(summary, out)
-    if not summary["complete"]:
+    if summary["n_rejected_invalid_reward"]:
+        print(f"oreflow: {summary['n_rejected_invalid_reward']} left out without a valid reward", file=sys.stderr)
+    elif not summary["complete"]:
         print(
             f"oreflow: {summary['n_rows']} of {n} after {summary['n_draws']} draws; raise --max-draws", file=sys.stderr
         )
@@ -66,6 +68,8 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
     )
+    if not summary["n_rows"]:
+        return
     print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
     print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
     spread = summary["log_reward_minus_log_pf_std"]

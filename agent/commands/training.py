@@ -142,7 +142,7 @@ def exact(
     }
     if as_json:
         print_json(figures)
-    else:
+    elif not quiet:
         print(f"objects                    {figures['n_objects']}")
         print(f"log Z                      exact {result.log_z:.6f}, learned {figures['log_z_learned']:.6f}")
         print(f"log Z error                {result.log_z_error:+.6f}")
