@@ -32,8 +32,8 @@ def make_reward(config: Config) -> rewards.Reward:
 def make_policy(config: Config, kernel: CompositionKernel) -> Policy:
     """The untrained policy network."""
     return Policy(
-        kernel.n_tokens,
-        kernel.n_actions,
+        kernel.token_factors,
+        kernel.action_factors,
         kernel.n_backward_actions,
         config.sampler.hidden,
         config.sampler.backward == "learned",

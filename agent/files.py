@@ -26,9 +26,9 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _write(temporary, text))
 
 
-def to_json(data: Any) -> str:
+def to_json(data: Any, indent: int | None = 1) -> str:
     """JSON with missing and non-finite numbers as null, as strict readers need it."""
-    return json.dumps(_strict(data), indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_strict(data), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def sha256(path: Path) -> str:

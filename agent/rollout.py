@@ -57,12 +57,13 @@ def forward_rollout(
     member, visited, taken, log_pf = [], [], [], []
     # P_B of a step is read off the state it leads to, one pass later: flat step indices, then values.
     backward_rows, backward_values = [], []
+    weights = policy.weights()
     n_steps = 0
     came_by = np.empty(0, dtype=np.int64)
     arrivals = np.empty(0, dtype=np.int64)
     while len(states):
         allowed = kernel.forward_allowed(states)
-        logits, backward_logits = policy(torch.from_numpy(kernel.encode(states)))
+        logits, backward_logits = policy(torch.from_numpy(kernel.encode(states)), weights)
         if len(arrivals):
             backward_rows.append(arrivals)
             backward_values.append(_log_backward(kernel, backward_logits, states, came_by))

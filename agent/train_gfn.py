@@ -1,6 +1,5 @@
 """GFlowNet training, read top to bottom: roll out, score, balance, step, log, checkpoint."""
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from agent.build import make_kernel, make_policy, make_reward, set_threads
 from agent.checkpoint import save_checkpoint
 from agent.config import Config
 from agent.errors import TrainingError
+from agent.files import to_json
 from agent.losses import trajectory_balance
 from agent.policy import Policy
 from agent.progress import Progress
@@ -80,11 +80,17 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
     rng = stream(config.seed, "training")
     window = _Window(config)
     n_objects = n_invalid = n_skipped = skipped_in_a_row = 0
+    log_z_started = over_budget = False
     metrics: dict[str, Any] = {}
     first_reasons: dict[str, int] = {}
 
     def checkpoint(step: int) -> Path:
-        state = {"n_objects": n_objects, "n_invalid": n_invalid, "n_skipped": n_skipped}
+        state = {
+            "world": config.world.model_dump(mode="json"),
+            "n_objects": n_objects,
+            "n_invalid": n_invalid,
+            "n_skipped": n_skipped,
+        }
         return save_checkpoint(
             folder.checkpoints, step, policy, optimizer, rng, state, keep=config.run.keep_checkpoints
         )
@@ -109,22 +115,18 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
             for reason in result.reasons().values():
                 first_reasons[reason] = first_reasons.get(reason, 0) + 1
             if n_objects >= _INVALID_GRACE and n_invalid > config.reward.invalid_budget * n_objects:
-                checkpoint(step)
-                common = max(first_reasons, key=lambda reason: first_reasons[reason])
-                raise RewardBudgetError(
-                    f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
-                    f"{config.reward.invalid_budget:g} allows; most often: {common}. Mend the reward, narrow the "
-                    "world, or raise the budget"
-                )
+                over_budget = True
+                break
 
             # Trajectory balance on the valid members
             valid = torch.from_numpy(result.valid)
             log_reward = torch.from_numpy(result.log_reward)[valid]
             log_pf = trajectories.total(trajectories.log_pf)[valid]
             log_pb = trajectories.total(trajectories.log_pb)[valid]
-            if step == 0 and len(log_reward):
+            if not log_z_started and len(log_reward):
                 with torch.no_grad():  # the value that minimises the first loss saves log Z a long way
                     policy.log_z.copy_((log_reward + log_pb - log_pf).mean())
+                log_z_started = True
             loss = trajectory_balance(policy.log_z, log_pf, log_pb, log_reward)
 
             # Step, or skip a poisoned batch
@@ -149,7 +151,7 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
             if step % config.run.log_every_steps == 0 or step == config.sampler.steps or stop.raised:
                 metrics = {"step": step, **window.close(), "log_z": float(policy.log_z.detach())}
                 metrics |= {"epsilon": epsilon, "n_objects": n_objects, "n_invalid": n_invalid, "n_skipped": n_skipped}
-                log.write(json.dumps(metrics) + "\n")
+                log.write(to_json(metrics, indent=None) + "\n")
                 log.flush()
                 progress.update(
                     step,
@@ -165,6 +167,13 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
             if stop.raised:
                 break
         last = checkpoint(step)
+    if over_budget or n_invalid > config.reward.invalid_budget * n_objects:
+        common = max(first_reasons, key=lambda reason: first_reasons[reason])
+        raise RewardBudgetError(
+            f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
+            f"{config.reward.invalid_budget:g} allows; most often: {common}. Mend the reward, narrow the world, or "
+            "raise the budget"
+        )
     return TrainingResult(step, stop.raised, metrics, last)
 
 

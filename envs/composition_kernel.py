@@ -19,7 +19,7 @@ import numpy as np
 from envs.composition_masks import backward_allowed, forward_allowed, forward_allowed_parallel
 from envs.composition_space import CompositionSpace
 from envs.compositions import Compositions
-from envs.elements import symbols
+from envs.elements import groups, symbols
 from envs.errors import EmptyWorldError
 from envs.feasibility import Rules, solve
 from envs.protocol import EnumeratedWorld
@@ -71,6 +71,11 @@ class CompositionKernel:
         self.state_shape: tuple[int, ...] = (self.rules.n + 1,)
         self.n_tokens = self.rules.n * self.rules.width
         self.atomic_numbers = space.atomic_numbers
+        # Action i adds token i. What an element does is much like what its group does with the same count.
+        element, column = np.divmod(np.arange(self.n_tokens), self.rules.width)
+        group = groups()[self.atomic_numbers][element]
+        self.token_factors = np.stack([element, column, group * self.rules.width + column], axis=1)
+        self.action_factors = self.token_factors
         if not self.forward_allowed(self.initial(1)).any():
             raise EmptyWorldError(_why_empty(space))
         self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()

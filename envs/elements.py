@@ -50,6 +50,14 @@ def electronegativities() -> np.ndarray:
 
 
 @cache
+def groups() -> np.ndarray:
+    """Group of the periodic table by atomic number, int64 [119]; lanthanides and actinides stand in group 3."""
+    values = np.array([0] + [int(row["group"]) for row in _rows()])
+    values.setflags(write=False)
+    return values
+
+
+@cache
 def presets() -> dict[str, tuple[str, ...]]:
     """Named element lists that a config may use in place of a list of symbols."""
     z94 = symbols()[1:95]

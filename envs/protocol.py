@@ -49,6 +49,11 @@ class TransitionKernel(Protocol):
     state_shape: tuple[int, ...]
     n_tokens: int
     """Network input is a bag of tokens: `encode` yields indices in [0, n_tokens), padded with n_tokens."""
+    token_factors: np.ndarray
+    """int64 [n_tokens, factor]: tokens with the same id in a column have something in common (the same element, the
+    same count), so that a network may share weights between them. Ids of a column run from 0."""
+    action_factors: np.ndarray
+    """The same for forward actions without stop, int64 [n_actions - 1, factor]."""
     enumeration_unavailable_reason: str | None
 
     @property

@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Element
 
 from envs.data import build_tables
-from envs.elements import N_ELEMENTS, atomic_number, electronegativities, nearest, presets, resolve, symbols
+from envs.elements import N_ELEMENTS, atomic_number, electronegativities, groups, nearest, presets, resolve, symbols
 from envs.errors import UnknownElementError, UnknownOxidationTableError
 from envs.oxidation import DEFAULT_TABLE, TABLES, oxidation_matrix, oxidation_states
 
@@ -31,6 +31,11 @@ def test_electronegativities_are_those_of_pymatgen() -> None:
     assert (ours[atomic_number("F")], ours[atomic_number("Cs")], ours[atomic_number("O")]) == (3.98, 0.79, 3.44)
     assert math.isnan(ours[atomic_number("He")])
     assert math.isnan(ours[0])
+
+
+def test_groups_are_those_of_pymatgen() -> None:
+    assert groups().tolist() == [0, *(Element.from_Z(z).group for z in range(1, 119))]
+    assert [groups()[atomic_number(symbol)] for symbol in ("Na", "Eu", "Fe", "Cl")] == [1, 3, 8, 17]
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -27,11 +27,11 @@ SMALL = [name for name in SPACES if name != "large"]
 
 def untrained(k: CompositionKernel, learned_backward: bool = False) -> Policy:
     """Weights large enough that the policy is far from uniform."""
-    policy = Policy(
-        k.n_tokens, k.n_actions, k.n_backward_actions, [32, 32], learned_backward, torch.Generator().manual_seed(3)
-    )
+    generator = torch.Generator().manual_seed(3)
+    policy = Policy(k.token_factors, k.action_factors, k.n_backward_actions, [32, 32], learned_backward, generator)
     with torch.no_grad():
-        policy.forward_head.weight.mul_(30)
+        for parameter in policy.head.parameters():
+            parameter.mul_(30)
     return policy
 
 

@@ -189,3 +189,15 @@ def test_log_z_keeps_float64_and_scaling_the_reward_shifts_it(tmp_path: Path) ->
         _, shifted = run(config, tmp_path / "b")
     assert shifted.metrics["log_z"] - base.metrics["log_z"] == pytest.approx(100.0, abs=1e-9)
     assert shifted.metrics["loss"] == pytest.approx(base.metrics["loss"], rel=1e-9)
+
+
+def test_a_short_run_is_held_against_the_budget_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer objects than the grace period: all rewards invalid must not pass for success."""
+    make = module.make_reward
+    monkeypatch.setattr(module, "make_reward", lambda config: Failing(make(config), 1.1))
+    monkeypatch.setattr(RewardValues, "reasons", lambda self: {0: "charge_balance: made up"})
+    with pytest.raises(RewardBudgetError, match="320 of 320"):
+        run(tiny(steps=5), tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "NaN" not in lines
+    assert json.loads(lines.splitlines()[-1])["loss"] is None

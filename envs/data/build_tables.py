@@ -43,13 +43,13 @@ def main() -> None:
 
     with (HERE / "elements.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["atomic_number", "symbol", "electronegativity_pauling"])
+        writer.writerow(["atomic_number", "symbol", "group", "electronegativity_pauling"])
         for z in range(1, 119):
             element = Element.from_Z(z)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # pymatgen warns for every element without a value
                 x = float(element.X)
-            writer.writerow([z, element.symbol, "" if math.isnan(x) else x])
+            writer.writerow([z, element.symbol, element.group, "" if math.isnan(x) else x])
     for name, load in TABLES.items():
         states = load()
         with (HERE / f"oxidation_states_{name}.csv").open("w", newline="") as file:
