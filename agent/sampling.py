@@ -24,6 +24,7 @@ from agent.tables import is_known, write_csv, write_parquet
 from envs.composition_kernel import CompositionKernel
 from envs.compositions import Compositions
 from envs.elements import symbols
+from envs.uniform_compositions import TooRareError
 from rewards.errors import RewardBudgetError
 from rewards.formation_energy import FormationEnergy
 
@@ -161,8 +162,7 @@ def _summary(
 ) -> dict[str, Any]:
     world = run.config.world
     rng = stream(seed, "baseline")
-    uniform = run.kernel.objects(run.kernel.sample_uniform(_N_BASELINE, rng))
-    energy = FormationEnergy()(uniform)
+    uniform_energies = _uniform_energies(run.kernel, rng)
     present = {symbol for system in frame["chemsys"] for symbol in system.split("-")}
     sampled = frame["formation_energy_per_atom_pred"].dropna().to_numpy()
     reached = int(frame["is_unique"].sum()) if unique else len(frame)
@@ -181,13 +181,23 @@ def _summary(
         "elements_absent": [s for s in symbols() if s in world.space().elements and s not in present],
         "n_chemical_systems": int(frame["chemsys"].nunique()),
         "median_formation_energy_ev_per_atom": _median(sampled, rng),
-        "uniform_random_median_formation_energy_ev_per_atom": _median(energy.values[energy.valid], rng),
-        "n_uniform_random": _N_BASELINE,
+        "uniform_random_median_formation_energy_ev_per_atom": _median(uniform_energies, rng),
+        "n_uniform_random": len(uniform_energies),
         "energy_model": FormationEnergy().version,
         "log_reward_minus_log_pf_std": float((frame["log_reward"] - frame["log_pf"]).std()) if len(frame) > 1 else None,
         "step": run.step,
         "seed": seed,
     }
+
+
+def _uniform_energies(kernel: CompositionKernel, rng: np.random.Generator) -> np.ndarray:
+    """Predicted formation energies of uniform random objects, eV/atom; empty where objects are too rare to draw."""
+    try:
+        uniform = kernel.objects(kernel.sample_uniform(_N_BASELINE, rng))
+    except TooRareError:
+        return np.empty(0)
+    energy = FormationEnergy()(uniform)
+    return energy.values[energy.valid]
 
 
 def _share(flags: pd.Series) -> float | None:

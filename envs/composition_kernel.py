@@ -201,11 +201,8 @@ class CompositionKernel:
     def sample_uniform(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Terminal states drawn uniformly from all objects of the world, [n, *state_shape].
 
-        Rejection: count vectors are drawn uniformly from the superset that knows only element and atom ranges, and
-        those on which stop is not allowed are dropped. Exact, and fast unless the world is a tiny part of the superset.
-
         Raises:
-            RuntimeError: when fewer than one draw in 10^7 is an object.
+            TooRareError: when fewer than one random count vector in 10^7 is an object.
         """
         return sample_uniform(self.rules, n, rng)
 

@@ -7,11 +7,13 @@ import pytest
 
 import envs.composition_kernel as kernel_module
 import envs.composition_masks as module
+import envs.uniform_compositions as uniform_compositions
 from envs.check import check_kernel
 from envs.composition_kernel import CompositionKernel
 from envs.composition_space import CompositionSpace
 from envs.compositions import Compositions
 from envs.errors import EmptyWorldError
+from envs.uniform_compositions import TooRareError
 from tests.oracle import all_objects
 from tests.worlds import SPACES, kernel
 
@@ -48,8 +50,9 @@ def test_a_formula_of_k_elements_has_k_factorial_orders() -> None:
     assert ways.tolist() == [math.factorial(size) for size in sizes]
 
 
-def test_sample_uniform_is_uniform(rng: np.random.Generator) -> None:
-    k = kernel("groups")
+@pytest.mark.parametrize("name", ["groups", "hard", "mixed_valence"])
+def test_sample_uniform_is_uniform(name: str, rng: np.random.Generator) -> None:
+    k = kernel(name)
     world = k.enumerate()
     objects = world.states[world.can_stop].copy()
     objects[:, -1] = 1
@@ -61,6 +64,14 @@ def test_sample_uniform_is_uniform(rng: np.random.Generator) -> None:
     # Mean n - 1, standard deviation sqrt(2 (n - 1)): six of them leave one failure in 10^8 for a correct sampler.
     freedom = len(objects) - 1
     assert abs(chi_square - freedom) < 6 * math.sqrt(2 * freedom)
+
+
+def test_uniform_sampling_gives_up_where_objects_are_too_rare(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uniform_compositions, "_MAX_DRAWS_PER_OBJECT", 2)
+    with pytest.raises(TooRareError, match="random count vectors were objects"):
+        kernel("large").sample_uniform(100_000, rng)
 
 
 def test_states_of_inverts_objects(rng: np.random.Generator) -> None:

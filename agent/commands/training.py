@@ -173,6 +173,7 @@ def check(
     from agent.rollout import forward_rollout
     from agent.seeds import stream
     from envs.check import check_kernel
+    from envs.uniform_compositions import TooRareError
     from rewards.check import check_reward_term
 
     load_plugins(plugin)
@@ -184,7 +185,10 @@ def check(
     for term, _ in reward.terms:
         check_reward_term(term)
     policy = make_policy(resolved, kernel)
-    states = kernel.sample_uniform(500, rng)
+    try:
+        states, origin = kernel.sample_uniform(500, rng), "uniform random"
+    except TooRareError:
+        states, origin = forward_rollout(kernel, policy, 500, rng).terminal, "random build orders"
     objects = kernel.objects(states)
     result = reward(objects)
     for term, _ in reward.terms:
@@ -223,11 +227,11 @@ def check(
     elif not quiet:
         print(f"{config}: {resolved.purpose}")
         print(f"world      {figures['n_elements']} elements, {figures['n_actions']} actions, {figures['world']}")
-        print(f"examples   {', '.join(figures['examples'])} (uniform random)")
+        print(f"examples   {', '.join(figures['examples'])} ({origin})")
         for name, entry in figures["terms"].items():
             median = "none" if entry["median"] is None else f"{entry['median']:.4g}"
             print(f"reward     {name}: median {median}, valid {entry['valid']:.1%}; contract holds")
-        print("log R      5 %, 50 %, 95 % of uniform random objects: " + ", ".join(f"{q:.3g}" for q in quantiles))
+        print(f"log R      5 %, 50 %, 95 % of {len(states)} such objects: " + ", ".join(f"{q:.3g}" for q in quantiles))
         print(f"network    {figures['n_parameters']:,} parameters; one batch rolled out in {seconds:.2f} s")
     if not ok:
         print(
