@@ -1,8 +1,8 @@
 """Uniform random objects of a composition world, exactly, in worlds too large to enumerate.
 
 Rejection from a superset that can be counted: all count vectors that satisfy the ranges of elements, atoms and counts
-and the required groups. A dynamic program counts the ways to complete each prefix, so a vector is drawn uniformly element
-by element; those with a common divisor or, under a hard constraint, without neutrality are dropped.
+and the required groups. A dynamic program counts the ways to complete each prefix, so a vector is drawn uniformly,
+element by element; those with a common divisor or, under a hard constraint, without neutrality are dropped.
 """
 
 import numba
