@@ -195,7 +195,7 @@ def score(
         rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
         print_json(rows)
     elif not quiet and out is None:
-        shown = frame.drop(columns=[c for c in ("oxidation_table",) if c in frame])
+        shown = frame.drop(columns=[c for c in ("formula_reduced", "oxidation_table") if c in frame])
         cells = [["" if value is None or value != value else _cell(value) for value in row] for row in _plain(shown)]
         print(aligned([str(c) for c in shown.columns], cells))
         if "oxidation_table" in frame:
