@@ -11,6 +11,7 @@ from envs.feasibility import Rules
 from envs.oxidation import DEFAULT_TABLE, oxidation_states
 
 MAX_ELEMENTS_PER_OBJECT = 12  # keeps the families of the feasibility table below their buffer
+MAX_ELEMENTS_PER_NEUTRAL_OBJECT = 8  # beyond, solving the table for a hard charge rule takes minutes
 MAX_GROUPS = 12
 
 
@@ -70,10 +71,11 @@ class CompositionSpace:
                 raise ValueError(f"expected {name} = (low, high) with 1 <= low <= high, got ({low}, {high})")
         if not 1 <= len(self.elements) <= 94:
             raise ValueError(f"expected 1 to 94 elements, got {len(self.elements)} after taking out the forbidden ones")
-        if self.n_elements[1] > MAX_ELEMENTS_PER_OBJECT:
-            raise ValueError(
-                f"expected at most {MAX_ELEMENTS_PER_OBJECT} elements per formula, got {self.n_elements[1]}"
-            )
+        hard = self.neutrality == "hard"
+        largest = MAX_ELEMENTS_PER_NEUTRAL_OBJECT if hard else MAX_ELEMENTS_PER_OBJECT
+        if self.n_elements[1] > largest:
+            rule = " under hard neutrality; choose soft for more" if hard else ""
+            raise ValueError(f"expected at most {largest} elements per formula, got {self.n_elements[1]}{rule}")
         if self.n_atoms[1] > 200:
             raise ValueError(f"expected n_atoms of at most 200, got {self.n_atoms[1]}")
         for name, value, known in [

@@ -115,7 +115,8 @@ def test_empty_worlds_name_the_constraint_to_relax(changes: dict, culprit: str) 
         ({"required_groups": (("He",),)}, "required group He"),
         ({"neutrality": "maybe"}, "hard, soft, off"),
         ({"oxidation_table": "pymatgen"}, "pymatgen_"),
-        ({"n_elements": (1, 40)}, "at most 12"),
+        ({"n_elements": (1, 40), "neutrality": "off"}, "at most 12"),
+        ({"n_elements": (1, 9)}, "at most 8 elements per formula, got 9 under hard neutrality"),
     ],
     ids=str,
 )
