@@ -7,9 +7,11 @@ import torch
 
 import rewards
 from agent.config import Config
+from agent.errors import ConfigError
 from agent.policy import Policy
 from agent.seeds import torch_generator
 from envs.composition_kernel import CompositionKernel
+from rewards.errors import RewardParameterError, UnknownRewardError
 
 
 def make_kernel(config: Config) -> CompositionKernel:
@@ -27,6 +29,24 @@ def make_reward(config: Config) -> rewards.Reward:
             term["params"] = world | term["params"]
     reward = config.reward
     return rewards.build(terms, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
+
+
+def make_checked(config: Config, source: str) -> tuple[CompositionKernel, rewards.Reward]:
+    """Kernel and reward, so that a bad world or term stops before any work.
+
+    Raises:
+        ConfigError: naming the file, the key, and what the kernel or term complains about.
+    """
+    try:
+        kernel = make_kernel(config)
+    except ValueError as error:
+        raise ConfigError(f"{source}: world: {error}") from None
+    for i, term in enumerate(config.reward.terms):
+        try:
+            rewards.build([term.model_dump()])
+        except (RewardParameterError, UnknownRewardError) as error:
+            raise ConfigError(f"{source}: reward.terms.{i} ({term.name}): {error}") from None
+    return kernel, make_reward(config)
 
 
 def make_policy(config: Config, kernel: CompositionKernel) -> Policy:

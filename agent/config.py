@@ -70,7 +70,7 @@ class TermConfig(_Closed):
 class RewardConfig(_Closed):
     """What is worth building: log R = beta * sum of the terms' log-scores."""
 
-    terms: list[TermConfig] = Field(description="reward terms; each name once")
+    terms: list[TermConfig] = Field(min_length=1, description="reward terms; each name once")
     beta: float = Field(1.0, gt=0, description="inverse temperature on log R")
     log_min: float = Field(-50.0, description="lower bound of log R")
     log_max: float = Field(200.0, description="upper bound of log R")
@@ -198,7 +198,8 @@ def _parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
+        text = " ".join(str(error).split()).replace("<unicode string>", source)
+        raise ConfigError(f"{source} is no valid YAML: {text}") from None
     except ValueError as error:  # a date that does not exist, a number of thousands of digits
         raise ConfigError(f"{source} holds an unreadable value: {error}") from None
     except RecursionError:
@@ -241,6 +242,12 @@ def validate_config(data: dict[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: " + "; ".join(lines)) from None
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
+    n_listed = len(config.world.space().elements)
+    if config.world.n_elements[1] > n_listed:
+        raise ConfigError(
+            f"{source}: world.n_elements: expected at most {n_listed}, the number of elements listed, got "
+            f"{config.world.n_elements[1]}; lower it or add to world.elements"
+        )
     if not math.isfinite(config.reward.log_min) or config.reward.log_min >= config.reward.log_max:
         raise ConfigError(f"{source}: expected reward.log_min < reward.log_max")
     return config

@@ -11,10 +11,6 @@ class RunFolderError(OreflowError, ValueError):
     """A run folder that is missing, incomplete, or would be overwritten."""
 
 
-class StorageError(OreflowError, OSError):
-    """A place that cannot be written."""
-
-
 class CheckpointError(OreflowError, ValueError):
     """A checkpoint that is damaged or belongs to another world."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.checkpoint import list_checkpoints
 from agent.config import Config, dump_config, load_config
-from agent.errors import RunFolderError, StorageError
+from agent.errors import RunFolderError
 from agent.files import write_text
 
 _PACKAGES = ("oreflow", "torch", "numpy", "numba", "gymnasium", "pymatgen", "pydantic", "safetensors", "pandas")
@@ -44,19 +44,23 @@ class RunFolder:
         """Makes the folder and writes config and provenance.
 
         Raises:
-            RunFolderError: when a run is there already and `overwrite` is off.
-            StorageError: when the place cannot be written.
+            RunFolderError: when a run is there already and `overwrite` is off, when `overwrite` is on and the folder
+                holds something else than a run, or when the place cannot be written.
         """
         if self.config_path.exists() and not overwrite:
             raise RunFolderError(f"{self.path} holds a run already; choose another --out, or add --overwrite")
         try:
+            if overwrite and not self.config_path.exists() and self.path.is_dir() and any(self.path.iterdir()):
+                raise RunFolderError(f"{self.path} holds files, but no run to overwrite; choose another --out")
             self.path.mkdir(parents=True, exist_ok=True)
             if overwrite:
                 self._clear()
             write_text(self.config_path, dump_config(config))
             write_text(self.path / "provenance.json", json.dumps(provenance(config, plugins), indent=1))
         except OSError as error:
-            raise StorageError(f"cannot write the run folder {self.path}: {error.strerror}") from None
+            raise RunFolderError(
+                f"cannot write the run folder {self.path}: {error.strerror}; choose another --out"
+            ) from None
 
     def _clear(self) -> None:
         """Removes what an earlier run left; nothing that a run does not write itself."""

@@ -76,6 +76,13 @@ class CompositionSpace:
         if self.n_elements[1] > largest:
             rule = " under hard neutrality; choose soft for more" if hard else ""
             raise ValueError(f"expected at most {largest} elements per formula, got {self.n_elements[1]}{rule}")
+        if self.count[0] > self.n_atoms[1]:
+            raise ValueError(
+                f"expected count to start at or below the largest n_atoms, got count from {self.count[0]} and n_atoms "
+                f"up to {self.n_atoms[1]}; lower count or raise n_atoms"
+            )
+        if not all(self.required_groups):
+            raise ValueError("expected elements in each of required_groups, got an empty list; fill it or take it out")
         if self.n_atoms[1] > 200:
             raise ValueError(f"expected n_atoms of at most 200, got {self.n_atoms[1]}")
         for name, value, known in [
@@ -127,6 +134,8 @@ class CompositionSpace:
         class_of = np.array([classes.index(label) for label in labels])
         count_min = min(low for low, _ in ranges)
         width = max(high for _, high in ranges) - count_min + 1
+        if width < 1:
+            raise EmptyWorldError("every element's smallest count exceeds the largest n_atoms; lower count_by_element")
         lowest, highest = self._charge_window([c for states in charges for c in states])
         deltas: list[int] = []
         delta_start = [0]

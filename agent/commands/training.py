@@ -40,6 +40,7 @@ def train(
 
     Example: oreflow train runs/configs/quickstart.yaml --out runs/quickstart --set sampler.steps=500
     """
+    from agent.build import make_checked
     from agent.config import load_config
     from agent.run_dir import RunFolder
     from agent.train_gfn import train as run_training
@@ -47,7 +48,7 @@ def train(
     plugins = load_plugins(plugin)
     resolved = load_config(config, set_, seed)
     folder = RunFolder(out)
-    _refuse_before_work(resolved)
+    make_checked(resolved, str(config))
     folder.create(resolved, overwrite, plugins)
     started = time.monotonic()
     result = run_training(resolved, folder, quiet=quiet)
@@ -76,14 +77,6 @@ def train(
     return DONE
 
 
-def _refuse_before_work(config: Any) -> None:
-    """Builds kernel and reward once, so that a bad world or term costs no run folder."""
-    from agent.build import make_kernel, make_reward
-
-    make_kernel(config)
-    make_reward(config)
-
-
 @verb
 def exact(
     config_or_run: Annotated[
@@ -101,7 +94,7 @@ def exact(
 
     Example: oreflow exact runs/configs/tiny_exact.yaml
     """
-    from agent.build import make_kernel, make_reward, make_scorer
+    from agent.build import make_checked, make_reward, make_scorer
     from agent.config import load_config
     from agent.exact import compare_exactly, perfect_sampler_floor
     from agent.run_dir import RunFolder
@@ -118,7 +111,7 @@ def exact(
             folder = RunFolder(config_or_run)
         else:
             resolved = load_config(config_or_run, set_, seed)
-            reason = make_kernel(resolved).enumeration_unavailable_reason
+            reason = make_checked(resolved, str(config_or_run))[0].enumeration_unavailable_reason
             if reason:
                 raise ValueError(f"this world cannot be enumerated: {reason}")
             folder = RunFolder(Path(scratch) / "run")
@@ -143,7 +136,7 @@ def exact(
     if as_json:
         print_json(figures)
     elif not quiet:
-        print(f"objects                    {figures['n_objects']}")
+        print(f"objects                    {figures['n_objects']}, of them without a valid reward {result.n_invalid}")
         print(f"log Z                      exact {result.log_z:.6f}, learned {figures['log_z_learned']:.6f}")
         print(f"log Z error                {result.log_z_error:+.6f}")
         print(f"exact total variation      {result.total_variation:.6f}")
@@ -168,7 +161,7 @@ def check(
     """
     import numpy as np
 
-    from agent.build import make_kernel, make_policy, make_reward
+    from agent.build import make_checked, make_policy
     from agent.config import load_config
     from agent.rollout import forward_rollout
     from agent.seeds import stream
@@ -179,9 +172,8 @@ def check(
     load_plugins(plugin)
     resolved = load_config(config, set_, seed)
     rng = stream(resolved.seed, "check")
-    kernel = make_kernel(resolved)
+    kernel, reward = make_checked(resolved, str(config))
     check_kernel(kernel, rng, n=64)
-    reward = make_reward(resolved)
     for term, _ in reward.terms:
         check_reward_term(term)
     policy = make_policy(resolved, kernel)
