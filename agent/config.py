@@ -243,6 +243,9 @@ def validate_config(data: dict[str, Any], source: str) -> Config:
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
     n_listed = len(config.world.space().elements)
+    if "n_elements" not in config.world.model_fields_set:  # the default bends to a short list; a stated range does not
+        low, high = config.world.n_elements
+        config.world.n_elements = (min(low, n_listed), min(high, n_listed))
     if config.world.n_elements[1] > n_listed:
         raise ConfigError(
             f"{source}: world.n_elements: expected at most {n_listed}, the number of elements listed, got "

@@ -32,7 +32,12 @@ def config_of(elements: tuple[str, ...] = ("Li", "Mn", "O"), **sampler: object) 
     return validate_config(
         {
             "schema_version": 1,
-            "world": {"elements": list(elements), "n_elements": [1, 3], "n_atoms": [1, 6], "neutrality": "off"},
+            "world": {
+                "elements": list(elements),
+                "n_elements": [1, min(3, len(elements))],
+                "n_atoms": [1, 6],
+                "neutrality": "off",
+            },
             "reward": {"terms": [{"name": "charge_balance", "shape": {"kind": "minimise", "beta": 0.5}}]},
             "sampler": {"hidden": [8]} | sampler,
             "run": {"threads": 1},

@@ -92,11 +92,43 @@ def test_bad_input_ends_with_code_2(
 
 
 @pytest.mark.parametrize("verb", ["train", "sample", "score"])
-def test_a_place_that_cannot_be_written_ends_with_code_5(
-    verb: str, config: Path, trained: Path, tmp_path: Path
-) -> None:
+def test_a_place_that_cannot_be_written_is_refused(verb: str, config: Path, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     out = tmp_path / "file" / "run"
     arguments = {"train": [config], "sample": [trained, "-n", 2, "-q"], "score": ["NaCl"]}[verb]
-    refused(str(tmp_path / "file"), verb, *arguments, "--out", out, code=5)
+    refused(str(tmp_path / "file"), verb, *arguments, "--out", out, code=2 if verb == "train" else 5)
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("world.n_elements=[2,9]", "world.n_elements: expected at most"),
+        ("world.n_elements=[0,2]", "1 <= low <= high"),
+        ("world.count=[-1,3]", "1 <= low <= high"),
+        ("world.count=[300,400]", "expected count to start at or below the largest n_atoms"),
+        ("world.elements=[]", "expected 1 to 94 elements, got 0"),
+        ("world.elements=[Li, Xx]", "got 'Xx'"),
+        ("world.required_groups=[[]]", "got an empty list; fill it or take it out"),
+        ("world.required_groups=[[He]]", "required group He"),
+        ("world.n_atom=[2,3]", "did you mean 'n_atoms'?"),
+        ("reward.terms=[]", "reward.terms"),
+        ("reward.terms.0.shape.beta=-3", "reward.terms.0 (charge_balance): expected beta to be a positive number"),
+        ("reward.terms=[{name: charge_balance, shape: {kind: minimize, beta: 1}}]", "reward.terms.0 (charge_balance)"),
+    ],
+)
+def test_config_errors_name_file_key_and_remedy_and_write_nothing(
+    override: str, message: str, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    refused(message, "train", config, "--set", override, "--out", out)
+    refused(str(config), "train", config, "--set", override, "--out", out)
+    assert not out.exists()
+
+
+def test_overwrite_spares_a_folder_that_holds_no_run(config: Path, tmp_path: Path) -> None:
+    thesis = tmp_path / "report" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    refused("holds files, but no run to overwrite", "train", config, "--out", tmp_path, "--overwrite")
+    assert thesis.read_text() == "mine"

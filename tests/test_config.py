@@ -40,7 +40,7 @@ def complaint(tmp_path: Path, text: str, overrides: list[str] | None = None) -> 
 
 def test_defaults_are_filled_in(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD)
-    assert (config.seed, config.world.n_elements, config.sampler.steps) == (0, (2, 4), 2000)
+    assert (config.seed, config.world.n_elements, config.sampler.steps) == (0, (2, 3), 2000)
     assert config.world.space().elements == ("Li", "O", "Fe")
 
 
