@@ -131,7 +131,7 @@ def fit_energy(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Fit the formation-energy ensemble, or any property of a composition, from a CSV.
+    """Fit the formation-energy ensemble to a CSV of formulas and energies (eV/atom).
 
     Example: oreflow fit-energy compositions.csv.gz --out models/mine
     """
