@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.compositions import Compositions
+from envs.decode import parse_formula
 from envs.errors import OreflowError
 from rewards.features import elements_with_all_properties
 
@@ -53,25 +54,11 @@ class Split:
 
 def _parse_formula(text: str) -> dict[int, int]:
     """Counts by atomic number. Raises ValueError with the reason as a phrase."""
-    from pymatgen.core import Composition
-
-    try:
-        amounts = Composition(text).element_composition
-        counts: dict[int, int] = {}
-        for element, amount in amounts.items():
-            if amount <= 0 or amount != round(amount):
-                raise ValueError(f"amount {amount:g} of {element.symbol} is not a whole number")
-            counts[element.Z] = counts.get(element.Z, 0) + round(amount)
-    except ValueError as error:
-        raise ValueError(f"formula {text!r} cannot be used: {error}") from None
-    except Exception:  # pymatgen raises many types for text that is no formula
-        raise ValueError(f"{text!r} is not a chemical formula") from None
+    counts = parse_formula(text)
     known = elements_with_all_properties()
     missing = [str(z) for z in counts if z not in known]
     if missing:
         raise ValueError(f"formula {text!r} holds an element without Magpie properties (Z = {', '.join(missing)})")
-    if not counts:
-        raise ValueError("the formula is empty")
     return counts
 
 
