@@ -1,6 +1,7 @@
 """From a config to the objects it names: kernel, reward, policy, and log R of kernel states."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from agent.policy import Policy
 from agent.seeds import torch_generator
 from envs.composition_kernel import CompositionKernel
 from rewards.errors import RewardParameterError, UnknownRewardError
+from rewards.registry import path_parameters
 
 
 def make_kernel(config: Config) -> CompositionKernel:
@@ -19,20 +21,31 @@ def make_kernel(config: Config) -> CompositionKernel:
     return CompositionKernel(config.world.space())
 
 
-def make_reward(config: Config) -> rewards.Reward:
-    """The reward of a config."""
-    terms = [term.model_dump() for term in config.reward.terms]
-    # Balance terms judge by the world's own table unless they name another.
-    for term in terms:
-        if term["name"] in ("charge_balance", "electronegativity_balance"):
+def make_reward(config: Config, source: str = "config") -> rewards.Reward:
+    """The reward of a config.
+
+    Raises:
+        ConfigError: naming the source, the key, and what the term complains about.
+    """
+    pairs = []
+    for i, entry in enumerate(config.reward.terms):
+        term = entry.model_dump()
+        # Balance terms judge by the world's own table unless they name another.
+        if entry.name in ("charge_balance", "electronegativity_balance"):
             world = {"table": config.world.oxidation_table, "mixed_valence": config.world.mixed_valence}
             term["params"] = world | term["params"]
+        try:
+            pairs.append(rewards.build_term(term))
+        except (RewardParameterError, UnknownRewardError) as error:
+            raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {error}") from None
     reward = config.reward
-    return rewards.build(terms, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
+    return rewards.Reward(pairs, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
 
 
 def make_checked(config: Config, source: str) -> tuple[CompositionKernel, rewards.Reward]:
     """Kernel and reward, so that a bad world or term stops before any work.
+
+    Files that reward terms read are written into the config with their full paths: a run is used from any folder.
 
     Raises:
         ConfigError: naming the file, the key, and what the kernel or term complains about.
@@ -41,12 +54,12 @@ def make_checked(config: Config, source: str) -> tuple[CompositionKernel, reward
         kernel = make_kernel(config)
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
-    for i, term in enumerate(config.reward.terms):
-        try:
-            rewards.build([term.model_dump()])
-        except (RewardParameterError, UnknownRewardError) as error:
-            raise ConfigError(f"{source}: reward.terms.{i} ({term.name}): {error}") from None
-    return kernel, make_reward(config)
+    reward = make_reward(config, source)
+    for term in config.reward.terms:
+        for name in path_parameters(term.name):
+            if isinstance(term.params.get(name), str) and Path(term.params[name]).exists():
+                term.params[name] = str(Path(term.params[name]).resolve())
+    return kernel, reward
 
 
 def make_policy(config: Config, kernel: CompositionKernel) -> Policy:

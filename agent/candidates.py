@@ -54,6 +54,7 @@ def candidate_table(
     columns["log_reward"] = result.log_reward
     for name, term in result.terms.items():
         columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
+        columns[f"{name}_valid"] = term.valid
         columns[f"{name}_log_score"] = result.log_scores[name]
     columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
     columns["formation_energy_std"] = np.where(energy.valid, energy.columns["formation_energy_std"], np.nan)

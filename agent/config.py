@@ -65,6 +65,12 @@ class TermConfig(_Closed):
     name: str = Field(description="a name of `oreflow list rewards`")
     params: dict[str, Any] = Field({}, description="parameters of the term")
     shape: dict[str, Any] = Field(description="`kind` and its parameters: how the value becomes a log-score")
+    isolated: bool = Field(False, description="run in worker processes: a crash or a hang costs one formula")
+    time_limit_s: float = Field(10.0, gt=0, description="with `isolated`: seconds for one formula")
+    workers: int = Field(1, ge=1, description="with `isolated`: worker processes")
+    cache: bool | None = Field(
+        None, description="remember values by formula; null: all terms but those that ship with oreflow and run here"
+    )
 
 
 class RewardConfig(_Closed):
@@ -226,6 +232,24 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             target[index] = _parse_yaml(value, f"--set {path}")
         else:
             target = target.setdefault(index, {}) if isinstance(target, dict) else target[index]
+
+
+def term_parameters(texts: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Parameters of reward terms from texts "name.key=value", the value in YAML.
+
+    Raises:
+        ConfigError: for another form, or a term that is not among `names`.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        path, separator, value = text.partition("=")
+        name, dot, key = path.strip().partition(".")
+        if not (separator and dot and name and key):
+            raise ConfigError(f"expected --param NAME.KEY=VALUE, got {text!r}")
+        if name not in names:
+            raise ConfigError(f"--param {path}: expected a reward given by --reward; {nearest(name, names)}")
+        out.setdefault(name, {})[key] = _parse_yaml(value, f"--param {path}")
+    return out
 
 
 def validate_config(data: dict[str, Any], source: str) -> Config:

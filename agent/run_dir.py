@@ -1,6 +1,5 @@
 """The run folder: where a run's config, provenance, metrics and checkpoints live."""
 
-import json
 import os
 import platform
 import subprocess
@@ -13,7 +12,7 @@ from typing import Any
 from agent.checkpoint import list_checkpoints
 from agent.config import Config, dump_config, load_config
 from agent.errors import RunFolderError
-from agent.files import write_text
+from agent.files import to_json, write_text
 
 _PACKAGES = ("oreflow", "torch", "numpy", "numba", "gymnasium", "pymatgen", "pydantic", "safetensors", "pandas")
 
@@ -33,6 +32,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def reward_failures_path(self) -> Path:
+        return self.path / "reward_failures.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -40,8 +43,14 @@ class RunFolder:
     def samples(self) -> Path:
         return self.path / "samples"
 
-    def create(self, config: Config, overwrite: bool, plugins: list[str]) -> None:
+    def create(self, config: Config, overwrite: bool, plugins: list[str], reward: dict[str, Any] | None = None) -> None:
         """Makes the folder and writes config and provenance.
+
+        Args:
+            config: as the run uses it, defaults filled in.
+            overwrite: whether an earlier run in the folder is removed.
+            plugins: files that the rewards come from.
+            reward: `Reward.describe()`: which versions of the terms and of their data.
 
         Raises:
             RunFolderError: when a run is there already and `overwrite` is off, when `overwrite` is on and the folder
@@ -56,7 +65,7 @@ class RunFolder:
             if overwrite:
                 self._clear()
             write_text(self.config_path, dump_config(config))
-            write_text(self.path / "provenance.json", json.dumps(provenance(config, plugins), indent=1))
+            write_text(self.path / "provenance.json", to_json(provenance(config, plugins) | {"reward": reward}))
         except OSError as error:
             raise RunFolderError(
                 f"cannot write the run folder {self.path}: {error.strerror}; choose another --out"
@@ -69,6 +78,7 @@ class RunFolder:
         for name in ("checkpoints", "samples", "eval", "report"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.metrics_path.unlink(missing_ok=True)
+        self.reward_failures_path.unlink(missing_ok=True)
 
     def load_config(self) -> Config:
         """The resolved config of an existing run.

@@ -17,6 +17,7 @@ from agent.exact import log_terminating_probability
 from agent.files import to_json, write_text
 from agent.policy import Policy
 from agent.progress import Progress
+from agent.reward_failures import RewardFailures
 from agent.rollout import forward_rollout
 from agent.run_dir import RunFolder
 from agent.seeds import stream
@@ -146,7 +147,11 @@ def sample(
     write_csv(frame, out / "candidates.csv")
     write_parquet(frame, out / "candidates.parquet")
     n_invalid = int((~result.valid).sum())
+    RewardFailures(folder.reward_failures_path).record(objects, result)
     summary = _summary(run, frame, n, n_draws, unique, seed, n_invalid)
+    summary["reward"] = reward.describe()
+    summary["n_log_reward_bounded"] = int(result.bounded.sum())
+    summary["nondeterministic_rewards"] = reward.nondeterministic
     write_text(out / "summary.json", to_json(summary))
     if n_invalid > run.config.reward.invalid_budget * len(objects):
         raise RewardBudgetError(

@@ -1,5 +1,7 @@
 """Scoring any formulas: the rewards' values, verdicts by named rule, and a reason where there is no value."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -7,8 +9,9 @@ from agent.candidates import term_column
 from envs.compositions import Compositions
 from envs.decode import formula_columns, parse_formulas
 from envs.oxidation import DEFAULT_TABLE
+from rewards import Reward
 from rewards.charge_balance import ChargeBalance, witnesses
-from rewards.composite import evaluate_term
+from rewards.evaluation import evaluate_term
 from rewards.registry import make_term
 
 DEFAULT_REWARDS = ("charge_balance", "electronegativity_balance", "formation_energy")
@@ -16,12 +19,20 @@ _TABLE_TERMS = ("charge_balance", "electronegativity_balance")
 
 
 def score_formulas(
-    texts: list[str], names: list[str] | None = None, *, table: str = DEFAULT_TABLE, mixed_valence: bool = False
+    texts: list[str],
+    names: list[str] | None = None,
+    *,
+    params: dict[str, dict[str, Any]] | None = None,
+    reward: Reward | None = None,
+    table: str = DEFAULT_TABLE,
+    mixed_valence: bool = False,
 ) -> pd.DataFrame:
     """One row a text, in order; unreadable ones keep their row and say why in `note`.
 
     Args:
-        names: reward terms; the built-in ones when empty.
+        names: reward terms; charge balance, electronegativity balance and formation energy when empty.
+        params: parameters of those terms, by name.
+        reward: instead of `names`, a whole reward; adds `log_reward` and each term's share of it.
         table, mixed_valence: the rule of the balance terms.
     """
     compositions, rows, errors = parse_formulas(texts)
@@ -35,10 +46,23 @@ def score_formulas(
         return out
 
     columns["formula_reduced"] = spread(formula_columns(compositions)["formula_reduced"], "")
-    for name in names or DEFAULT_REWARDS:
-        term = make_term(name, {"table": table, "mixed_valence": mixed_valence} if name in _TABLE_TERMS else None)
-        result = evaluate_term(term, compositions)
+    total = None
+    if reward is not None:
+        total = reward(compositions)
+        columns["log_reward"] = spread(np.where(total.valid, total.log_reward, np.nan).tolist(), np.nan)
+        results = [(term, total.terms[term.name]) for term, _ in reward.terms]
+    else:
+        rule = {"table": table, "mixed_valence": mixed_valence}
+        terms = [
+            make_term(name, (rule if name in _TABLE_TERMS else {}) | (params or {}).get(name, {}))
+            for name in names or DEFAULT_REWARDS
+        ]
+        results = [(term, evaluate_term(term, compositions)) for term in terms]
+    for term, result in results:
+        name = term.name
         columns[term_column(name, term.unit)] = spread(np.where(result.valid, result.values, np.nan).tolist(), np.nan)
+        if total is not None:
+            columns[f"{name}_log_score"] = spread(total.log_scores[name].tolist(), np.nan)
         for column, values in result.columns.items():
             columns[column] = spread(values.tolist(), np.nan if values.dtype.kind == "f" else None)
         for item in np.flatnonzero(~result.valid).tolist():

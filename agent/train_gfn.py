@@ -17,11 +17,15 @@ from agent.files import to_json
 from agent.losses import trajectory_balance
 from agent.policy import Policy
 from agent.progress import Progress
+from agent.reward_failures import RewardFailures
 from agent.rollout import forward_rollout
 from agent.run_dir import RunFolder
 from agent.seeds import stream
 from agent.signals import StopFlag
+from envs.composition_kernel import CompositionKernel
 from envs.compositions import Compositions
+from envs.errors import OreflowError
+from rewards import Reward
 from rewards.charge_balance import ChargeBalance
 from rewards.errors import RewardBudgetError
 
@@ -65,21 +69,33 @@ def schedule(config: Config, step: int) -> tuple[float, float]:
     return share, config.sampler.epsilon_start + done * (config.sampler.epsilon_end - config.sampler.epsilon_start)
 
 
-def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> TrainingResult:
+def train(
+    config: Config,
+    folder: RunFolder,
+    *,
+    kernel: CompositionKernel | None = None,
+    reward: Reward | None = None,
+    quiet: bool = False,
+) -> TrainingResult:
     """Trains from scratch into an existing run folder.
+
+    Args:
+        kernel, reward: those of the config, where they have been built already.
 
     Raises:
         RewardBudgetError: when the share of objects without a valid reward exceeds `reward.invalid_budget`.
-        TrainingError: when losses stay non-finite. A checkpoint of the last good state is written first in both cases.
+        TrainingError: when losses stay non-finite.
+        OreflowError: as a reward raises it. A checkpoint of the last good state is written first in all cases.
     """
     set_threads(config.run.threads)
-    kernel, reward = make_kernel(config), make_reward(config)
+    kernel, reward = kernel or make_kernel(config), reward or make_reward(config)
     policy = make_policy(config, kernel)
     optimizer = make_optimizer(policy, config)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     rng = stream(config.seed, "training")
     window = _Window(config)
-    n_objects = n_invalid = n_skipped = skipped_in_a_row = 0
+    failures = RewardFailures(folder.reward_failures_path)
+    n_objects = n_invalid = n_bounded = n_skipped = skipped_in_a_row = 0
     log_z_started = over_budget = False
     metrics: dict[str, Any] = {}
     first_reasons: dict[str, int] = {}
@@ -109,9 +125,15 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
             # Roll out and score
             trajectories = forward_rollout(kernel, policy, config.sampler.batch, rng, epsilon=epsilon)
             objects = kernel.objects(trajectories.terminal)
-            result = reward(objects)
+            try:
+                result = reward(objects)
+            except OreflowError:
+                checkpoint(step)
+                raise
+            failures.record(objects, result)
             n_objects += len(objects)
             n_invalid += int((~result.valid).sum())
+            n_bounded += int(result.bounded.sum())
             for reason in result.reasons().values():
                 first_reasons[reason] = first_reasons.get(reason, 0) + 1
             if n_objects >= _INVALID_GRACE and n_invalid > config.reward.invalid_budget * n_objects:
@@ -151,6 +173,7 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
             if step % config.run.log_every_steps == 0 or step == config.sampler.steps or stop.raised:
                 metrics = {"step": step, **window.close(), "log_z": float(policy.log_z.detach())}
                 metrics |= {"epsilon": epsilon, "n_objects": n_objects, "n_invalid": n_invalid, "n_skipped": n_skipped}
+                metrics |= {"n_log_reward_bounded": n_bounded, "nondeterministic_rewards": reward.nondeterministic}
                 log.write(to_json(metrics, indent=None) + "\n")
                 log.flush()
                 progress.update(
@@ -172,7 +195,7 @@ def train(config: Config, folder: RunFolder, *, quiet: bool = False) -> Training
         raise RewardBudgetError(
             f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
             f"{config.reward.invalid_budget:g} allows; most often: {common}. Mend the reward, narrow the world, or "
-            "raise the budget"
+            "raise the budget" + (f"; tracebacks are in {failures.path}" if failures.n_saved else "")
         )
     return TrainingResult(step, stop.raised, metrics, last)
 

@@ -95,6 +95,17 @@ def formula_columns(compositions: Compositions) -> dict[str, list]:
     }
 
 
+def pymatgen_compositions(compositions: Compositions) -> tuple:
+    """The same as pymatgen `Composition` objects, elements in order of atomic number, one each row."""
+    from pymatgen.core import Composition, Element
+
+    elements = {z: Element.from_Z(z) for z in np.unique(compositions.atomic_numbers).tolist() if z}
+    return tuple(
+        _silently(Composition, {elements[z]: n for z, n in zip(zs, counts) if z})
+        for zs, counts in zip(compositions.atomic_numbers.tolist(), compositions.counts.tolist())
+    )
+
+
 def _silently(function, argument):
     """pymatgen warns about every element without an electronegativity; formulas do not need one."""
     with warnings.catch_warnings():

@@ -7,10 +7,13 @@ check_reward_term(MyTerm())
 import numpy as np
 
 from envs.compositions import Compositions
+from envs.decode import pymatgen_compositions
 from envs.errors import OreflowError
-from rewards.composite import evaluate_term
+from rewards.cache import CachedTerm
+from rewards.composite import Reward
 from rewards.errors import RewardContractError
-from rewards.protocol import RewardTerm
+from rewards.evaluation import call_guarded, evaluate_term, is_mutation, join
+from rewards.protocol import RewardTerm, TermValues
 
 # Oxides, halides, nitrides, an intermetallic, four and five elements, a noble gas, an element beyond every table.
 _PROBES: tuple[dict[int, int], ...] = (
@@ -34,34 +37,43 @@ _PROBES: tuple[dict[int, int], ...] = (
 def check_reward_term(term: RewardTerm, batch: Compositions | None = None) -> None:
     """Drives a term through every clause of its contract.
 
+    That the order of the elements does not matter is checked for terms that take pymatgen objects; `Compositions` have
+    one order only, ascending atomic number.
+
     Raises:
         RewardContractError: with the clause that does not hold and what usually causes it.
     """
+    if isinstance(term, CachedTerm):
+        term = term.term  # a remembered answer would hide a change
     batch = batch if batch is not None else Compositions.from_dicts(_PROBES)
     check_identity(term)
     check_raises_nothing(term, batch)
     result = evaluate_term(term, batch)
     _expect_same(term, result, evaluate_term(term, batch), "gives different values when called twice: seed it")
-    single = [evaluate_term(term, batch[np.array([i])]) for i in range(len(batch))]
-    _expect_same_values(
-        term,
-        result.values,
-        result.valid,
-        np.concatenate([s.values for s in single]),
-        np.concatenate([s.valid for s in single]),
-        "gives an item in a batch another value than the item alone: do not normalise over the batch",
-    )
+    single = join([evaluate_term(term, batch[np.array([i])]) for i in range(len(batch))])
+    complaint = "gives an item in a batch another value than the item alone: do not normalise over the batch"
+    _expect_same(term, result, single, complaint)
     order = np.arange(len(batch))[::-1]
-    shuffled = evaluate_term(term, batch[order])
-    _expect_same_values(
-        term, result.values[order], result.valid[order], shuffled.values, shuffled.valid, "depends on the batch's order"
-    )
+    back = evaluate_term(term, batch[order])
+    _expect_same(term, result, TermValues(back.values[order], back.valid[order]), "depends on the batch's order")
     doubled = Compositions(batch.atomic_numbers, batch.counts * 2)
     _expect_same(
         term, result, evaluate_term(term, doubled), "changes with the number of formula units: use batch.reduced()"
     )
     wider = Compositions(np.pad(batch.atomic_numbers, ((0, 0), (0, 2))), np.pad(batch.counts, ((0, 0), (0, 2))))
     _expect_same(term, result, evaluate_term(term, wider), "changes with padding: skip slots with atomic number 0")
+    if getattr(term, "batch_type", "arrays") == "pymatgen":
+        check_element_order(term, batch, result)
+
+
+def check_element_order(term: RewardTerm, batch: Compositions, result: TermValues) -> None:
+    """A term that takes pymatgen objects reads nothing from the order of their elements."""
+    from pymatgen.core import Composition
+
+    reversed_elements = tuple(
+        Composition(dict(reversed(list(composition.items())))) for composition in pymatgen_compositions(batch)
+    )
+    _expect_same(term, result, term(reversed_elements), "depends on the order of the elements")
 
 
 def check_identity(term: RewardTerm) -> None:
@@ -77,31 +89,50 @@ def check_identity(term: RewardTerm) -> None:
 
 
 def check_raises_nothing(term: RewardTerm, batch: Compositions) -> None:
-    """Items that the term has no value for are marked, not raised upon."""
+    """Items that the term has no value for are marked, not raised upon, and what is marked valid is a number."""
     try:
-        term(batch)
+        raw = call_guarded(term, batch)
     except OreflowError:
         raise
-    except Exception as error:
-        if isinstance(error, ValueError) and "read-only" in str(error):
+    except (Exception, SystemExit) as error:
+        if is_mutation(error):
             complaint = "changes its input, which is read-only; work on a copy"
         else:
             complaint = f"raises {type(error).__name__}: {error}; set valid to False for items without a value"
         raise RewardContractError(f"{term.name} {complaint}") from error
+    result = evaluate_term(term, batch)
+    broken = np.flatnonzero(np.asarray(raw.valid) & ~result.valid)
+    if len(broken):
+        formula = batch[broken[:1]].formulas()[0]
+        raise RewardContractError(
+            f"{term.name} gives {formula} the value {np.asarray(raw.values)[broken[0]]} and calls it valid: expected a "
+            "finite number, or valid set to False"
+        )
 
 
-def _expect_same(term: RewardTerm, a, b, complaint: str) -> None:
-    _expect_same_values(term, a.values, a.valid, b.values, b.valid, complaint)
+def check_shaped(reward: Reward, batch: Compositions) -> None:
+    """Every valid value of a batch has a log-score: a value that is itself a reward is never negative.
+
+    Raises:
+        RewardContractError: naming a term, a value and a formula.
+    """
+    result = reward(batch)
+    for name, term in result.terms.items():
+        wrong = np.flatnonzero(term.valid & np.isnan(result.log_scores[name]))
+        if len(wrong):
+            row = wrong[:1]
+            raise RewardContractError(
+                f"{name}: the value {term.values[row[0]]:.6g} of {batch[row].formulas()[0]} has no log-score; expected "
+                "values of 0 or more under the shape logarithm. Choose another shape, or mend the reward"
+            )
 
 
-def _expect_same_values(
-    term: RewardTerm, values: np.ndarray, valid: np.ndarray, values2: np.ndarray, valid2: np.ndarray, complaint: str
-) -> None:
-    close = np.isclose(values, values2, rtol=1e-5, atol=1e-5) | ~valid
-    wrong = np.flatnonzero((valid != valid2) | ~close)
+def _expect_same(term: RewardTerm, a: TermValues, b: TermValues, complaint: str) -> None:
+    close = np.isclose(a.values, b.values, rtol=1e-5, atol=1e-5) | ~a.valid
+    wrong = np.flatnonzero((a.valid != b.valid) | ~close)
     if len(wrong):
         i = int(wrong[0])
         raise RewardContractError(
-            f"{term.name} {complaint}; item {i}: {values[i]:.6g} (valid {valid[i]}) "
-            f"and {values2[i]:.6g} (valid {valid2[i]})"
+            f"{term.name} {complaint}; item {i}: {a.values[i]:.6g} (valid {a.valid[i]}) "
+            f"and {b.values[i]:.6g} (valid {b.valid[i]})"
         )

@@ -9,10 +9,11 @@ import numpy as np
 
 from envs.compositions import Compositions
 from envs.elements import nearest
-from envs.errors import OreflowError
-from rewards.errors import RewardContractError, RewardParameterError
+from rewards.cache import CachedTerm
+from rewards.errors import RewardParameterError
+from rewards.evaluation import evaluate_term
 from rewards.protocol import RewardTerm, TermValues
-from rewards.registry import make_term
+from rewards.registry import check_parameters, is_built_in, make_term
 from rewards.shaping import SHAPES, Shape
 
 
@@ -25,12 +26,14 @@ class RewardValues:
         valid: bool [batch], False where any term has no value.
         terms: each term's own values, by name.
         log_scores: each term's share of log R, float64 [batch], by name; they sum to log R where no bound cuts it.
+        bounded: bool [batch], True where the floor or the ceiling of log R cuts the sum.
     """
 
     log_reward: np.ndarray
     valid: np.ndarray
     terms: dict[str, TermValues]
     log_scores: dict[str, np.ndarray]
+    bounded: np.ndarray
 
     def reasons(self) -> dict[int, str]:
         """Why rows are invalid: the first term's reason of each; every invalid row has one."""
@@ -90,76 +93,21 @@ class Reward:
             valid &= result.valid
             values[term.name], log_scores[term.name] = result, score
         valid &= ~np.isnan(log_reward)
-        return RewardValues(np.clip(log_reward, self.log_min, self.log_max), valid, values, log_scores)
+        bounded = valid & ((log_reward < self.log_min) | (log_reward > self.log_max))
+        return RewardValues(np.clip(log_reward, self.log_min, self.log_max), valid, values, log_scores, bounded)
 
+    def describe(self) -> dict[str, Any]:
+        """What log R is made of, as plain data for records."""
+        terms = [
+            {"name": t.name, "version": t.version, "unit": t.unit, "citations": list(t.citations)}
+            for t, _ in self.terms
+        ]
+        return {"beta": self.beta, "log_min": self.log_min, "log_max": self.log_max, "terms": terms}
 
-def evaluate_term(term: RewardTerm, batch: Compositions) -> TermValues:
-    """Calls a term and checks what it returns.
-
-    Values that are not finite become invalid. An exception is narrowed down to the items that cause it, by halving the
-    batch: they become invalid, with the exception as their reason, and the other items keep their values.
-
-    Raises:
-        RewardContractError: naming what was expected and what arrived.
-        OreflowError: as the term itself raises it, such as a model without weights.
-    """
-    try:
-        result = term(batch)
-    except OreflowError:
-        raise
-    except Exception as error:
-        return _isolate(term, batch, error)
-    return _checked(term, result, len(batch))
-
-
-def _isolate(term: RewardTerm, batch: Compositions, error: Exception) -> TermValues:
-    if isinstance(error, ValueError) and "read-only" in str(error):
-        complaint = "changes its input, which is read-only; work on a copy"
-        raise RewardContractError(f"reward {term.name!r} {complaint}") from error
-    n = len(batch)
-    if n <= 1:
-        reason = f"{type(error).__name__}: {error}"
-        return TermValues(np.full(n, np.nan), np.zeros(n, dtype=np.bool_), reasons={0: reason})
-    parts = [evaluate_term(term, half) for half in (batch[: n // 2], batch[n // 2 :])]
-    columns = {}
-    for name in {name: None for part in parts for name in part.columns}:
-        kept = [part.columns.get(name) for part in parts]
-        empty = np.nan if all(k is None or k.dtype.kind == "f" for k in kept) else None
-        columns[name] = np.concatenate([np.full(len(p.values), empty) if k is None else k for p, k in zip(parts, kept)])
-    return TermValues(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.valid for part in parts]),
-        columns,
-        parts[0].reasons | {row + n // 2: reason for row, reason in parts[1].reasons.items()},
-    )
-
-
-def _checked(term: RewardTerm, result: TermValues, n: int) -> TermValues:
-    if not isinstance(result, TermValues):
-        raise RewardContractError(f"reward {term.name!r}: expected TermValues, got {type(result).__name__}")
-    try:
-        values, valid = np.asarray(result.values), np.asarray(result.valid)
-        columns = {name: np.asarray(column) for name, column in result.columns.items()}
-        reasons = dict(result.reasons)
-    except Exception as error:
-        raise RewardContractError(f"reward {term.name!r}: expected arrays and dictionaries, got {error}") from error
-    if values.shape != (n,) or valid.shape != (n,):
-        raise RewardContractError(
-            f"reward {term.name!r}: expected values and valid of shape {(n,)}, got {values.shape} and {valid.shape}"
-        )
-    if not np.issubdtype(values.dtype, np.floating) or valid.dtype != np.bool_:
-        raise RewardContractError(
-            f"reward {term.name!r}: expected floating values and bool valid, got {values.dtype} and {valid.dtype}"
-        )
-    for name, column in columns.items():
-        if column.shape != (n,):
-            raise RewardContractError(
-                f"reward {term.name!r}: expected column {name!r} of shape {(n,)}, got {column.shape}"
-            )
-    finite = np.isfinite(values)
-    for row in np.flatnonzero(valid & ~finite).tolist():
-        reasons.setdefault(row, f"value {values[row]}")
-    return TermValues(values.astype(np.float64), valid & finite, columns, reasons)
+    @property
+    def nondeterministic(self) -> list[str]:
+        """Names of the terms found to answer the same question differently."""
+        return [term.name for term, _ in self.terms if not getattr(term, "deterministic", True)]
 
 
 def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
@@ -180,6 +128,32 @@ def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
     return SHAPES[kind](**params)
 
 
+def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
+    """A term and its shape from plain data.
+
+    Args:
+        entry: `name`, `shape` (a mapping with `kind` and its parameters), and optionally `params`, `isolated`
+            (in worker processes: `workers` of them, `time_limit_s` for a formula) and `cache` (None: all terms but
+            those that ship with oreflow, which are faster than the look-up).
+    """
+    shape = dict(entry["shape"])
+    kind = shape.pop("kind", None)
+    made_shape = make_shape(kind, shape)  # before the term, which may take long
+    name, params = entry["name"], entry.get("params")
+    if entry.get("isolated"):
+        from rewards.isolation import IsolatedTerm
+
+        options = {key: entry[key] for key in ("time_limit_s", "workers") if entry.get(key) is not None}
+        check_parameters(name, params)
+        term: RewardTerm = IsolatedTerm(name, params, **options)
+    else:
+        term = make_term(name, params)
+    remember = entry.get("cache")
+    if is_built_in(name) and not entry.get("isolated") and not remember:
+        return term, made_shape
+    return CachedTerm(term, remember=remember is None or remember), made_shape
+
+
 def build(
     terms: Sequence[Mapping[str, Any]], *, beta: float = 1.0, log_min: float = -50.0, log_max: float = 200.0
 ) -> Reward:
@@ -188,11 +162,6 @@ def build(
         build([{"name": "formation_energy", "shape": {"kind": "minimise", "beta": 8.0}}])
 
     Args:
-        terms: mappings with `name`, `shape` (mapping with `kind` and its parameters) and optionally `params`.
+        terms: mappings as `build_term` takes them.
     """
-    pairs = []
-    for entry in terms:
-        shape = dict(entry["shape"])
-        kind = shape.pop("kind", None)
-        pairs.append((make_term(entry["name"], entry.get("params")), make_shape(kind, shape)))
-    return Reward(pairs, beta=beta, log_min=log_min, log_max=log_max)
+    return Reward([build_term(entry) for entry in terms], beta=beta, log_min=log_min, log_max=log_max)

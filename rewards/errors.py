@@ -21,3 +21,7 @@ class RewardBudgetError(OreflowError, RuntimeError):
 
 class PluginError(OreflowError, ImportError):
     """A plug-in file or entry point that cannot be loaded."""
+
+
+class RewardWarning(UserWarning):
+    """A reward that does what it should not, in a way that could be mended."""

@@ -1,18 +1,28 @@
 """Names of reward terms: built-in ones, installed entry points (group `oreflow.rewards`), and plug-in files."""
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
+import time
+import warnings
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from envs.elements import nearest
 from envs.errors import OreflowError
-from rewards.errors import PluginError, RewardContractError, RewardParameterError, UnknownRewardError
-from rewards.protocol import RewardTerm
+from rewards.errors import (
+    PluginError,
+    RewardContractError,
+    RewardParameterError,
+    RewardWarning,
+    UnknownRewardError,
+)
+from rewards.guard import guarded, report
+from rewards.protocol import BatchType, RewardTerm
 
 Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds it to that
 
@@ -22,6 +32,8 @@ _BUILT_IN = {
     "formation_energy": "rewards.formation_energy:FormationEnergy",
 }
 _registered: dict[str, Factory] = {}
+_plugins: dict[Path, tuple[str, list[str]]] = {}  # files loaded so far: hash of the content, names registered
+_SLOW_IMPORT_S = 10.0
 
 
 def register(name: str) -> Callable[[Factory], Factory]:
@@ -43,21 +55,35 @@ def register(name: str) -> Callable[[Factory], Factory]:
 def load_plugin(path: str | Path) -> list[str]:
     """Runs a plug-in file and returns the reward names it registered.
 
+    A file loaded before is not run again, unless it was edited since: its rewards are then replaced.
+
+    What the file prints or changes on the side while it is imported is undone and reported (`rewards.guard`).
+
     Raises:
         PluginError: when the file is missing, fails on import, or registers nothing.
     """
     path = Path(path)
     if not path.is_file():
         raise PluginError(f"expected a Python file, found none at {path}")
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded, names = _plugins.pop(path.resolve(), ("", []))
+    if loaded == content and all(name in _registered for name in names):
+        _plugins[path.resolve()] = loaded, names
+        return names
+    for name in names:
+        _registered.pop(name, None)
     before = set(_registered)
-    module_name = f"oreflow_plugin_{path.stem}"
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # two files may share a name
+    module_name = f"oreflow_plugin_{path.stem}_{place}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"expected a Python file (.py), got {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
+    started = time.monotonic()
     try:
-        spec.loader.exec_module(module)
+        with guarded() as found:
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         # Nothing of a broken plug-in stays, so that a mended one can be loaded and others are unaffected.
         del sys.modules[module_name]
@@ -65,18 +91,44 @@ def load_plugin(path: str | Path) -> list[str]:
             del _registered[name]
         what = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         raise PluginError(f"{path} failed on import: {what}") from error
+    report(str(path), found)
+    seconds = time.monotonic() - started
+    if seconds > _SLOW_IMPORT_S:
+        warnings.warn(
+            f"{path} took {seconds:.0f} s to import; load what is heavy on the term's first call",
+            RewardWarning,
+            stacklevel=2,
+        )
     added = sorted(set(_registered) - before)
     if not added:
         raise PluginError(f"{path} registered no reward; decorate its class with @rewards.register('name')")
+    _plugins[path.resolve()] = content, added
     return added
+
+
+def plugin_files() -> list[Path]:
+    """The plug-in files loaded so far, in order."""
+    return list(_plugins)
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a reward ships with oreflow."""
+    return name in _BUILT_IN and name not in _registered
 
 
 def names() -> dict[str, str]:
     """All known reward names with where each comes from."""
     known = dict.fromkeys(_BUILT_IN, "built in")
-    for point in entry_points(group="oreflow.rewards"):
-        known.setdefault(point.name, f"entry point {point.value}")
+    for name, points in _entry_points().items():
+        known.setdefault(name, "entry point " + " and ".join(point.value for point in points))
     return known | dict.fromkeys(_registered, "plug-in")
+
+
+def _entry_points() -> dict[str, list[EntryPoint]]:
+    out: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group="oreflow.rewards"):
+        out.setdefault(point.name, []).append(point)
+    return out
 
 
 def _factory(name: str) -> Factory:
@@ -85,25 +137,27 @@ def _factory(name: str) -> Factory:
     if name in _BUILT_IN:
         module, attribute = _BUILT_IN[name].split(":")
         return getattr(importlib.import_module(module), attribute)
-    for point in entry_points(group="oreflow.rewards"):
-        if point.name == name:
-            try:
-                return point.load()
-            except Exception as error:
-                raise PluginError(f"entry point {point.value} failed: {type(error).__name__}: {error}") from error
+    points = _entry_points().get(name, [])
+    if len(points) > 1:
+        where = ", ".join(point.value for point in points)
+        raise PluginError(f"expected one installed reward named {name!r}, got {len(points)}: {where}; uninstall one")
+    if points:
+        try:
+            return points[0].load()
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"entry point {points[0].value} failed: {type(error).__name__}: {error}") from error
     hint = nearest(str(name), names())
     raise UnknownRewardError(
         f"expected the name of a reward, got {name!r} (one of your own needs --plugin FILE.py); {hint}"
     )
 
 
-def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
-    """Builds a term.
+def check_parameters(name: str, params: dict[str, Any] | None = None) -> Factory:
+    """The term's factory, if it takes these parameters.
 
     Raises:
         UnknownRewardError: with near misses.
-        RewardParameterError: for a parameter the term does not take, or that it cannot be built with.
-        RewardContractError: for a term that lacks what `RewardTerm` asks for, or bears another name.
+        RewardParameterError: for a parameter the term does not take, or one that it needs and is not given.
     """
     factory = _factory(name)
     params = params or {}
@@ -121,15 +175,37 @@ def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
     ]
     if missing:
         raise RewardParameterError(f"reward {name!r} needs the parameter {', '.join(missing)}")
+    return factory
+
+
+def path_parameters(name: str) -> tuple[str, ...]:
+    """Names of a term's parameters that are files."""
+    return tuple(getattr(_factory(name), "path_params", ()))
+
+
+def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
+    """Builds a term.
+
+    Raises:
+        UnknownRewardError: with near misses.
+        RewardParameterError: for a parameter the term does not take, or that it cannot be built with.
+        RewardContractError: for a term that lacks what `RewardTerm` asks for, or bears another name.
+    """
+    factory = check_parameters(name, params)
     try:
-        term = factory(**params)
+        with guarded() as found:
+            term = factory(**(params or {}))
     except OreflowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RewardParameterError(f"reward {name!r} cannot be built: {type(error).__name__}: {error}") from error
+    report(f"reward {name!r}", [] if is_built_in(name) else found)
     if not isinstance(term, RewardTerm):
         wanted = [a for a in ("name", "unit", "version", "citations", "requires", "__call__") if not hasattr(term, a)]
         raise RewardContractError(f"reward {name!r}: expected a RewardTerm, got one without {', '.join(wanted)}")
     if term.name != name:
         raise RewardContractError(f"expected the term registered as {name!r} to have that name, got {term.name!r}")
+    batch_type = getattr(term, "batch_type", "arrays")
+    if batch_type not in get_args(BatchType):
+        raise RewardContractError(f"reward {name!r}: expected batch_type 'arrays' or 'pymatgen', got {batch_type!r}")
     return term

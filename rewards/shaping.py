@@ -53,6 +53,17 @@ def verdict(log_penalty: float) -> Shape:
     return lambda values: -log_penalty * (1.0 - values)
 
 
+def logarithm(exponent: float) -> Shape:
+    """log-score = exponent * log(value): the value is itself a reward, 0 or more; 0 ends at the floor of log R."""
+    _positive("exponent", exponent)
+
+    def shape(values: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return exponent * np.log(values)
+
+    return shape
+
+
 def _number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise RewardParameterError(f"expected {name} to be a finite number, got {value!r}")
@@ -71,4 +82,5 @@ SHAPES: dict[str, Callable[..., Shape]] = {
     "below": below,
     "above": above,
     "verdict": verdict,
+    "logarithm": logarithm,
 }

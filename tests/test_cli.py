@@ -13,11 +13,6 @@ from rewards import registry
 from tests.cli import CONFIG, done, plugin, refused
 
 
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny world.yaml"
@@ -59,7 +54,10 @@ COLUMNS_BEFORE_TERMS = (
     "candidate_id formula_pretty formula_reduced formula_anonymous chemsys nelements nsites space_group_number "
     "wyckoff_label log_reward"
 )
-TERM_COLUMNS = "charge_balance_e charge_balance_log_score formation_energy_ev_per_atom formation_energy_log_score"
+TERM_COLUMNS = (
+    "charge_balance_e charge_balance_valid charge_balance_log_score "
+    "formation_energy_ev_per_atom formation_energy_valid formation_energy_log_score"
+)
 COLUMNS_AFTER_TERMS = (
     "formation_energy_per_atom_pred formation_energy_std charge_neutral oxidation_states oxidation_table "
     "electronegativity_ok is_unique n_times_sampled is_novel log_pf"

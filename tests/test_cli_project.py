@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from agent.tables import read_table
-from rewards import registry
 from rewards.shaping import SHAPES
 from tests.cli import CONFIG, done, oreflow, plugin, refused
 
@@ -17,11 +16,6 @@ NUMBERS = (
     "formation_energy_ev_per_atom",
     "formation_energy_std",
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
 
 
 @pytest.fixture

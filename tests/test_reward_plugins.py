@@ -14,12 +14,6 @@ from rewards.errors import PluginError, RewardContractError, RewardParameterErro
 from rewards.protocol import RewardTerm, TermValues
 from tests.test_rewards_composite import Stub
 
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
-
-
 PLUGIN = """
 import numpy as np
 import rewards

@@ -53,6 +53,7 @@ def log_sigmoid(x: float) -> float:
         ("below", {"threshold": 0.2, "width": 0.1}, lambda v: log_sigmoid((0.2 - v) / 0.1)),
         ("above", {"threshold": 0.2, "width": 0.1}, lambda v: log_sigmoid((v - 0.2) / 0.1)),
         ("verdict", {"log_penalty": 5.0}, lambda v: -5.0 * (1 - v)),
+        ("logarithm", {"exponent": 2.0}, lambda v: math.nan if v < 0 else 2 * math.log(v) if v else -math.inf),
     ],
 )
 def test_shapes_by_hand(kind: str, params: dict[str, float], by_hand: Any) -> None:
@@ -60,7 +61,7 @@ def test_shapes_by_hand(kind: str, params: dict[str, float], by_hand: Any) -> No
 
 
 def test_every_shape_is_tested_by_hand() -> None:
-    assert set(SHAPES) == {"minimise", "maximise", "target", "below", "above", "verdict"}
+    assert set(SHAPES) == {"minimise", "maximise", "target", "below", "above", "verdict", "logarithm"}
 
 
 def test_sigmoid_shapes_do_not_overflow() -> None:

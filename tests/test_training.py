@@ -103,7 +103,9 @@ class Failing(Reward):
     def __call__(self, batch):
         result = super().__call__(batch)
         valid = self.rng.random(len(batch)) >= self.share
-        return RewardValues(np.where(valid, result.log_reward, np.nan), valid, result.terms, result.log_scores)
+        return RewardValues(
+            np.where(valid, result.log_reward, np.nan), valid, result.terms, result.log_scores, result.bounded
+        )
 
 
 def test_too_many_invalid_rewards_stop_training_after_a_checkpoint(
@@ -181,7 +183,9 @@ def test_log_z_keeps_float64_and_scaling_the_reward_shifts_it(tmp_path: Path) ->
     class Shifted(Reward):
         def __call__(self, batch):
             result = super().__call__(batch)
-            return RewardValues(result.log_reward + 100.0, result.valid, result.terms, result.log_scores)
+            return RewardValues(
+                result.log_reward + 100.0, result.valid, result.terms, result.log_scores, result.bounded
+            )
 
     make = module.make_reward
     with pytest.MonkeyPatch.context() as patch:

@@ -163,6 +163,12 @@ def score(
     formulas: Annotated[list[str] | None, typer.Argument(help="Formulas.", metavar="FORMULA...")] = None,
     in_: Annotated[Path | None, typer.Option("--in", help="CSV or Parquet with a column of formulas.")] = None,
     reward: Annotated[list[str] | None, typer.Option("--reward", help="Reward to evaluate; repeatable.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", help="Parameter of a reward: NAME.KEY=VALUE; repeatable.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Instead of --reward: the reward of a config, with log R.")
+    ] = None,
     oxidation_table: TableOption = None,
     mixed_valence: Mixed = False,
     plugin: Plugins = None,
@@ -176,6 +182,8 @@ def score(
 
     Example: oreflow score NaCl Fe3O4 NaN CsPbI3 H2O Og
     """
+    from agent.build import make_reward
+    from agent.config import load_config, term_parameters
     from agent.scoring import score_formulas
     from agent.tables import aligned, formulas_of, read_table, write_csv
     from envs.decode import parse_formulas
@@ -187,7 +195,15 @@ def score(
         texts += formulas_of(read_table(in_), str(in_))
     if not texts:
         raise ValueError("expected formulas, or --in FILE; for example: oreflow score NaCl Fe3O4")
-    frame = score_formulas(texts, reward, table=oxidation_table or DEFAULT_TABLE, mixed_valence=mixed_valence)
+    names = list(reward or [])
+    params = term_parameters(param or [], names)
+    whole = None
+    if config is not None:
+        if names or params:
+            raise ValueError("expected --config, or --reward with --param, got both")
+        whole = make_reward(load_config(config), str(config))
+    table = oxidation_table or DEFAULT_TABLE
+    frame = score_formulas(texts, names, params=params, reward=whole, table=table, mixed_valence=mixed_valence)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_csv(frame, out)
@@ -211,4 +227,4 @@ def _plain(frame: Any) -> list[list[Any]]:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f"{value + 0.0:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)  # + 0.0: no -0

@@ -4,9 +4,10 @@ import functools
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -25,7 +26,9 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
         try:
-            code = function(*args, **kwargs) or DONE
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                code = function(*args, **kwargs) or DONE
             if sys.stdout is not None:  # None when it was closed before the start, as with >&-
                 sys.stdout.flush()
         except typer.Exit:
@@ -51,6 +54,21 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])  # type: ignore[attr-defined]
     run.__annotations__ = {**function.__annotations__, "debug": Debug}
     return run
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Warnings in the manner of all other messages; where they come from matters to no user of a command."""
+    from rewards.errors import RewardWarning
+
+    where = "" if issubclass(category, RewardWarning) else f" ({filename}:{lineno})"
+    print(f"oreflow: warning: {message}{where}", file=sys.stderr)
 
 
 def _explain(error: Exception, debug: bool) -> int:

@@ -48,10 +48,10 @@ def train(
     plugins = load_plugins(plugin)
     resolved = load_config(config, set_, seed)
     folder = RunFolder(out)
-    make_checked(resolved, str(config))
-    folder.create(resolved, overwrite, plugins)
+    kernel, reward = make_checked(resolved, str(config))
+    folder.create(resolved, overwrite, plugins, reward.describe())
     started = time.monotonic()
-    result = run_training(resolved, folder, quiet=quiet)
+    result = run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
     summary = {
         "run": str(out),
         "steps": result.steps,
@@ -111,12 +111,13 @@ def exact(
             folder = RunFolder(config_or_run)
         else:
             resolved = load_config(config_or_run, set_, seed)
-            reason = make_checked(resolved, str(config_or_run))[0].enumeration_unavailable_reason
+            kernel, reward = make_checked(resolved, str(config_or_run))
+            reason = kernel.enumeration_unavailable_reason
             if reason:
                 raise ValueError(f"this world cannot be enumerated: {reason}")
             folder = RunFolder(Path(scratch) / "run")
             folder.create(resolved, overwrite=False, plugins=[])
-            run_training(resolved, folder, quiet=quiet)
+            run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
         run = load_run(folder)
     reward = make_reward(run.config)
     result = compare_exactly(run.kernel, run.policy, make_scorer(run.kernel, reward))
@@ -132,6 +133,7 @@ def exact(
         "learned_mass": float(result.learned.sum()),
         "floor_total_variation_10000_samples": floor,
         "step": run.step,
+        "nondeterministic_rewards": reward.nondeterministic,
     }
     if as_json:
         print_json(figures)
@@ -143,6 +145,9 @@ def exact(
         print(f"exact Jensen-Shannon       {result.jensen_shannon:.3e} nats")
         print(f"mass of all objects        {figures['learned_mass']:.12f}")
         print(f"for scale: 10 000 draws of a perfect sampler would show a total variation of {floor:.4f}")
+    if reward.nondeterministic:
+        names = ", ".join(reward.nondeterministic)
+        print(f"oreflow: {names} gives one formula different values: these figures prove nothing", file=sys.stderr)
     return DONE
 
 
@@ -167,7 +172,7 @@ def check(
     from agent.seeds import stream
     from envs.check import check_kernel
     from envs.uniform_compositions import TooRareError
-    from rewards.check import check_reward_term
+    from rewards.check import check_reward_term, check_shaped
 
     load_plugins(plugin)
     resolved = load_config(config, set_, seed)
@@ -185,6 +190,7 @@ def check(
     result = reward(objects)
     for term, _ in reward.terms:
         check_reward_term(term, objects[:64])
+    check_shaped(reward, objects)
     started = time.perf_counter()
     forward_rollout(kernel, policy, resolved.sampler.batch, rng)
     seconds = time.perf_counter() - started

@@ -1,0 +1,108 @@
+"""One call of a reward term, held to its contract: shapes, types, finite values, exceptions narrowed to their items."""
+
+import traceback
+
+import numpy as np
+
+from envs.compositions import Compositions
+from envs.errors import OreflowError
+from rewards.errors import RewardContractError
+from rewards.guard import guarded, report
+from rewards.protocol import RewardTerm, TermValues, as_batch_type
+
+
+def evaluate_term(term: RewardTerm, batch: Compositions, *, watched: bool = True) -> TermValues:
+    """Calls a term and checks what it returns.
+
+    Values that are not finite become invalid. An exception (or `sys.exit`) is narrowed down to the items that cause
+    it, by halving the batch: they become invalid, with the exception as their reason, and the others keep their values.
+
+    Args:
+        watched: whether side effects are undone and reported (`rewards.guard`); a worker watches on its own.
+
+    Raises:
+        RewardContractError: naming what was expected and what arrived.
+        OreflowError: as the term itself raises it, such as a model without weights.
+    """
+    try:
+        result = call_guarded(term, batch) if watched else term(as_batch_type(term, batch))
+    except OreflowError:
+        raise
+    except (Exception, SystemExit) as error:
+        return _isolate(term, batch, error, watched)
+    return _checked(term, result, len(batch))
+
+
+def call_guarded(term: RewardTerm, batch: Compositions) -> TermValues:
+    """Calls a term and puts back what it changes on the side; oreflow's own terms change nothing: not watched."""
+    if type(term).__module__.partition(".")[0] == "rewards":
+        return term(as_batch_type(term, batch))
+    with guarded() as found:
+        result = term(as_batch_type(term, batch))
+    report(f"reward {term.name!r}", found)
+    return result
+
+
+def is_mutation(error: BaseException) -> bool:
+    """Whether an exception comes from writing to a read-only array."""
+    return isinstance(error, ValueError) and "read-only" in str(error)
+
+
+def _isolate(term: RewardTerm, batch: Compositions, error: BaseException, watched: bool) -> TermValues:
+    if is_mutation(error):
+        complaint = "changes its input, which is read-only; work on a copy"
+        raise RewardContractError(f"reward {term.name!r} {complaint}") from error
+    n = len(batch)
+    if n <= 1:
+        reason = f"{type(error).__name__}: {error}"
+        text = "".join(traceback.format_exception(error))
+        return TermValues(np.full(n, np.nan), np.zeros(n, dtype=np.bool_), reasons={0: reason}, tracebacks={0: text})
+    return join([evaluate_term(term, half, watched=watched) for half in (batch[: n // 2], batch[n // 2 :])])
+
+
+def join(parts: list[TermValues]) -> TermValues:
+    """Values of consecutive parts of a batch as one; a column that a part lacks is empty there."""
+    columns = {}
+    for name in {name: None for part in parts for name in part.columns}:
+        kept = [part.columns.get(name) for part in parts]
+        empty = np.nan if all(k is None or k.dtype.kind == "f" for k in kept) else None
+        columns[name] = np.concatenate([np.full(len(p.values), empty) if k is None else k for p, k in zip(parts, kept)])
+    reasons: dict[int, str] = {}
+    tracebacks: dict[int, str] = {}
+    first = 0
+    for part in parts:
+        reasons |= {first + row: reason for row, reason in part.reasons.items()}
+        tracebacks |= {first + row: text for row, text in part.tracebacks.items()}
+        first += len(part.values)
+    values = np.concatenate([part.values for part in parts])
+    return TermValues(values, np.concatenate([part.valid for part in parts]), columns, reasons, tracebacks)
+
+
+def _checked(term: RewardTerm, result: TermValues, n: int) -> TermValues:
+    if not isinstance(result, TermValues):
+        raise RewardContractError(f"reward {term.name!r}: expected TermValues, got {type(result).__name__}")
+    try:
+        values, valid = np.asarray(result.values), np.asarray(result.valid)
+        columns = {name: np.asarray(column) for name, column in result.columns.items()}
+        reasons, tracebacks = dict(result.reasons), dict(result.tracebacks)
+    except Exception as error:
+        raise RewardContractError(f"reward {term.name!r}: expected arrays and dictionaries, got {error}") from error
+    if values.shape != (n,) or valid.shape != (n,):
+        raise RewardContractError(
+            f"reward {term.name!r}: expected values and valid of shape {(n,)}, got {values.shape} and {valid.shape}"
+        )
+    if not np.issubdtype(values.dtype, np.floating) or valid.dtype != np.bool_:
+        raise RewardContractError(
+            f"reward {term.name!r}: expected floating values and bool valid, got {values.dtype} and {valid.dtype}"
+        )
+    for name, column in columns.items():
+        if column.shape != (n,):
+            raise RewardContractError(
+                f"reward {term.name!r}: expected column {name!r} of shape {(n,)}, got {column.shape}"
+            )
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite, which is what it is here
+        values = values.astype(np.float64)
+    finite = np.isfinite(values)
+    for row in np.flatnonzero(valid & ~finite).tolist():
+        reasons.setdefault(row, f"value {values[row]}")
+    return TermValues(values, valid & finite, columns, reasons, tracebacks)

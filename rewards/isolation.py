@@ -1,0 +1,296 @@
+"""Slow or fragile rewards in worker processes: a crash, a hang or an exception costs the formula that causes it.
+
+A worker is a fresh Python process, never a fork: neither numba's nor OpenMP's threads survive one.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+import rewards.errors
+from envs.compositions import Compositions
+from rewards.errors import PluginError, RewardBudgetError, RewardContractError, RewardParameterError
+from rewards.evaluation import join
+from rewards.guard import report
+from rewards.protocol import Requires, RewardTerm, TermValues
+from rewards.registry import plugin_files
+from rewards.worker import read_frame, write_frame
+
+START_LIMIT_S = 120.0
+# So many formulas in a row without a single value: the term is broken, not the formulas.
+MAX_FAILURES_IN_A_ROW = 8
+# A batch may take this many times what its size suggests before it is cut down to single formulas.
+_PATIENCE = 10.0
+_N_ALONE = 2
+_LAST_WORDS_S = 2.0
+_OUTPUT_KEPT = 4000
+
+
+class _WorkerLost(Exception):
+    """The worker died or did not answer in time; the message says which, `output` what it left behind."""
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class _Worker:
+    """One worker process, restarted on demand."""
+
+    def __init__(self, recipe: dict[str, Any], n_threads: int) -> None:
+        self._recipe = recipe
+        self._n_threads = n_threads
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: queue.Queue = queue.Queue()
+        self.about: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Starts the process and builds the term in it.
+
+        Raises:
+            PluginError: when the term cannot be built there.
+        """
+        threads = {name: str(self._n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+        # The parent's own import path, so that the worker finds what the parent found, and nothing else.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from rewards.worker import main; main()"
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `stop`)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+            env={**os.environ, **threads},
+            start_new_session=True,  # a kill then reaches what the term itself has started
+        )
+        self._answers = queue.Queue()
+        threading.Thread(target=_forward, args=(self._process.stdout, self._answers), daemon=True).start()
+        try:
+            answer = self._ask(self._recipe, START_LIMIT_S)
+        except _WorkerLost as error:
+            raise PluginError(f"reward {self._recipe['name']!r} cannot be built in a worker process: {error}") from None
+        if "failed" in answer:
+            raise PluginError(
+                f"reward {self._recipe['name']!r} cannot be built in a worker process: {answer['failed']}"
+            )
+        self.about = answer["ready"]
+
+    def call(self, batch: Compositions, limit_s: float) -> dict[str, Any]:
+        """The worker's answer to a batch.
+
+        Raises:
+            _WorkerLost: when it dies or takes too long; it is gone then, and the next call starts another.
+        """
+        if self._process is None:
+            self.start()
+        return self._ask({"atomic_numbers": batch.atomic_numbers, "counts": batch.counts}, limit_s)
+
+    def _ask(self, message: Any, limit_s: float) -> dict[str, Any]:
+        process = self._process
+        assert process is not None
+        try:
+            write_frame(process.stdin, message)  # type: ignore[arg-type]  # IO[bytes], and buffered
+            answer = self._answers.get(timeout=limit_s)
+        except queue.Empty:
+            process.send_signal(signal.SIGABRT)  # leaves a traceback; a process that ignores it is killed below
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_WORDS_S)
+            raise _WorkerLost(f"no answer within {limit_s:g} s", self.stop()) from None
+        except OSError:
+            answer = None
+        if answer is None:
+            process.wait()
+            raise _WorkerLost(_how_it_died(process.returncode), self.stop())
+        return answer
+
+    def stop(self) -> str:
+        """Kills the process and what it has started; returns the end of what it printed."""
+        process, self._process = self._process, None
+        if process is None:
+            return ""
+        with contextlib.suppress(ProcessLookupError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+        with self._printed as file:
+            file.seek(0)
+            # A crash ends with a list of loaded modules, which helps nobody.
+            text = file.read().decode(errors="replace").partition("\nExtension modules:")[0].strip()
+            return text[-_OUTPUT_KEPT:]
+
+
+def _forward(stream: Any, answers: queue.Queue) -> None:
+    try:
+        while True:
+            answers.put(read_frame(stream))
+    except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+        answers.put(None)
+
+
+def _how_it_died(code: int) -> str:
+    if code < 0:
+        try:
+            return f"its process was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"its process was killed by signal {-code}"
+    return f"its process ended with exit code {code}"
+
+
+def _stop_all(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.stop()
+
+
+class IsolatedTerm:
+    """A term that lives in worker processes.
+
+    A batch is cut into one part for each worker. When a worker dies or runs out of time, its part is evaluated again,
+    formula by formula; the formulas that cost a worker are quarantined: invalid from then on, and never tried again.
+
+    Args:
+        name, params: as `rewards.registry.make_term` takes them; plug-in files loaded so far are loaded there too.
+        term: instead of building one by name, a term that can be pickled.
+        time_limit_s: for one formula. A batch gets as much for each of its formulas, and less once their usual time is
+            known.
+        workers: processes.
+
+    Raises:
+        PluginError: when the term cannot be built in a worker.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        term: RewardTerm | None = None,
+        time_limit_s: float = 10.0,
+        workers: int = 1,
+    ) -> None:
+        if not time_limit_s > 0 or workers < 1:
+            raise RewardParameterError(
+                f"reward {name!r}: expected time_limit_s above 0 and workers of at least 1, "
+                f"got {time_limit_s} and {workers}"
+            )
+        recipe = {
+            "name": name,
+            "params": dict(params or {}),
+            "plugins": [str(path) for path in plugin_files()],
+            "term": None if term is None else pickle.dumps(term),
+        }
+        self._time_limit_s = time_limit_s
+        n_threads = max((os.cpu_count() or 1) // workers, 1)
+        self._workers = [_Worker(recipe, n_threads) for _ in range(workers)]
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._quarantine: dict[bytes, str] = {}
+        self._lock = threading.Lock()
+        self._failures_in_a_row = 0
+        self._n_timed, self._seconds_per_item = 0, 0.0
+        self.n_workers_lost = 0
+        weakref.finalize(self, _stop_all, self._workers)
+        self._workers[0].start()
+        about = self._workers[0].about
+        self.name: str = about["name"]
+        self.unit: str = about["unit"]
+        self.version: str = about["version"]
+        self.citations: tuple[str, ...] = about["citations"]
+        self.requires: Requires = about["requires"]
+
+    def __call__(self, batch: Compositions) -> TermValues:
+        """Values of a batch, in its order.
+
+        Raises:
+            RewardContractError: when the term breaks its contract.
+            RewardBudgetError: when formula after formula costs a worker.
+        """
+        keys = batch.key_bytes()
+        sound = np.array([row for row, key in enumerate(keys) if key not in self._quarantine], dtype=np.int64)
+        values, valid = np.full(len(batch), np.nan), np.zeros(len(batch), dtype=np.bool_)
+        reasons = {row: self._quarantine[key] for row, key in enumerate(keys) if key in self._quarantine}
+        if not len(sound):
+            return TermValues(values, valid, reasons=reasons)
+        shares = [share for share in np.array_split(sound, len(self._workers)) if len(share)]
+        if self._pool is None:
+            parts = [self._evaluate(self._workers[0], batch[shares[0]])]
+        else:
+            futures = [self._pool.submit(self._evaluate, w, batch[rows]) for w, rows in zip(self._workers, shares)]
+            parts = [future.result() for future in futures]
+        result = join(parts)
+        values[sound], valid[sound] = result.values, result.valid
+        reasons |= {int(sound[row]): reason for row, reason in result.reasons.items()}
+        columns = {}
+        for name, column in result.columns.items():
+            whole = np.full(len(batch), np.nan if column.dtype.kind == "f" else None, dtype=_with_gaps(column.dtype))
+            whole[sound] = column
+            columns[name] = whole
+        tracebacks = {int(sound[row]): text for row, text in result.tracebacks.items()}
+        return TermValues(values, valid, columns, reasons, tracebacks)
+
+    def _evaluate(self, worker: _Worker, batch: Compositions) -> TermValues:
+        # Two formulas alone first: one to load what loads late, one to learn how long the rest may take.
+        if self._n_timed < _N_ALONE and len(batch) > 1:
+            return join([self._evaluate(worker, part) for part in (batch[:1], batch[1:])])
+        try:
+            return self._call(worker, batch)
+        except _WorkerLost as error:
+            with self._lock:
+                self.n_workers_lost += 1
+            if len(batch) == 1:
+                return self._set_aside(batch, str(error), error.output)
+        return join([self._evaluate(worker, batch[row : row + 1]) for row in range(len(batch))])
+
+    def _set_aside(self, item: Compositions, reason: str, output: str) -> TermValues:
+        with self._lock:
+            self._failures_in_a_row += 1
+            self._quarantine[item.key_bytes()[0]] = f"{reason}; set aside"
+            in_a_row = self._failures_in_a_row
+        if in_a_row >= MAX_FAILURES_IN_A_ROW:
+            raise RewardBudgetError(
+                f"reward {self.name!r} gave no value for {in_a_row} formulas in a row, the last {item.formulas()[0]}: "
+                f"{reason}. Mend it, or raise its time_limit_s"
+            )
+        reasons, tracebacks = {0: f"{reason}; set aside"}, {0: output or reason}
+        return TermValues(np.array([np.nan]), np.array([False]), reasons=reasons, tracebacks=tracebacks)
+
+    def _call(self, worker: _Worker, batch: Compositions) -> TermValues:
+        limit = self._time_limit_s * len(batch)
+        if self._n_timed >= _N_ALONE:
+            limit = min(limit, max(self._time_limit_s, _PATIENCE * self._seconds_per_item * len(batch)))
+        started = time.monotonic()
+        answer = worker.call(batch, limit)
+        seconds = (time.monotonic() - started) / len(batch)
+        if "raised" in answer:
+            kind = getattr(rewards.errors, answer["raised"], RewardContractError)
+            raise kind(answer["message"])
+        report(f"reward {self.name!r}", answer["side_effects"])
+        with self._lock:
+            self._failures_in_a_row = 0
+            self._n_timed += 1
+            weight = 1.0 if self._n_timed <= _N_ALONE else 0.2  # forgets the first, which had to load things
+            self._seconds_per_item += weight * (seconds - self._seconds_per_item)
+        return answer["values"]
+
+    def close(self) -> None:
+        """Stops the workers; the next call starts them again."""
+        _stop_all(self._workers)
+
+
+def _with_gaps(dtype: np.dtype) -> Any:
+    return dtype if dtype.kind == "f" else object
