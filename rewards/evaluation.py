@@ -29,8 +29,10 @@ def evaluate_term(term: RewardTerm, batch: Compositions, *, watched: bool = True
     except OreflowError:
         raise
     except (Exception, SystemExit) as error:
-        return _isolate(term, batch, error, watched)
-    return _checked(term, result, len(batch))
+        caught = error
+    else:
+        return _checked(term, result, len(batch))
+    return _isolate(term, batch, caught, watched)  # not while handling it: the halves' tracebacks would pile up
 
 
 def call_guarded(term: RewardTerm, batch: Compositions) -> TermValues:
@@ -55,9 +57,17 @@ def _isolate(term: RewardTerm, batch: Compositions, error: BaseException, watche
     n = len(batch)
     if n <= 1:
         reason = f"{type(error).__name__}: {error}"
-        text = "".join(traceback.format_exception(error))
+        text = _text_from_term_on(error)
         return TermValues(np.full(n, np.nan), np.zeros(n, dtype=np.bool_), reasons={0: reason}, tracebacks={0: text})
     return join([evaluate_term(term, half, watched=watched) for half in (batch[: n // 2], batch[n // 2 :])])
+
+
+def _text_from_term_on(error: BaseException) -> str:
+    """The traceback without oreflow's own frames above the term's."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
 
 
 def join(parts: list[TermValues]) -> TermValues:
