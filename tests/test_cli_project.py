@@ -142,13 +142,28 @@ MINE = "reward.terms.1={name: mine, shape: {kind: maximise, beta: 0.1}}"
         ("values / values.max()", "do not normalise over the batch", 4),
         ("values[:1]", "expected values and valid of shape", 4),
         ("1 / 0", "raises ZeroDivisionError: division by zero; set valid to False", 4),
-        ("values * np.nan", "100.0% of random objects have no valid reward", 2),
+        ("values * np.nan", "calls it valid: expected a finite number, or valid set to False", 4),
     ],
 )
 def test_check_names_what_is_wrong_with_a_reward(
     config: Path, tmp_path: Path, values: str, message: str, code: int
 ) -> None:
     refused(message, "check", config, "--plugin", plugin(tmp_path, values=values), "--set", MINE, code=code)
+
+
+def test_check_holds_the_share_of_invalid_rewards_against_the_budget(config: Path, tmp_path: Path) -> None:
+    path = plugin(tmp_path, values="values")
+    path.write_text(path.read_text().replace("np.ones(len(batch)", "np.zeros(len(batch)"))
+    message = "100.0% of random objects have no valid reward, more than reward.invalid_budget = 0.01"
+    refused(message, "check", config, "--plugin", path, "--set", MINE)
+
+
+def test_check_refuses_negative_values_where_the_value_is_the_reward(config: Path, tmp_path: Path) -> None:
+    shape = "reward.terms.1={name: mine, shape: {kind: logarithm, exponent: 1.0}}"
+    message = "mine: the value -1 of"
+    path = plugin(tmp_path, values="1.0 - values")
+    refused(message, "check", config, "--plugin", path, "--set", shape, code=4)
+    done("check", config, "--plugin", plugin(tmp_path, values="values"), "--set", shape)
 
 
 def test_check_of_bad_worlds(config: Path) -> None:
