@@ -131,7 +131,13 @@ def _entry_points() -> dict[str, list[EntryPoint]]:
     return out
 
 
-def _factory(name: str) -> Factory:
+def factory_of(name: str) -> Factory:
+    """What builds a term: its class, or a function.
+
+    Raises:
+        UnknownRewardError: with near misses.
+        PluginError: when an entry point cannot be loaded, or two packages claim the name.
+    """
     if name in _registered:
         return _registered[name]
     if name in _BUILT_IN:
@@ -159,7 +165,7 @@ def check_parameters(name: str, params: dict[str, Any] | None = None) -> Factory
         UnknownRewardError: with near misses.
         RewardParameterError: for a parameter the term does not take, or one that it needs and is not given.
     """
-    factory = _factory(name)
+    factory = factory_of(name)
     params = params or {}
     accepted = inspect.signature(factory).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
@@ -180,7 +186,7 @@ def check_parameters(name: str, params: dict[str, Any] | None = None) -> Factory
 
 def path_parameters(name: str) -> tuple[str, ...]:
     """Names of a term's parameters that are files."""
-    return tuple(getattr(_factory(name), "path_params", ()))
+    return tuple(getattr(factory_of(name), "path_params", ()))
 
 
 def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:

@@ -54,7 +54,7 @@ def _rewards() -> dict[str, dict[str, str]]:
     import inspect
 
     from rewards.errors import PluginError
-    from rewards.registry import _factory, names
+    from rewards.registry import factory_of, names
     from rewards.shaping import SHAPES
 
     def first_line(thing: Any) -> str:
@@ -62,16 +62,25 @@ def _rewards() -> dict[str, dict[str, str]]:
 
     def describe(name: str) -> str:
         try:
-            return first_line(_factory(name))
+            factory = factory_of(name)
         except PluginError as error:  # a broken entry point must not hide the others
             return f"cannot be loaded: {error}"
+        unit = getattr(factory, "unit", "")
+        params = [
+            key if p.default is p.empty else f"{key}={p.default}"
+            for key, p in inspect.signature(factory).parameters.items()
+        ]
+        return f"[{unit}] {first_line(factory)}" + (f" Parameters: {', '.join(params)}." if params else "")
 
-    return {
-        "rewards": {name: f"{describe(name)} [{origin}]" for name, origin in names().items()},
+    origins: dict[str, dict[str, str]] = {"rewards": {}}
+    for name, origin in names().items():
+        section = "rewards" if origin == "built in" else f"rewards, {origin}"
+        origins.setdefault(section, {})[name] = describe(name)
+    return origins | {
         "shapes": {
             name: f"{', '.join(inspect.signature(shape).parameters)}: {first_line(shape)}"
             for name, shape in SHAPES.items()
-        },
+        }
     }
 
 
