@@ -38,6 +38,11 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
             pairs.append(rewards.build_term(term))
         except (RewardParameterError, UnknownRewardError) as error:
             raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {error}") from None
+        if pairs[-1][0].requires == "structure":
+            raise ConfigError(
+                f"{source}: reward.terms.{i} ({entry.name}): expected a reward of compositions, as world.kind is "
+                f"{config.world.kind}; this one needs structures"
+            )
     reward = config.reward
     return rewards.Reward(pairs, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
 

@@ -195,7 +195,7 @@ def test_list_names_everything_a_config_may_hold(tmp_path: Path) -> None:
     assert worlds["element presets"]["mp84"] == "84 elements: H to Pu"
     assert set(worlds["oxidation-state tables"]) >= {"pymatgen_common", "smact14"}
     listed = json.loads(done("list", "rewards", "--json", "--plugin", plugin(tmp_path)).stdout)
-    assert listed["rewards, plug-in"]["mine"] == "[kg] Something of the user's own."
+    assert listed["rewards"]["mine"] == "[kg] Something of the user's own. (plug-in)"
     assert "Parameters: table=pymatgen_common, mixed_valence=False." in listed["rewards"]["charge_balance"]
     assert all(text.split(" [")[0] for text in listed["rewards"].values())
     assert set(listed["shapes"]) == set(SHAPES)

@@ -48,6 +48,10 @@ class Random(Term):
     name = "random"
     def values(self, batch): return np.random.default_rng().random(len(batch))
 
+@rewards.register("crystalline")
+class Crystalline(Term):
+    name, requires = "crystalline", "structure"
+
 @rewards.register("filed")
 class Filed(Term):
     name, path_params = "filed", ("reference",)
@@ -158,3 +162,9 @@ def test_the_record_names_the_versions_and_bounds_of_the_reward(files: tuple[Pat
     assert summary["reward"] == reward
     assert summary["n_log_reward_bounded"] == (shares < -0.2).sum() > 0
     np.testing.assert_allclose(log_reward, shares.clip(lower=-0.2), atol=1e-12)
+
+
+def test_a_reward_of_structures_is_refused_where_there_are_none(files: tuple[Path, Path]) -> None:
+    config, plugin = files
+    message = "reward.terms.0 (crystalline): expected a reward of compositions, as world.kind is composition"
+    refused(message, "check", config, "--plugin", plugin, *SOFT_OFF, "--set", with_term("crystalline"))

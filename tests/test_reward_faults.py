@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import subprocess
 import sys
 import warnings
 from importlib.metadata import EntryPoint
@@ -204,6 +205,25 @@ def test_two_installed_rewards_of_one_name(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(PluginError, match=r"got 2: one\.rewards:Twin, two\.rewards:Twin; uninstall one"):
         registry.make_term("twin")
     assert registry.make_term("charge_balance").name == "charge_balance", "others are unaffected"
+
+
+def test_an_installed_package_needs_no_plugin_option(tmp_path: Path) -> None:
+    """What pip leaves behind: a module, and a folder that names its entry points."""
+    write(tmp_path / "my_package.py", "mine", scale=3.5)
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[oreflow.rewards]\nmine = my_package:Term\n")
+    (tmp_path / "my_package.py").write_text((tmp_path / "my_package.py").read_text().replace("@rewards", "# "))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    program = Path(sys.executable).with_name("oreflow")
+
+    def oreflow(*arguments: str) -> str:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=True)
+        return done.stdout
+
+    assert "(entry point my_package:Term)" in oreflow("list", "rewards")
+    assert json.loads(oreflow("score", "NaCl", "--reward", "mine", "--json"))[0]["mine_ev"] == 3.5
 
 
 class Anions(Stub):

@@ -72,15 +72,14 @@ def _rewards() -> dict[str, dict[str, str]]:
         ]
         return f"[{unit}] {first_line(factory)}" + (f" Parameters: {', '.join(params)}." if params else "")
 
-    origins: dict[str, dict[str, str]] = {"rewards": {}}
-    for name, origin in names().items():
-        section = "rewards" if origin == "built in" else f"rewards, {origin}"
-        origins.setdefault(section, {})[name] = describe(name)
-    return origins | {
+    return {
+        "rewards": {
+            name: describe(name) + ("" if origin == "built in" else f" ({origin})") for name, origin in names().items()
+        },
         "shapes": {
             name: f"{', '.join(inspect.signature(shape).parameters)}: {first_line(shape)}"
             for name, shape in SHAPES.items()
-        }
+        },
     }
 
 
