@@ -13,6 +13,7 @@ from envs.decode import parse_formulas
 from rewards.novelty import KnownFormulas
 from rewards.tables import formulas_of, read_table, row_errors
 
+
 def read_reference(path: str | Path) -> tuple[Compositions, list[str]]:
     """Known compositions, and one line for each row that cannot be read.
 

@@ -163,8 +163,22 @@ def _minimise(columns, energies, n, x, basis, weights):
 
 
 @njit(cache=True, nogil=True)
-def hull_kernel(order, zs, counts, words, starts, n_known, phase_zs, phase_counts, phase_energies, include_same, hull,
-                products, amounts, n_competing):
+def hull_kernel(
+    order,
+    zs,
+    counts,
+    words,
+    starts,
+    n_known,
+    phase_zs,
+    phase_counts,
+    phase_energies,
+    include_same,
+    hull,
+    products,
+    amounts,
+    n_competing,
+):
     """Writes hull energies, decomposition products, their amounts by atoms, and the number of competing phases.
 
     Args:
@@ -187,7 +201,7 @@ def hull_kernel(order, zs, counts, words, starts, n_known, phase_zs, phase_count
     energies = np.zeros(0)
     usual = np.zeros(0)
     ids = np.zeros(0, dtype=np.int64)
-    n, d, full_from, previous, known = 0, 0, 0, -1, 0
+    n, d, previous, known = 0, 0, -1, 0
     for row in order:
         hull[row] = np.nan
         products[row, :] = -1

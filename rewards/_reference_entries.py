@@ -106,11 +106,13 @@ def _energy(entry: dict[str, Any], amounts: dict[str, float] | None) -> Any:
         return formation
     n_atoms = sum(amounts.values()) if amounts else 0.0
     # pymatgen stores the uncorrected energy beside the sum of all corrections.
-    total, correction, per_atom = entry.get("energy"), entry.get("correction") or 0.0, entry.get("energy_per_atom")
-    if _is_number(total) and _is_number(correction) and n_atoms > 0:
+    total, correction = _number(entry.get("energy")), _number(entry.get("correction") or 0.0)
+    if total is not None and correction is not None and n_atoms > 0:
         return ((total + correction) / n_atoms,)
-    return (float(per_atom),) if _is_number(per_atom) else None
+    energy = _number(entry.get("energy_per_atom"))
+    return None if energy is None else (energy,)
 
 
-def _is_number(cell: Any) -> bool:
-    return isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell)
+def _number(cell: Any) -> float | None:
+    is_number = isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell)
+    return float(cell) if is_number else None

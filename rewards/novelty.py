@@ -90,5 +90,5 @@ class Novelty:
         """Verdict of every row."""
         known = self._known.contain(batch)
         valid = batch.n_elements > 0
-        reasons = {row: "a composition without elements" for row in np.flatnonzero(~valid).tolist()}
+        reasons = dict.fromkeys(np.flatnonzero(~valid).tolist(), "a composition without elements")
         return TermValues(np.where(known, 0.0, 1.0), valid, {"is_known": known}, reasons)

@@ -1,4 +1,4 @@
-"""A user's reference: known formulas and their formation energies, from a table or from entries of Materials Project."""
+"""A user's reference: known formulas and their formation energies, from a table or from entries of phase diagrams."""
 
 import hashlib
 import math
@@ -131,9 +131,7 @@ def _table_rows(path: Path, energies: bool, formula_column: str | None, energy_c
     return [Row(*row) for row in zip(places, formulas, cells)]
 
 
-def _collect(
-    path: Path, digest: str, rows: Iterable[Row], elemental: ElementalEnergies, energies: bool
-) -> Reference:
+def _collect(path: Path, digest: str, rows: Iterable[Row], elemental: ElementalEnergies, energies: bool) -> Reference:
     best: dict[tuple[tuple[int, int], ...], float] = {}
     bad: list[str] = []
     n_rows = n_isotopes = 0

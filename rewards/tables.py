@@ -9,7 +9,7 @@ import warnings
 import zlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from envs.decode import parse_formula
 from envs.elements import nearest, symbols
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FORMULA_COLUMNS = ("formula_reduced", "formula", "formula_pretty", "composition")
 _PLAIN = re.compile(r"(?:[A-Z][a-z]?(?:[1-9][0-9]{0,3})?)+")
 _TERM = re.compile(r"([A-Z][a-z]?)([0-9]*)")
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -74,15 +73,19 @@ def read_table(path: str | Path) -> "pd.DataFrame":
     return frame[(frame != "").any(axis=1)]
 
 
+def _open_text(path: Path) -> IO[str]:
+    opened: Any = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(path.suffix, open)
+    return opened(path, "rt", encoding="utf-8-sig", newline="")
+
+
 def _separated(name: str) -> str:
     return f"its cells are separated by {name}; write commas between cells and decimal points in numbers"
 
 
 def _long_row(path: Path) -> str:
     """Which row has more cells than the header; "" when it is not that."""
-    opened = _OPENERS.get(path.suffix, open)
     try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        with _open_text(path) as file:
             rows = csv.reader(file)
             header = next(rows)
             if len(header) == 1 and ";" in header[0]:

@@ -136,11 +136,13 @@ def main() -> None:
         ("with text", lambda: phases.decompositions(phases.hull(batch))),
     ):
         ours_seconds = seconds(function, arguments.rounds)
-        print(f"oreflow: {name:9s}            {n / ours_seconds:12,.0f} compositions a second, {peer / ours_seconds:.1f} x")
+        rate = f"{n / ours_seconds:12,.0f} compositions a second, {peer / ours_seconds:.1f} x"
+        print(f"oreflow: {name:9s}            {rate}")
     one_each = batch[np.unique([systems.index(s) for s in entries])]
     each = seconds(lambda: phases.hull(one_each), arguments.rounds)
     print(f"oreflow: new systems          {len(one_each) / each:12,.0f} a second (nothing is built or kept)")
-    print(f"new systems, one composition each, building included: {(building / len(entries) + peer / n) / (each / len(one_each)):.0f} x")
+    ratio = (building / len(entries) + peer / n) / (each / len(one_each))
+    print(f"new systems, one composition each, building included: {ratio:.0f} x")
 
 
 if __name__ == "__main__":
