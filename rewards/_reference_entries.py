@@ -38,7 +38,7 @@ def read_entries(path: Path, energies: bool) -> tuple[list[tuple[str, str, Any]]
     for number, entry in enumerate(_load(path), start=1):
         place = f"entry {number}"
         if not isinstance(entry, dict):
-            rows.append((place, repr(entry), None))
+            rows.append((place, entry if isinstance(entry, str) else repr(entry), None))
             continue
         formula, amounts = _formula(entry)
         energy = _energy(entry, amounts) if energies else None
