@@ -6,26 +6,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agent.errors import TableError
 from agent.files import write_atomically
 from envs.compositions import Compositions
-from envs.decode import parse_formulas
+from rewards import reference as references
 from rewards.novelty import KnownFormulas
-from rewards.tables import formulas_of, read_table, row_errors
+from rewards.tables import FORMULA_COLUMNS, formulas_of, read_table, row_errors
+
+__all__ = [
+    "FORMULA_COLUMNS",
+    "aligned",
+    "formulas_of",
+    "is_known",
+    "read_reference",
+    "read_table",
+    "row_errors",
+    "write_csv",
+    "write_parquet",
+]
 
 
 def read_reference(path: str | Path) -> tuple[Compositions, list[str]]:
-    """Known compositions, and one line for each row that cannot be read.
+    """Known compositions, distinct and reduced, and one line for each row that cannot be read.
 
     Raises:
         TableError: when no row can be read.
     """
-    frame = read_table(path)
-    compositions, _, errors = parse_formulas(formulas_of(frame, str(path)))
-    bad = row_errors(frame, errors)
-    if not len(compositions):
-        raise TableError(f"{path} holds no readable formula" + (f"; {bad[0]}" if bad else ""))
-    return compositions, bad
+    reference = references.read_reference(path, energies=False)
+    return reference.compositions, list(reference.bad_rows)
 
 
 def is_known(compositions: Compositions, reference: Compositions) -> np.ndarray:

@@ -34,10 +34,11 @@ def _find(words, low, high):
 def _systems_within(zs, d, words, systems):
     """Writes the places of all listed chemical systems within d elements; returns how many there are."""
     bits = np.zeros((d, 2), dtype=np.uint64)
-    total = np.zeros(2, dtype=np.uint64)
+    low, high = np.uint64(0), np.uint64(0)
     for i in range(d):
         bits[i, zs[i] // 64] = np.uint64(1) << np.uint64(zs[i] % 64)
-        total |= bits[i]
+        low |= bits[i, 0]
+        high |= bits[i, 1]
     n = 0
     # Looking up all 2^d subsets beats going through the list until there are more subsets than systems.
     if d < 25 and (np.int64(1) << d) * 4 < words.shape[0]:
@@ -46,21 +47,22 @@ def _systems_within(zs, d, words, systems):
             i = 0
             while not (s >> i) & 1:
                 i += 1
-            subsets[s] = subsets[s & (s - 1)] | bits[i]
+            subsets[s, 0] = subsets[s & (s - 1), 0] | bits[i, 0]
+            subsets[s, 1] = subsets[s & (s - 1), 1] | bits[i, 1]
             place = _find(words, subsets[s, 0], subsets[s, 1])
             if place >= 0:
                 systems[n] = place
                 n += 1
     else:
         for place in range(words.shape[0]):
-            if words[place, 0] & ~total[0] == 0 and words[place, 1] & ~total[1] == 0:
+            if words[place, 0] | low == low and words[place, 1] | high == high:
                 systems[n] = place
                 n += 1
     return n
 
 
 @njit(cache=True, nogil=True)
-def _invert(columns, energies, basis, inverse):
+def _invert(columns, basis, inverse):
     """Writes the inverse of the basis matrix by Gauss-Jordan elimination with row pivoting."""
     d = basis.shape[0]
     work = np.zeros((d, 2 * d))
@@ -83,7 +85,9 @@ def _invert(columns, energies, basis, inverse):
                 factor = work[i, k]
                 for c in range(2 * d):
                     work[i, c] -= factor * work[k, c]
-    inverse[:, :] = work[:, d:]
+    for i in range(d):
+        for k in range(d):
+            inverse[i, k] = work[i, d + k]
 
 
 @njit(cache=True, nogil=True)
@@ -97,8 +101,9 @@ def _minimise(columns, energies, n, x, basis, weights):
         x: float64 [d], atomic fractions to reach.
     """
     d = x.shape[0]
-    inverse = np.eye(d)
+    inverse = np.zeros((d, d))
     for i in range(d):
+        inverse[i, i] = 1.0
         basis[i] = i
         weights[i] = x[i]
     prices = np.zeros(d)
@@ -127,7 +132,7 @@ def _minimise(columns, energies, n, x, basis, weights):
         if entering < 0:
             if fresh:
                 return True
-            _invert(columns, energies, basis, inverse)
+            _invert(columns, basis, inverse)
             for i in range(d):
                 weights[i] = 0.0
                 for k in range(d):
@@ -196,7 +201,7 @@ def hull_kernel(
     """
     width = zs.shape[1]
     systems = np.empty(words.shape[0], dtype=np.int64)
-    slot_of = np.full(128, -1, dtype=np.int64)
+    slot_of = np.zeros(128, dtype=np.int64)
     columns = np.zeros((0, 0))
     energies = np.zeros(0)
     usual = np.zeros(0)
@@ -204,11 +209,11 @@ def hull_kernel(
     n, d, previous, known = 0, 0, -1, 0
     for row in order:
         hull[row] = np.nan
-        products[row, :] = -1
-        amounts[row, :] = 0.0
         n_competing[row] = 0
         same_system = previous >= 0
         for slot in range(width):
+            products[row, slot] = -1
+            amounts[row, slot] = 0.0
             same_system = same_system and zs[row, slot] == zs[previous, slot]
         if not same_system:
             d = 0
