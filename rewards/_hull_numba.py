@@ -13,6 +13,8 @@ from numba import njit
 COST_TOLERANCE = 1e-11
 _PIVOT_TOLERANCE = 1e-9
 _MAX_PIVOTS = 20_000
+# Products with a smaller share of the atoms are left out, as in pymatgen.
+_LEAST_AMOUNT = 1e-8
 
 
 @njit(cache=True, nogil=True)
@@ -91,16 +93,15 @@ def _invert(columns, basis, inverse):
 
 
 @njit(cache=True, nogil=True)
-def _minimise(columns, energies, n, x, basis, weights):
+def _minimise(columns, energies, x, basis, weights):
     """Solves the programme; writes the basis (columns) and the weights. Returns whether it came to an end.
 
     Args:
-        columns: float64 [d, capacity], atomic fractions of each phase; the first d columns are the elements.
-        energies: float64 [capacity], inf for a phase to leave out.
-        n: how many columns count.
+        columns: float64 [d, phase], atomic fractions of each phase; the first d columns are the elements.
+        energies: float64 [phase], inf for a phase to leave out.
         x: float64 [d], atomic fractions to reach.
     """
-    d = x.shape[0]
+    d, n = columns.shape
     inverse = np.zeros((d, d))
     for i in range(d):
         inverse[i, i] = 1.0
@@ -168,6 +169,57 @@ def _minimise(columns, energies, n, x, basis, weights):
 
 
 @njit(cache=True, nogil=True)
+def _phases_within(zs, d, words, starts, n_known, phase_zs, phase_counts, phase_energies):
+    """All phases within d elements, the elements first.
+
+    Returns:
+        columns: float64 [d, phase], atomic fractions.
+        energies: float64 [phase].
+        ids: int64 [phase], z - 1 for an element, 118 + phase for a compound.
+        known: how many compounds are known within the elements.
+    """
+    systems = np.empty(words.shape[0], dtype=np.int64)
+    n_systems = _systems_within(zs, d, words, systems)
+    n, known = d, 0
+    for s in range(n_systems):
+        n += starts[systems[s] + 1] - starts[systems[s]]
+        known += n_known[systems[s]]
+    columns, energies, ids = np.zeros((d, n)), np.zeros(n), np.empty(n, dtype=np.int64)
+    slot_of = np.zeros(128, dtype=np.int64)
+    for i in range(d):
+        columns[i, i] = 1.0
+        ids[i] = zs[i] - 1
+        slot_of[zs[i]] = i
+    n = d
+    for s in range(n_systems):
+        for phase in range(starts[systems[s]], starts[systems[s] + 1]):
+            total = 0
+            for k in range(phase_zs.shape[1]):
+                total += phase_counts[phase, k]
+            for k in range(phase_zs.shape[1]):
+                if phase_zs[phase, k] > 0:
+                    columns[slot_of[phase_zs[phase, k]], n] = phase_counts[phase, k] / total
+            energies[n] = phase_energies[phase]
+            ids[n] = 118 + phase
+            n += 1
+    return columns, energies, ids, known
+
+
+@njit(cache=True, nogil=True)
+def _without(columns, energies, x):
+    """The energies, inf for every compound whose atomic fractions are x."""
+    out = energies.copy()
+    for j in range(x.shape[0], out.shape[0]):
+        same = True
+        # Equal reduced counts give equal quotients, bit for bit.
+        for i in range(x.shape[0]):
+            same = same and columns[i, j] == x[i]
+        if same:
+            out[j] = np.inf
+    return out
+
+
+@njit(cache=True, nogil=True)
 def hull_kernel(
     order,
     zs,
@@ -184,7 +236,7 @@ def hull_kernel(
     amounts,
     n_competing,
 ):
-    """Writes hull energies, decomposition products, their amounts by atoms, and the number of competing phases.
+    """Writes hull energies, decomposition products, their amounts by atoms, and the number of competing compounds.
 
     Args:
         order: int64 [batch], rows such that those of one chemical system follow each other.
@@ -195,89 +247,48 @@ def hull_kernel(
         phase_zs, phase_counts, phase_energies: the phases, sorted by system.
         include_same: whether phases of the row's own formula compete.
         hull: float64 [batch], out; NaN for rows without elements, or where no solution was found.
-        products: int64 [batch, slot], out; z - 1 for an element, 118 + phase for a compound, -1 pads.
+        products: int64 [batch, slot], out; ids as `_phases_within` gives them, in descending order of amount, -1 pads.
         amounts: float64 [batch, slot], out.
         n_competing: int64 [batch], out.
     """
     width = zs.shape[1]
-    systems = np.empty(words.shape[0], dtype=np.int64)
-    slot_of = np.zeros(128, dtype=np.int64)
-    columns = np.zeros((0, 0))
-    energies = np.zeros(0)
-    usual = np.zeros(0)
-    ids = np.zeros(0, dtype=np.int64)
-    n, d, previous, known = 0, 0, -1, 0
+    columns, usual, ids = np.zeros((0, 0)), np.zeros(0), np.zeros(0, dtype=np.int64)
+    d, previous, known = 0, -1, 0
     for row in order:
         hull[row] = np.nan
-        n_competing[row] = 0
         same_system = previous >= 0
         for slot in range(width):
             products[row, slot] = -1
             amounts[row, slot] = 0.0
             same_system = same_system and zs[row, slot] == zs[previous, slot]
         if not same_system:
-            d = 0
+            d, known, previous = 0, 0, row
             while d < width and zs[row, d] > 0:
                 d += 1
-            previous = row
-            if d == 0:
-                continue
-            n_systems = _systems_within(zs[row], d, words, systems)
-            n, known = d, 0
-            for s in range(n_systems):
-                n += starts[systems[s] + 1] - starts[systems[s]]
-                known += n_known[systems[s]]
-            columns = np.zeros((d, n))
-            usual = np.zeros(n)
-            ids = np.empty(n, dtype=np.int64)
-            for i in range(d):
-                columns[i, i] = 1.0
-                ids[i] = zs[row, i] - 1
-                slot_of[zs[row, i]] = i
-            n = d
-            for s in range(n_systems):
-                for phase in range(starts[systems[s]], starts[systems[s] + 1]):
-                    total = 0
-                    for k in range(phase_zs.shape[1]):
-                        total += phase_counts[phase, k]
-                    for k in range(phase_zs.shape[1]):
-                        if phase_zs[phase, k] > 0:
-                            columns[slot_of[phase_zs[phase, k]], n] = phase_counts[phase, k] / total
-                    usual[n] = phase_energies[phase]
-                    ids[n] = 118 + phase
-                    n += 1
+            if d > 0:
+                columns, usual, ids, known = _phases_within(
+                    zs[row], d, words, starts, n_known, phase_zs, phase_counts, phase_energies
+                )
+        n_competing[row] = known
         if d == 0:
             continue
-        n_competing[row] = known
         total = 0
         for i in range(d):
             total += counts[row, i]
-        x = np.empty(d)
+        x, basis, weights = np.empty(d), np.empty(d, dtype=np.int64), np.empty(d)
         for i in range(d):
             x[i] = counts[row, i] / total
-        energies = usual
-        if not include_same and d > 1:
-            energies = usual.copy()
-            for j in range(d, n):
-                same = True
-                # Equal reduced counts give equal quotients, bit for bit.
-                for i in range(d):
-                    same = same and columns[i, j] == x[i]
-                if same:
-                    energies[j] = np.inf
-        basis = np.empty(d, dtype=np.int64)
-        weights = np.empty(d)
-        if not _minimise(columns, energies, n, x, basis, weights):
+        energies = usual if include_same else _without(columns, usual, x)
+        if not _minimise(columns, energies, x, basis, weights):
             continue
         energy, place = 0.0, 0
         for i in range(d):
             energy += weights[i] * energies[basis[i]]
-        hull[row] = energy
-        for i in range(d):
-            if weights[i] > 1e-8:
+            if weights[i] > _LEAST_AMOUNT:
                 k = place
                 while k > 0 and amounts[row, k - 1] < weights[i]:
                     amounts[row, k], products[row, k] = amounts[row, k - 1], products[row, k - 1]
                     k -= 1
                 amounts[row, k], products[row, k] = weights[i], ids[basis[i]]
                 place += 1
+        hull[row] = energy

@@ -11,6 +11,7 @@ import numpy as np
 from envs.compositions import Compositions
 from envs.decode import formula_columns
 from envs.elements import N_ELEMENTS, symbols
+from rewards.errors import ReferenceTableError
 from rewards.reference import Reference
 
 
@@ -42,6 +43,15 @@ class CompetingPhases:
     """
 
     def __init__(self, reference: Reference) -> None:
+        """Sorts the reference by chemical system.
+
+        Raises:
+            ReferenceTableError: when the reference was read without energies.
+        """
+        if np.isnan(reference.energies).any():
+            raise ReferenceTableError(
+                f"expected energies in {reference.path}, got formulas only; read it with energies"
+            )
         compounds = reference.compositions.n_elements > 1
         batch, energies = reference.compositions[compounds], reference.energies[compounds]
         words = np.zeros((len(batch), 2), dtype=np.uint64)

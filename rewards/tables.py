@@ -6,6 +6,7 @@ import gzip
 import lzma
 import re
 import warnings
+import zipfile
 import zlib
 from functools import cache
 from pathlib import Path
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
 FORMULA_COLUMNS = ("formula_reduced", "formula", "formula_pretty", "composition")
 _PLAIN = re.compile(r"(?:[A-Z][a-z]?(?:[1-9][0-9]{0,3})?)+")
 _TERM = re.compile(r"([A-Z][a-z]?)([0-9]*)")
-DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
 def check_data_file(path: Path, expected: str) -> None:
-    """Raises TableError when there is no file at `path`, or a Git LFS pointer in its place."""
+    """Raises TableError when no file at `path` can be opened, or a Git LFS pointer stands in its place."""
     if not path.is_file():
         raise TableError(f"expected {expected}, found none at {path}")
-    with path.open("rb") as file:
-        head = file.read(200)
+    try:
+        with path.open("rb") as file:
+            head = file.read(200)
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror or error}; check its permissions") from None
     if head.startswith(b"version https://git-lfs"):
         raise TableError(f"{path} is a Git LFS pointer, not the data; fetch it with 'git lfs pull'")
 
@@ -64,7 +68,7 @@ def read_table(path: str | Path) -> "pd.DataFrame":
         raise damaged(path) from None
     except pd.errors.EmptyDataError:
         raise TableError(f"{path} is empty; expected a header with a column 'formula'") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError, OSError, ValueError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, OSError, ValueError, ImportError) as error:
         reason = _long_row(path) or " ".join(str(error).split())
         raise TableError(f"cannot read {path}: {reason}") from None
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):

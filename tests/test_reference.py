@@ -128,6 +128,8 @@ def test_isotopes_count_as_their_element(tmp_path: Path) -> None:
         ("a.csv.gz", gzip.compress(HEAD.encode() * 9999)[:-20], "is a damaged or truncated gzip file; fetch it again"),
         ("a.json.gz", gzip.compress(b"[]" * 9999)[:-20], "is a damaged or truncated gzip file; fetch it again"),
         ("a.csv.gz", b"\x1f\x8b\x08\x00" + b"x" * 99, "is a damaged or truncated gzip file"),
+        ("a.csv.xz", b"not xz", "is a damaged or truncated xz file"),
+        ("a.csv.zip", b"not zip", "is a damaged or truncated compressed file"),
         ("a.csv", b"", "is empty; expected a header"),
         ("a.csv", "formula;formation_energy_per_atom\nNaCl;-2,1\n", "cells are separated by semicolons; write commas"),
         ("a.csv", "formula;formation_energy_per_atom\nNaCl;-2.1\n", "cells are separated by semicolons; write commas"),
@@ -153,6 +155,17 @@ def test_damaged_files_are_diagnosed(tmp_path: Path, name: str, data: str | byte
         read_reference(path)
     assert message in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_a_file_that_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.csv", HEAD)
+
+    def refuse(self: Path, *arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(TableError, match=r"a\.csv: Permission denied; check its permissions"):
+        read_reference(path)
 
 
 def test_a_missing_file_and_another_hash(tmp_path: Path) -> None:
@@ -228,7 +241,7 @@ def test_documents_of_mp_api(tmp_path: Path) -> None:
         {"formula_pretty": "O2", "energy_per_atom": -5.0},
         {"composition": "CaO", "formation_energy_per_atom": -3.3},
     ]
-    for content in (documents, {"data": documents}):
+    for content in (documents, {"data": documents}, {"entries": documents}):
         reference = read_reference(write(tmp_path / "a.json", json.dumps(content)))
         assert energies(reference) == pytest.approx(
             {"NNa": 0.3, "Fe2O3": -1.7, "MgO": -6.0 + 6.5 / 2, "Mg": 0.0, "O": 0.0, "CaO": -3.3}
