@@ -1,6 +1,7 @@
 """Typed exceptions of the agent: what was expected, what arrived, what to do."""
 
 from envs.errors import OreflowError
+from envs.errors import TableError as TableError
 
 
 class ConfigError(OreflowError, ValueError):
@@ -13,10 +14,6 @@ class RunFolderError(OreflowError, ValueError):
 
 class CheckpointError(OreflowError, ValueError):
     """A checkpoint that is damaged or belongs to another world."""
-
-
-class TableError(OreflowError, ValueError):
-    """A table of formulas that cannot be read."""
 
 
 class TrainingError(OreflowError, RuntimeError):

@@ -21,6 +21,10 @@ class FormulaError(OreflowError, ValueError):
     """A text that cannot be read as a chemical formula with whole-number amounts."""
 
 
+class TableError(OreflowError, ValueError):
+    """A table of formulas that cannot be read."""
+
+
 class IllegalActionError(OreflowError, ValueError):
     """An action that the mask of its state does not allow."""
 

@@ -1,6 +1,6 @@
 """Typed exceptions of the rewards: what was expected, what arrived, what to do."""
 
-from envs.errors import OreflowError
+from envs.errors import OreflowError, TableError
 
 
 class UnknownRewardError(OreflowError, ValueError):
@@ -17,6 +17,14 @@ class RewardContractError(OreflowError, TypeError):
 
 class RewardBudgetError(OreflowError, RuntimeError):
     """More objects without a valid reward than the configured share."""
+
+
+class ReferenceTableError(TableError):
+    """A reference table whose content cannot be used: no usable row, another hash, a missing elemental energy."""
+
+
+class ReferenceTableWarning(UserWarning):
+    """Rows of a reference table that were set aside."""
 
 
 class PluginError(OreflowError, ImportError):

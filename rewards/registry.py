@@ -29,7 +29,12 @@ Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds 
 _BUILT_IN = {
     "charge_balance": "rewards.charge_balance:ChargeBalance",
     "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
+    "energy_above_hull": "rewards.energy_above_hull:EnergyAboveHull",
     "formation_energy": "rewards.formation_energy:FormationEnergy",
+    "hazardous_elements": "rewards.element_penalties:HazardousElements",
+    "novelty": "rewards.novelty:Novelty",
+    "price": "rewards.element_penalties:Price",
+    "scarcity": "rewards.element_penalties:Scarcity",
 }
 _registered: dict[str, Factory] = {}
 _plugins: dict[Path, tuple[str, list[str]]] = {}  # files loaded so far: hash of the content, names registered

@@ -45,10 +45,22 @@ def test_a_plugin_file_adds_its_reward(tmp_path: Path) -> None:
     check_reward_term(term)
 
 
-def test_all_built_in_names_can_be_built() -> None:
+def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
     built_in = [name for name, origin in registry.names().items() if origin == "built in"]
-    assert sorted(built_in) == ["charge_balance", "electronegativity_balance", "formation_energy"]
-    assert [registry.make_term(name).name for name in built_in] == built_in
+    assert sorted(built_in) == [
+        "charge_balance",
+        "electronegativity_balance",
+        "energy_above_hull",
+        "formation_energy",
+        "hazardous_elements",
+        "novelty",
+        "price",
+        "scarcity",
+    ]
+    table = write(tmp_path, "formula,formation_energy_per_atom\nNaCl,-2.1\n", "known.csv")
+    for name in built_in:
+        params = {"reference": str(table)} if name in ("energy_above_hull", "novelty") else None
+        assert registry.make_term(name, params).name == name
 
 
 @pytest.mark.parametrize(
