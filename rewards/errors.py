@@ -23,13 +23,13 @@ class ReferenceTableError(TableError):
     """A reference table whose content cannot be used: no usable row, another hash, a missing elemental energy."""
 
 
-class ReferenceTableWarning(UserWarning):
+class RewardWarning(UserWarning):
+    """A reward that does what it should not, in a way that could be mended."""
+
+
+class ReferenceTableWarning(RewardWarning):
     """Rows of a reference table that were set aside."""
 
 
 class PluginError(OreflowError, ImportError):
     """A plug-in file or entry point that cannot be loaded."""
-
-
-class RewardWarning(UserWarning):
-    """A reward that does what it should not, in a way that could be mended."""
