@@ -35,6 +35,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metals, anions = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn"), ("F", "Cl", "Br", "I", "O", "S", "Se")
     rows = [f"{m}{i}{x}{j},{-0.1 * i - 0.2 * j}" for m in metals for x in anions for i in (1, 2) for j in (1, 2, 3)]
     (folder / "my_energies.csv").write_text("formula,formation_energy_per_atom\n" + "\n".join(rows) + "\n")
+    (folder / "my_gaps.csv").write_text("formula,band_gap\n" + "\n".join(rows).replace("-", "") + "\n")
+    known = ("Li2O,-2.07", "Fe2O3,-1.71", "P2O5,-2.2", "SiO2,-3.2")
+    (folder / "known.csv").write_text("\n".join(["formula,formation_energy_per_atom", *known]) + "\n")
     return folder
 
 
@@ -86,6 +89,17 @@ def test_make_design_writes_the_candidates(workplace: Path) -> None:
     assert len(table) == 51
     assert "charge-neutral             100.0%" in done.stdout
     assert (workplace / "runs" / "quickstart" / "eval" / "metrics.json").is_file()
+
+
+def test_the_reward_of_the_readme_passes_check(workplace: Path) -> None:
+    """The YAML of the README, in a small world."""
+    world = "schema_version: 1\nworld: {elements: [Li, Na, Fe, P, S, O], n_elements: [2, 3], n_atoms: [2, 10]}\n"
+    (workplace / "readme.yaml").write_text(world + blocks("yaml")[0])
+    program = Path(sys.executable).with_name("oreflow")
+    done = subprocess.run([program, "check", "readme.yaml"], cwd=workplace, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name in ("energy_above_hull", "novelty", "hazardous_elements"):
+        assert re.search(rf"{name}: median [-\d.e]+, valid 100.0%; contract holds", done.stdout)
 
 
 def test_both_make_targets_are_the_ones_the_readme_names() -> None:
