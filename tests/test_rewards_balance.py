@@ -13,7 +13,7 @@ from envs.compositions import Compositions
 from envs.decode import parse_formula
 from envs.elements import atomic_number, electronegativities
 from envs.oxidation import TABLES, oxidation_matrix, oxidation_states
-from rewards.charge_balance import ChargeBalance, witnesses
+from rewards.charge_balance import ChargeBalance, independent_elements, witnesses
 from rewards.electronegativity_balance import ElectronegativityBalance
 from rewards.oxidation_balance import pauling_ordered, reachable_charges, residual_charge
 
@@ -175,16 +175,44 @@ def test_witnesses_by_hand() -> None:
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_compiled_functions_equal_their_python_twins(mixed: bool) -> None:
-    batch = batch_of("NaCl", "Fe3O4", "LaNi5", "XeF2", "OgO", "Cu3Mn5W6", "Li7P3S11", "AuSb").reduced()
-    table, chi = oxidation_matrix("smact14"), electronegativities()
-    arguments = (batch.atomic_numbers, batch.counts, *table, mixed, chi)
+    batch = batch_of("NaCl", "Fe3O4", "LaNi5", "XeF2", "OgO", "Cu3Mn5W6", "Li7P3S11", "AuSb", "Fe").reduced()
+    table, chi, independent = oxidation_matrix("smact14"), electronegativities(), independent_elements(mixed)
+    arguments = (batch.atomic_numbers, batch.counts, *table, independent)
     np.testing.assert_array_equal(residual_charge(*arguments), residual_charge.py_func(*arguments))
-    np.testing.assert_array_equal(pauling_ordered(*arguments), pauling_ordered.py_func(*arguments))
-    for row in range(4):
-        one = (batch.atomic_numbers[row], batch.counts[row], *table, mixed, np.nan, chi)
-        (bits, low), (bits_slow, low_slow) = reachable_charges(*one), reachable_charges.py_func(*one)
-        np.testing.assert_array_equal(bits, bits_slow)
-        assert low == low_slow
+    np.testing.assert_array_equal(pauling_ordered(*arguments, chi), pauling_ordered.py_func(*arguments, chi))
+    for row, n_cations in itertools.product(range(4), (-1, 0, 1, 2)):
+        zs, counts = batch.atomic_numbers[row].astype(np.int64), batch.counts[row].astype(np.int64)
+        n = int((zs > 0).sum())
+        banks, banks_slow = np.zeros((2, 8), dtype=np.uint64), np.zeros((2, 8), dtype=np.uint64)
+        fast = reachable_charges(zs, counts, n, n_cations, *table, independent, banks)
+        slow = reachable_charges.py_func(zs, counts, n, n_cations, *table, independent, banks_slow)
+        assert fast == slow
+        if fast[0] >= 0:
+            np.testing.assert_array_equal(banks[fast[0]], banks_slow[slow[0]])
+
+
+@given(formulas(), st.sampled_from(sorted(TABLES)), st.booleans(), st.integers(-1, 4))
+def test_reachable_charges_are_the_sums_of_all_choices(
+    formula: dict[int, int], table: str, mixed: bool, n_cations: int
+) -> None:
+    """The first elements as cations, the others as anions (-1: either): every sum, and no other bit."""
+    zs, counts = np.array(list(formula), dtype=np.int64), np.array(list(formula.values()), dtype=np.int64)
+    expected = {0}
+    for i, z in enumerate(zs.tolist()):
+        own = [s for s in oxidation_states(table).get(z, ()) if n_cations < 0 or (s >= 0 if i < n_cations else s <= 0)]
+        for _ in range(counts[i] if mixed else 1):
+            expected = {total + state * (1 if mixed else int(counts[i])) for total in expected for state in own}
+    banks = np.full((2, 8), 2**64 - 1, dtype=np.uint64)  # left over from another row
+    bank, low, high = reachable_charges(
+        zs, counts, len(zs), n_cations, *oxidation_matrix(table), independent_elements(mixed), banks
+    )
+    if not expected:
+        assert bank == -1
+        return
+    n_words = ((high - low) >> 6) + 1
+    bits = sum(int(word) << (64 * i) for i, word in enumerate(banks[bank, :n_words]))
+    assert {bit + low for bit in range(64 * n_words) if bits >> bit & 1} == expected
+    assert low <= min(expected) <= max(expected) <= high
 
 
 def test_large_counts_stay_exact_and_fast() -> None:
