@@ -20,6 +20,7 @@ _BUILT_IN = {
     "charge_balance": "rewards.charge_balance:ChargeBalance",
     "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
     "formation_energy": "rewards.formation_energy:FormationEnergy",
+    "smact_validity": "rewards.smact_validity:SmactValidity",
 }
 _registered: dict[str, Factory] = {}
 
