@@ -6,6 +6,7 @@ import numpy as np
 
 from envs.compositions import Compositions
 from envs.elements import electronegativities, symbols
+from envs.errors import OxidationTableError
 from envs.oxidation import TableSpec, oxidation_matrix, resolve_table
 from envs.smact_data import icsd24_table, smact_elements
 from rewards.charge_balance import expect_bool, independent_elements
@@ -77,13 +78,16 @@ class SmactValidity:
         given: dict[str, object] = {"consensus": consensus, "include_zero": expect_bool("include_zero", include_zero)}
         given["commonality"] = commonality
         if table is None:
-            self.table = icsd24_table(consensus, include_zero, commonality)
+            try:
+                self.table = icsd24_table(consensus, include_zero, commonality)
+            except OxidationTableError as error:
+                raise RewardParameterError(str(error)) from None
         elif given == _FILTER:
             self.table = resolve_table(table)
         else:
             names = ", ".join(name for name, value in given.items() if value != _FILTER[name])
             raise RewardParameterError(
-                f"expected either a table or a filter of SMACT's own, got table={table!r} and {names}; leave out one"
+                f"expected a table or a filter of SMACT's own, got table={str(table)!r} and {names}; leave out one"
             )
         self.use_pauling_test = expect_bool("use_pauling_test", use_pauling_test)
         self.include_alloys = expect_bool("include_alloys", include_alloys)

@@ -53,7 +53,7 @@ def test_a_plugin_file_adds_its_reward(tmp_path: Path) -> None:
 
 def test_all_built_in_names_can_be_built() -> None:
     built_in = [name for name, origin in registry.names().items() if origin == "built in"]
-    assert sorted(built_in) == ["charge_balance", "electronegativity_balance", "formation_energy"]
+    assert sorted(built_in) == ["charge_balance", "electronegativity_balance", "formation_energy", "smact_validity"]
     assert [registry.make_term(name).name for name in built_in] == built_in
 
 
@@ -70,13 +70,19 @@ def test_all_built_in_names_can_be_built() -> None:
         ),
         ("charge_balance", {"mixed_valence": "no"}, RewardParameterError, "true or false, got 'no'"),
         ("charge_balance", {"table": "smact15"}, ValueError, "did you mean 'smact14'"),
-        ("charge_balance", {"table": ["smact14"]}, RewardParameterError, "'charge_balance' cannot be built"),
+        ("charge_balance", {"table": ["smact14"]}, ValueError, "as a name, a file or a mapping"),
     ],
 )
 def test_bad_names_and_parameters(name: str, params: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         registry.make_term(name, params)
     assert message in str(caught.value)
+
+
+def test_a_factory_that_fails_is_named_with_what_it_raised() -> None:
+    registry.register("broken")(lambda: 1 / 0)
+    with pytest.raises(RewardParameterError, match="'broken' cannot be built: ZeroDivisionError"):
+        registry.make_term("broken")
 
 
 def test_a_missing_parameter_is_named() -> None:
@@ -208,6 +214,8 @@ def test_identity_is_checked(changes: dict[str, Any], message: str) -> None:
         *(("charge_balance", {"mixed_valence": mixed}) for mixed in (False, True)),
         *(("electronegativity_balance", {"table": table}) for table in ("pymatgen_common", "smact_icsd24")),
         ("formation_energy", {}),
+        ("smact_validity", {}),
+        ("electronegativity_balance", {"electronegativities": "smact", "table": {"Na": [1], "Cl": [-1], "O": [-2]}}),
     ],
 )
 def test_built_in_terms_hold_their_contract(name: str, params: dict[str, Any]) -> None:
