@@ -7,6 +7,7 @@ import pandas as pd
 
 from envs.compositions import Compositions
 from envs.decode import formula_columns
+from envs.oxidation import TableSpec, resolve_table
 from rewards import RewardValues
 from rewards.charge_balance import ChargeBalance, witnesses
 from rewards.electronegativity_balance import ElectronegativityBalance
@@ -29,7 +30,7 @@ def candidate_table(
     result: RewardValues,
     *,
     units: dict[str, str],
-    table: str,
+    table: TableSpec,
     mixed_valence: bool,
     n_times_sampled: np.ndarray,
     is_unique: np.ndarray,
@@ -45,6 +46,7 @@ def candidate_table(
         log_pf: log-probability that the sampler ends in the object, all build orders summed; None leaves it empty.
     """
     n = len(objects)
+    table = resolve_table(table)
     energy = result.terms.get("formation_energy") or FormationEnergy()(objects)
     neutral, ordered = verdicts(objects, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
@@ -60,7 +62,7 @@ def candidate_table(
     columns["formation_energy_std"] = np.where(energy.valid, energy.columns["formation_energy_std"], np.nan)
     columns["charge_neutral"] = neutral
     columns["oxidation_states"] = witnesses(objects, table, mixed_valence)
-    columns["oxidation_table"] = table + (" (mixed valence)" if mixed_valence else "")
+    columns["oxidation_table"] = table.label + (" (mixed valence)" if mixed_valence else "")
     columns["electronegativity_ok"] = ordered
     columns["is_unique"] = is_unique
     columns["n_times_sampled"] = n_times_sampled
@@ -74,7 +76,7 @@ def candidate_table(
 
 
 def verdicts(
-    objects: Compositions, table: str, mixed_valence: bool
+    objects: Compositions, table: TableSpec, mixed_valence: bool
 ) -> tuple[pd.arrays.BooleanArray, pd.arrays.BooleanArray]:
     """`charge_neutral` and `electronegativity_ok`; missing where the table or scale does not cover an element."""
     residual = ChargeBalance(table, mixed_valence)(objects)

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from agent.errors import ConfigError
 from envs.composition_space import CompositionSpace
 from envs.elements import nearest
-from envs.oxidation import DEFAULT_TABLE
+from envs.oxidation import DEFAULT_TABLE, resolve_table
 
 SCHEMA_VERSION = 1
+TABLE_TERMS = ("charge_balance", "electronegativity_balance", "smact_validity")  # take an oxidation-state table
 
 
 class _Closed(BaseModel):
@@ -46,9 +47,17 @@ class WorldConfig(_Closed):
     neutrality: Literal["hard", "soft", "off"] = Field(
         "hard", description="hard: only neutral formulas exist; soft: the reward must hold charge_balance; off"
     )
-    oxidation_table: str = Field(DEFAULT_TABLE, description="named table by which neutrality is judged")
+    oxidation_table: str | dict[str, Any] = Field(
+        DEFAULT_TABLE, description="table by which neutrality is judged: a name, a file, or {symbol: [states]}"
+    )
     mixed_valence: bool = Field(False, description="whether atoms of one element may differ in oxidation state")
     order: Literal["free", "canonical"] = Field("free", description="free: any build order; canonical: one per formula")
+
+    @field_validator("oxidation_table", mode="before")
+    @classmethod
+    def _table_stands_in_the_config(cls, value: Any) -> Any:
+        """A file's content takes the place of its path, so that the resolved config repeats the run."""
+        return resolve_table(value).spec()
 
     def space(self) -> CompositionSpace:
         """The same as the kernel's own type, which checks what spans several fields."""
@@ -136,6 +145,16 @@ class Config(_Closed):
                 "world.neutrality is soft, so reward.terms must hold charge_balance, which pays for neutrality; "
                 "add it, or choose hard or off"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tables_stand_in_the_config(self) -> "Config":
+        for i, term in enumerate(self.reward.terms):
+            if term.name in TABLE_TERMS and term.params.get("table") is not None:
+                try:
+                    term.params["table"] = resolve_table(term.params["table"]).spec()
+                except ValueError as error:
+                    raise ValueError(f"reward.terms.{i} ({term.name}): table: {error}") from None
         return self
 
 

@@ -8,6 +8,7 @@ from agent.candidates import verdicts
 from agent.tables import is_known
 from envs.compositions import Compositions
 from envs.elements import symbols
+from envs.oxidation import TableSpec, resolve_table
 from rewards.formation_energy import FormationEnergy
 
 _MAX_PAIRS = 200_000
@@ -18,7 +19,7 @@ def evaluate(
     n_unreadable: int,
     reference: Compositions | None,
     *,
-    table: str,
+    table: TableSpec,
     mixed_valence: bool,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def evaluate(
     metrics: dict[str, Any] = {
         "n_rows": n,
         "n_unreadable": n_unreadable,
-        "neutrality_rule": f"{table}, {'mixed' if mixed_valence else 'no mixed'} valence",
+        "neutrality_rule": f"{resolve_table(table).label}, {'mixed' if mixed_valence else 'no mixed'} valence",
         "share_neutral": float(neutral.fillna(False).mean()),
         "share_neutral_and_electronegativity_ok": float(ordered.fillna(False).mean()),
         "share_not_covered_by_rule": float((neutral.isna() | ordered.isna()).mean()),

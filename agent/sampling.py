@@ -180,7 +180,7 @@ def _summary(
         "n_rejected_invalid_reward": n_invalid,
         "rows": "distinct, ranked by log_reward" if unique else "raw draws, in order",
         "share_neutral": _share(frame["charge_neutral"]),
-        "neutrality_rule": f"{world.oxidation_table}, {'mixed' if world.mixed_valence else 'no mixed'} valence",
+        "neutrality_rule": f"{world.space().oxidation_table}, {'mixed' if world.mixed_valence else 'no mixed'} valence",
         "share_electronegativity_ok": _share(frame["electronegativity_ok"]),
         "n_elements_present": len(present),
         "elements_absent": [s for s in symbols() if s in world.space().elements and s not in present],

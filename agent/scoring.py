@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 
 from agent.candidates import term_column
+from agent.config import TABLE_TERMS
 from envs.compositions import Compositions
 from envs.decode import formula_columns, parse_formulas
-from envs.oxidation import DEFAULT_TABLE
+from envs.oxidation import DEFAULT_TABLE, OxidationTable, TableSpec, resolve_table
 from rewards import Reward
 from rewards.charge_balance import ChargeBalance, witnesses
 from rewards.evaluation import evaluate_term
 from rewards.registry import make_term
 
 DEFAULT_REWARDS = ("charge_balance", "electronegativity_balance", "formation_energy")
-_TABLE_TERMS = ("charge_balance", "electronegativity_balance")
 
 
 def score_formulas(
@@ -24,7 +24,7 @@ def score_formulas(
     *,
     params: dict[str, dict[str, Any]] | None = None,
     reward: Reward | None = None,
-    table: str = DEFAULT_TABLE,
+    table: TableSpec | None = None,
     mixed_valence: bool = False,
 ) -> pd.DataFrame:
     """One row a text, in order; unreadable ones keep their row and say why in `note`.
@@ -33,8 +33,11 @@ def score_formulas(
         names: reward terms; charge balance, electronegativity balance and formation energy when empty.
         params: parameters of those terms, by name.
         reward: instead of `names`, a whole reward; adds `log_reward` and each term's share of it.
-        table, mixed_valence: the rule of the balance terms.
+        table, mixed_valence: the rule of the balance terms. Without a table the balance terms judge by the default one
+            and smact_validity by SMACT's own.
     """
+    given = table is not None
+    table = resolve_table(DEFAULT_TABLE if table is None else table)
     compositions, rows, errors = parse_formulas(texts)
     notes: list[list[str]] = [[error] if error else [] for error in errors]
     columns: dict[str, object] = {"formula": texts}
@@ -52,11 +55,12 @@ def score_formulas(
         columns["log_reward"] = spread(np.where(total.valid, total.log_reward, np.nan).tolist(), np.nan)
         results = [(term, total.terms[term.name]) for term, _ in reward.terms]
     else:
-        rule = {"table": table, "mixed_valence": mixed_valence}
-        terms = [
-            make_term(name, (rule if name in _TABLE_TERMS else {}) | (params or {}).get(name, {}))
-            for name in names or DEFAULT_REWARDS
-        ]
+        terms = []
+        for name in names or DEFAULT_REWARDS:
+            rule: dict[str, Any] = {"mixed_valence": mixed_valence} if name in TABLE_TERMS else {}
+            if name in TABLE_TERMS and (given or name != "smact_validity"):
+                rule["table"] = table
+            terms.append(make_term(name, rule | (params or {}).get(name, {})))
         results = [(term, evaluate_term(term, compositions)) for term in terms]
     for term, result in results:
         name = term.name
@@ -70,17 +74,19 @@ def score_formulas(
         if name == "charge_balance":
             neutral = pd.arrays.BooleanArray(result.values == 0, ~result.valid)
             columns["charge_neutral"] = pd.array(spread(list(neutral), pd.NA), dtype="boolean")
-            columns["oxidation_states"] = spread(witnesses(compositions, table, mixed_valence), "")
-            columns["oxidation_table"] = table + (" (mixed valence)" if mixed_valence else "")
-            if not mixed_valence:
-                for item in _neutral_only_mixed(compositions, table, result.values):
-                    found = witnesses(compositions[np.array([item])], table, True)[0]
+            own = getattr(term, "term", term)  # its own rule, which `params` or a config may have set
+            judged, mixed = (own.table, own.mixed_valence) if isinstance(own, ChargeBalance) else (table, mixed_valence)
+            columns["oxidation_states"] = spread(witnesses(compositions, judged, mixed), "")
+            columns["oxidation_table"] = judged.label + (" (mixed valence)" if mixed else "")
+            if not mixed:
+                for item in _neutral_only_mixed(compositions, judged, result.values):
+                    found = witnesses(compositions[np.array([item])], judged, True)[0]
                     notes[rows[item]].append(f"neutral only with mixed valence: {found}")
     columns["note"] = [" | ".join(parts) for parts in notes]
     return pd.DataFrame(columns)
 
 
-def _neutral_only_mixed(compositions: Compositions, table: str, residual: np.ndarray) -> list[int]:
+def _neutral_only_mixed(compositions: Compositions, table: OxidationTable, residual: np.ndarray) -> list[int]:
     charged = np.flatnonzero(residual > 0)
     if not len(charged):
         return []

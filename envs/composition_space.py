@@ -8,7 +8,7 @@ import numpy as np
 from envs.elements import atomic_number, resolve
 from envs.errors import EmptyWorldError
 from envs.feasibility import Rules
-from envs.oxidation import DEFAULT_TABLE, oxidation_states
+from envs.oxidation import DEFAULT_TABLE, TableSpec, oxidation_states, resolve_table
 
 MAX_ELEMENTS_PER_OBJECT = 12  # keeps the families of the feasibility table below their buffer
 MAX_ELEMENTS_PER_NEUTRAL_OBJECT = 8  # beyond, solving the table for a hard charge rule takes minutes
@@ -30,9 +30,10 @@ class CompositionSpace:
         required_groups: lists of elements (or presets) of which at least one must occur.
         neutrality: "hard": only charge-neutral formulas exist; "soft" and "off": neutrality is no constraint
             ("soft" announces that a reward term pays for it).
-        oxidation_table: named table by which neutrality is judged.
+        oxidation_table: the table by which neutrality is judged: a name, a file or a mapping (`envs.oxidation`);
+            stored as the `OxidationTable` that it stands for.
         mixed_valence: whether atoms of one element may differ in oxidation state. False: all atoms of an element share
-            one state, as SMACT's default has it. True: each atom has its own state.
+            one state, as SMACT's default has it. True: each atom chooses its own.
         order: "free": elements are added in any order (a DAG); "canonical": by rising atomic number (a tree).
     """
 
@@ -45,7 +46,7 @@ class CompositionSpace:
     required: tuple[str, ...] = ()
     required_groups: tuple[tuple[str, ...], ...] = ()
     neutrality: str = "hard"
-    oxidation_table: str = DEFAULT_TABLE
+    oxidation_table: TableSpec = DEFAULT_TABLE
     mixed_valence: bool = False
     order: str = "free"
 
@@ -58,6 +59,7 @@ class CompositionSpace:
         object.__setattr__(self, "count_by_element", own)
         object.__setattr__(self, "required", resolve(self.required))
         object.__setattr__(self, "required_groups", tuple(resolve(group) for group in self.required_groups))
+        object.__setattr__(self, "oxidation_table", resolve_table(self.oxidation_table))
         self._check()
 
     def _check(self) -> None:
@@ -99,7 +101,6 @@ class CompositionSpace:
                 raise ValueError(f"expected an element of the required group {', '.join(group)} among the elements")
         if len(self.required) + len(self.required_groups) > MAX_GROUPS:
             raise ValueError(f"expected at most {MAX_GROUPS} required elements and groups together")
-        oxidation_states(self.oxidation_table)  # raises for an unknown name
 
     @property
     def atomic_numbers(self) -> np.ndarray:
@@ -123,7 +124,7 @@ class CompositionSpace:
         for symbol in self.required:
             if not charges[self.elements.index(symbol)]:
                 raise EmptyWorldError(
-                    f"{symbol} is required, but has no oxidation state in the table {self.oxidation_table!r}; "
+                    f"{symbol} is required, but has no oxidation state in the table '{self.oxidation_table}'; "
                     "choose another table, or set neutrality to soft or off"
                 )
         groups = [{symbol} for symbol in self.required] + [set(group) for group in self.required_groups]

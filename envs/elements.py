@@ -14,6 +14,7 @@ import numpy as np
 from envs.errors import UnknownElementError
 
 N_ELEMENTS = 118
+ELECTRONEGATIVITY_SCALES = ("pymatgen", "smact")
 
 # Materials Project ground states hold these 84 elements; the shipped energy model was fitted on them.
 _NOT_IN_MP84 = frozenset(["He", "Ne", "Ar", "Kr", "Xe", "Po", "At", "Rn", "Fr", "Ra"])
@@ -24,6 +25,13 @@ _NOBLE_GASES = frozenset(["He", "Ne", "Ar", "Kr", "Xe", "Rn"])
 @cache
 def _rows() -> list[dict[str, str]]:
     with files("envs").joinpath("data/elements.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def smact_rows() -> list[dict[str, str]]:
+    """What SMACT's rules ask of each of its 103 elements, as text: `data/smact_elements.csv`."""
+    with files("envs").joinpath("data/smact_elements.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -39,12 +47,22 @@ def _atomic_number_by_symbol() -> dict[str, int]:
 
 
 @cache
-def electronegativities() -> np.ndarray:
-    """Pauling electronegativity by atomic number, float64 [119]; NaN where no value is known."""
+def electronegativities(scale: str = "pymatgen") -> np.ndarray:
+    """Pauling electronegativity by atomic number, float64 [119]; NaN where no value is known.
+
+    Args:
+        scale: "pymatgen", or "smact", whose values differ for 16 elements, most of them heavy.
+
+    Raises:
+        ValueError: for another scale.
+    """
+    if scale not in ELECTRONEGATIVITY_SCALES:
+        hint = nearest(str(scale), ELECTRONEGATIVITY_SCALES)
+        raise ValueError(f"expected a scale of electronegativities, got {scale!r}; {hint}")
     values = np.full(N_ELEMENTS + 1, np.nan)
-    for row in _rows():
+    for row in _rows() if scale == "pymatgen" else smact_rows():
         if row["electronegativity_pauling"]:
-            values[int(row["atomic_number"])] = float(row["electronegativity_pauling"])
+            values[atomic_number(row["symbol"])] = float(row["electronegativity_pauling"])
     values.setflags(write=False)
     return values
 

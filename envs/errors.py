@@ -13,6 +13,10 @@ class UnknownOxidationTableError(OreflowError, ValueError):
     """The name of an oxidation-state table that does not ship with oreflow."""
 
 
+class OxidationTableError(OreflowError, ValueError):
+    """A user's table of oxidation states that cannot be read or holds something else than oxidation states."""
+
+
 class EmptyWorldError(OreflowError, ValueError):
     """No object satisfies the constraints of a kernel."""
 

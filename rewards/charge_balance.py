@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 
 from envs.compositions import Compositions
-from envs.elements import electronegativities, symbols
-from envs.oxidation import DEFAULT_TABLE, oxidation_matrix, oxidation_states
+from envs.elements import N_ELEMENTS, electronegativities, symbols
+from envs.oxidation import DEFAULT_TABLE, OxidationTable, TableSpec, oxidation_matrix, oxidation_states, resolve_table
 from rewards.errors import RewardParameterError
 from rewards.protocol import TermValues
 
@@ -15,9 +15,13 @@ class ChargeBalance:
     """Residual charge: the smallest |net charge| over all choices of oxidation states, in e; 0 means neutral.
 
     Args:
-        table: name of the oxidation-state table.
-        mixed_valence: False gives all atoms of an element one state (SMACT's default meaning); True lets each atom
-            choose (as in Fe3O4, one Fe2+ and two Fe3+).
+        table: the oxidation-state table: a built-in name, a file, or a mapping such as {"Na": [1], "Cl": [-1]}.
+        mixed_valence: the switch between one state per element and one per atom. False gives all atoms of an element
+            one state (SMACT's default meaning); True lets each atom choose (as in Fe3O4, one Fe2+ and two Fe3+).
+
+    Raises:
+        UnknownOxidationTableError, OxidationTableError: as `envs.oxidation.resolve_table`.
+        RewardParameterError: when mixed_valence is no bool.
 
     Invalid where an element has no state in the table. A pure element is judged by the table like any other formula:
     the tables list no state 0 for metals, so it has a residual charge.
@@ -29,12 +33,10 @@ class ChargeBalance:
     citations = ("Davies et al., Chem 1, 617 (2016), doi:10.1016/j.chempr.2016.09.010",)
     requires: Literal["composition", "structure"] = "composition"
 
-    def __init__(self, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
-        if not isinstance(mixed_valence, bool):
-            raise RewardParameterError(f"expected mixed_valence to be true or false, got {mixed_valence!r}")
-        self.table = table
-        self.mixed_valence = mixed_valence
-        self._states = oxidation_matrix(table)
+    def __init__(self, table: TableSpec = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
+        self.table = resolve_table(table)
+        self.mixed_valence = expect_bool("mixed_valence", mixed_valence)
+        self._states = oxidation_matrix(self.table)
 
     def __call__(self, batch: Compositions) -> TermValues:
         """Residual charge of each reduced formula."""
@@ -42,13 +44,29 @@ class ChargeBalance:
 
         reduced = batch.reduced()
         values = residual_charge(
-            reduced.atomic_numbers, reduced.counts, *self._states, self.mixed_valence, electronegativities()
+            reduced.atomic_numbers, reduced.counts, *self._states, independent_elements(self.mixed_valence)
         )
         valid = np.isfinite(values)
         return TermValues(values, valid, reasons=missing_states(batch, ~valid, self.table))
 
 
-def missing_states(batch: Compositions, rows: np.ndarray, table: str) -> dict[int, str]:
+def expect_bool(name: str, value: object) -> bool:
+    """The value; a config may hold `no`, which is text and would count as true.
+
+    Raises:
+        RewardParameterError: for anything but a bool.
+    """
+    if not isinstance(value, bool):
+        raise RewardParameterError(f"expected {name} to be true or false, got {value!r}")
+    return value
+
+
+def independent_elements(mixed_valence: bool) -> np.ndarray:
+    """bool [119]: of which elements each atom chooses its own state; all of them or none."""
+    return np.full(N_ELEMENTS + 1, mixed_valence)
+
+
+def missing_states(batch: Compositions, rows: np.ndarray, table: OxidationTable) -> dict[int, str]:
     """Reasons for the flagged rows: which elements have no oxidation state in the table."""
     known = oxidation_states(table)
     names = symbols()
@@ -60,7 +78,7 @@ def missing_states(batch: Compositions, rows: np.ndarray, table: str) -> dict[in
     return reasons
 
 
-def witnesses(batch: Compositions, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> list[str]:
+def witnesses(batch: Compositions, table: TableSpec = DEFAULT_TABLE, mixed_valence: bool = False) -> list[str]:
     """Oxidation states that make each reduced formula neutral, as text such as "1 Fe2+; 2 Fe3+; 4 O2-".
 
     Elements stand in order of electronegativity. Pauling-ordered choices (every cation less electronegative than every
@@ -70,7 +88,9 @@ def witnesses(batch: Compositions, table: str = DEFAULT_TABLE, mixed_valence: bo
 
     chi = electronegativities()
     reduced = batch.reduced()
-    limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *oxidation_matrix(table), mixed_valence, chi)
+    table = resolve_table(table)
+    independent = independent_elements(mixed_valence)
+    limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *oxidation_matrix(table), independent, chi)
     by_z = oxidation_states(table)
     out = []
     for zs, counts, limit in zip(reduced.atomic_numbers.tolist(), reduced.counts.tolist(), limits.tolist()):

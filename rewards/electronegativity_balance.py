@@ -5,9 +5,10 @@ from typing import Literal
 import numpy as np
 
 from envs.compositions import Compositions
-from envs.elements import electronegativities, symbols
-from envs.oxidation import DEFAULT_TABLE, oxidation_matrix
-from rewards.charge_balance import missing_states
+from envs.elements import ELECTRONEGATIVITY_SCALES, nearest, symbols
+from envs.elements import electronegativities as electronegativities_of
+from envs.oxidation import DEFAULT_TABLE, TableSpec, oxidation_matrix, resolve_table
+from rewards.charge_balance import expect_bool, independent_elements, missing_states
 from rewards.errors import RewardParameterError
 from rewards.protocol import TermValues
 
@@ -19,8 +20,13 @@ class ElectronegativityBalance:
     without an ordered choice and for formulas that cannot be neutral.
 
     Args:
-        table: name of the oxidation-state table.
-        mixed_valence: whether atoms of one element choose their states independently.
+        table: the oxidation-state table: a built-in name, a file, or a mapping such as {"Na": [1], "Cl": [-1]}.
+        mixed_valence: False gives all atoms of an element one state; True lets each atom choose its own.
+        electronegativities: "pymatgen", or "smact", which differs for 16 elements and lacks Pm, Rn and all beyond No.
+
+    Raises:
+        UnknownOxidationTableError, OxidationTableError: as `envs.oxidation.resolve_table`.
+        RewardParameterError: for another scale, and when mixed_valence is no bool.
 
     Invalid where an element has no state in the table or no Pauling electronegativity.
     """
@@ -31,20 +37,25 @@ class ElectronegativityBalance:
     citations = ("Davies et al., Chem 1, 617 (2016), doi:10.1016/j.chempr.2016.09.010",)
     requires: Literal["composition", "structure"] = "composition"
 
-    def __init__(self, table: str = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
-        if not isinstance(mixed_valence, bool):
-            raise RewardParameterError(f"expected mixed_valence to be true or false, got {mixed_valence!r}")
-        self.table = table
-        self.mixed_valence = mixed_valence
-        self._states = oxidation_matrix(table)
+    def __init__(
+        self, table: TableSpec = DEFAULT_TABLE, mixed_valence: bool = False, electronegativities: str = "pymatgen"
+    ) -> None:
+        if electronegativities not in ELECTRONEGATIVITY_SCALES:
+            hint = nearest(str(electronegativities), ELECTRONEGATIVITY_SCALES)
+            raise RewardParameterError(f"expected a scale of electronegativities, got {electronegativities!r}; {hint}")
+        self.table = resolve_table(table)
+        self.mixed_valence = expect_bool("mixed_valence", mixed_valence)
+        self.electronegativities = electronegativities
+        self._states = oxidation_matrix(self.table)
 
     def __call__(self, batch: Compositions) -> TermValues:
         """Verdict of each reduced formula, 0.0 or 1.0."""
         from rewards.oxidation_balance import pauling_ordered
 
-        chi = electronegativities()
+        chi = electronegativities_of(self.electronegativities)
         reduced = batch.reduced()
-        limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *self._states, self.mixed_valence, chi)
+        independent = independent_elements(self.mixed_valence)
+        limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *self._states, independent, chi)
         used = batch.atomic_numbers > 0
         no_state = (used & (self._states[1][batch.atomic_numbers] == 0)).any(axis=1)
         no_chi = (used & np.isnan(chi[batch.atomic_numbers])).any(axis=1)

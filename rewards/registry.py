@@ -35,6 +35,7 @@ _BUILT_IN = {
     "novelty": "rewards.novelty:Novelty",
     "price": "rewards.element_penalties:Price",
     "scarcity": "rewards.element_penalties:Scarcity",
+    "smact_validity": "rewards.smact_validity:SmactValidity",
 }
 _registered: dict[str, Factory] = {}
 _plugins: dict[Path, tuple[str, list[str]]] = {}  # files loaded so far: hash of the content, names registered

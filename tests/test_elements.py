@@ -52,9 +52,14 @@ def test_smact_tables_equal_what_its_own_functions_read() -> None:
     for z in range(1, 104):
         symbol = symbols()[z]
         element = SmactElement(symbol)
-        assert oxidation_states("smact14").get(z, ()) == tuple(sorted(set(element.oxidation_states_smact14 or []))), (
-            symbol
-        )
+        for table, theirs in [
+            ("smact14", element.oxidation_states_smact14),
+            ("smact_icsd16", element.oxidation_states_icsd16),
+            ("smact_icsd24", element.oxidation_states_icsd24),
+            ("smact_pymatgen_sp", element.oxidation_states_sp),
+            ("smact_wiki", element.oxidation_states_wiki),
+        ]:
+            assert oxidation_states(table).get(z, ()) == tuple(sorted(set(theirs or []))), (table, symbol)
 
 
 @pytest.mark.parametrize("table", TABLES)

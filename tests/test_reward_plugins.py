@@ -56,6 +56,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "novelty",
         "price",
         "scarcity",
+        "smact_validity",
     ]
     table = write(tmp_path, "formula,formation_energy_per_atom\nNaCl,-2.1\n", "known.csv")
     for name in built_in:
@@ -76,13 +77,19 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         ),
         ("charge_balance", {"mixed_valence": "no"}, RewardParameterError, "true or false, got 'no'"),
         ("charge_balance", {"table": "smact15"}, ValueError, "did you mean 'smact14'"),
-        ("charge_balance", {"table": ["smact14"]}, RewardParameterError, "'charge_balance' cannot be built"),
+        ("charge_balance", {"table": ["smact14"]}, ValueError, "as a name, a file or a mapping"),
     ],
 )
 def test_bad_names_and_parameters(name: str, params: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
         registry.make_term(name, params)
     assert message in str(caught.value)
+
+
+def test_a_factory_that_fails_is_named_with_what_it_raised() -> None:
+    registry.register("broken")(lambda: 1 / 0)
+    with pytest.raises(RewardParameterError, match="'broken' cannot be built: ZeroDivisionError"):
+        registry.make_term("broken")
 
 
 def test_a_missing_parameter_is_named() -> None:
@@ -214,6 +221,8 @@ def test_identity_is_checked(changes: dict[str, Any], message: str) -> None:
         *(("charge_balance", {"mixed_valence": mixed}) for mixed in (False, True)),
         *(("electronegativity_balance", {"table": table}) for table in ("pymatgen_common", "smact_icsd24")),
         ("formation_energy", {}),
+        ("smact_validity", {}),
+        ("electronegativity_balance", {"electronegativities": "smact", "table": {"Na": [1], "Cl": [-1], "O": [-2]}}),
     ],
 )
 def test_built_in_terms_hold_their_contract(name: str, params: dict[str, Any]) -> None:

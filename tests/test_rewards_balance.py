@@ -13,7 +13,7 @@ from envs.compositions import Compositions
 from envs.decode import parse_formula
 from envs.elements import atomic_number, electronegativities
 from envs.oxidation import TABLES, oxidation_matrix, oxidation_states
-from rewards.charge_balance import ChargeBalance, witnesses
+from rewards.charge_balance import ChargeBalance, independent_elements, witnesses
 from rewards.electronegativity_balance import ElectronegativityBalance
 from rewards.oxidation_balance import pauling_ordered, reachable_charges, residual_charge
 
@@ -139,6 +139,87 @@ def test_equals_enumeration_in_plain_python(formula: dict[int, int], table: str,
 WITNESS = re.compile(r"(\d+) ([A-Z][a-z]?)(\d*)([+-]?)")
 
 
+def made_up(table: dict[int, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """States of made-up elements as arrays, [119, 5] and [119]."""
+    states, n_states = np.zeros((119, 5), dtype=np.int64), np.zeros(119, dtype=np.int64)
+    for z, own in table.items():
+        states[z, : len(own)], n_states[z] = sorted(own), len(own)
+    return states, n_states
+
+
+def limit_of(table: dict[int, tuple[int, ...]], formula: dict[int, int], chi: dict[int, float], mixed: bool) -> float:
+    scale = np.full(119, np.nan)
+    scale[list(chi)] = list(chi.values())
+    batch = Compositions.from_dicts([formula])
+    return pauling_ordered(batch.atomic_numbers, batch.counts, *made_up(table), independent_elements(mixed), scale)[0]
+
+
+@pytest.mark.parametrize(
+    ("chi", "limit"),
+    [
+        ((1.0, 2.0, 4.0), 2.0),  # the wider gap, although the other comes first
+        ((1.0, 3.0, 4.0), 1.0),
+        ((1.0, 2.0, 3.0), 1.0),  # of equally wide gaps the lower one
+        ((1.0, 1.0, 3.0), 1.0),  # equal values stand on one side
+        ((1.0, 3.0, 3.0), 1.0),
+        ((2.0, 2.0, 2.0), NONE),
+    ],
+)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_limit_lies_in_the_widest_gap_whatever_the_order_of_elements(
+    chi: tuple[float, ...], limit: float, order: tuple[int, ...]
+) -> None:
+    """A+2 B-1 C-1 and A+2 B+1 C-3 are both neutral, so both gaps would do."""
+    zs = [10 + place for place in order]
+    table = dict(zip(zs, [(2,), (-1, 1), (-3, -1)]))
+    found = limit_of(table, dict.fromkeys(zs, 1), dict(zip(zs, chi)), False)
+    assert found == limit or (math.isnan(found) and math.isnan(limit))
+
+
+def slow_limit(table: dict[int, tuple[int, ...]], formula: dict[int, int], chi: dict[int, float], mixed: bool) -> float:
+    """By trying every pick of states, the widest gap between two neighbouring values first; NaN where nothing works."""
+    values = sorted({chi[z] for z in formula})
+    gaps = sorted(((a - b, b) for b, a in itertools.pairwise(values)), key=lambda pair: (pair[0], -pair[1]))
+    for limit in [b for _, b in reversed(gaps)] or values:
+        choices = []
+        for z, count in formula.items():
+            own = [s for s in table[z] if (s >= 0 if chi[z] <= limit else s <= 0)]
+            choices += [own] * count if mixed else [[s * count for s in own]]
+        if any(sum(pick) == 0 for pick in itertools.product(*choices)):
+            return limit
+    return math.nan
+
+
+made_up_states = st.lists(st.integers(-4, 5), min_size=1, max_size=4, unique=True).map(tuple)
+made_up_elements = st.tuples(made_up_states, st.integers(1, 4).map(float), st.integers(1, 3))
+
+
+@given(st.lists(made_up_elements, min_size=1, max_size=4), st.booleans())
+def test_the_limit_equals_enumeration_for_made_up_elements(
+    elements: list[tuple[tuple[int, ...], float, int]], mixed: bool
+) -> None:
+    table, chi, formula = ({z: e[i] for z, e in enumerate(elements, 3)} for i in range(3))
+    if mixed and math.prod(len(table[z]) ** n for z, n in formula.items()) > 20_000:
+        mixed = False
+    found, expected = limit_of(table, formula, chi, mixed), slow_limit(table, formula, chi, mixed)
+    assert found == expected or (math.isnan(found) and math.isnan(expected))
+
+
+@given(st.lists(st.lists(made_up_elements, min_size=1, max_size=4), min_size=1, max_size=6), st.booleans())
+def test_rows_of_a_batch_do_not_touch_each_other(rows: list, mixed: bool) -> None:
+    """Rows share working memory; each must come out as it does alone."""
+    table = {z: (-3, -1, 0, 2, 5)[z % 3 :] for z in range(1, 40)}
+    scale = np.full(119, np.nan)
+    scale[1:40] = np.arange(1, 40) * 7 % 11
+    dicts = [{sum(states) % 13 + 13 * i + 1: 40 * n for i, (states, _, n) in enumerate(row[:3])} for row in rows]
+    arguments = (*made_up(table), independent_elements(mixed))
+    together, alone = Compositions.from_dicts(dicts), [Compositions.from_dicts([d]) for d in dicts]
+    for function, further in ((residual_charge, ()), (pauling_ordered, (scale,))):
+        expected = [function(one.atomic_numbers, one.counts, *arguments, *further)[0] for one in alone]
+        found = function(together.atomic_numbers, together.counts, *arguments, *further)
+        np.testing.assert_array_equal(found, expected)
+
+
 @given(st.lists(formulas(), min_size=1, max_size=5), st.sampled_from(sorted(TABLES)), st.booleans())
 def test_witnesses_sum_to_zero_and_use_states_of_the_table(
     batch: list[dict[int, int]], table: str, mixed: bool
@@ -175,16 +256,44 @@ def test_witnesses_by_hand() -> None:
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_compiled_functions_equal_their_python_twins(mixed: bool) -> None:
-    batch = batch_of("NaCl", "Fe3O4", "LaNi5", "XeF2", "OgO", "Cu3Mn5W6", "Li7P3S11", "AuSb").reduced()
-    table, chi = oxidation_matrix("smact14"), electronegativities()
-    arguments = (batch.atomic_numbers, batch.counts, *table, mixed, chi)
+    batch = batch_of("NaCl", "Fe3O4", "LaNi5", "XeF2", "OgO", "Cu3Mn5W6", "Li7P3S11", "AuSb", "Fe").reduced()
+    table, chi, independent = oxidation_matrix("smact14"), electronegativities(), independent_elements(mixed)
+    arguments = (batch.atomic_numbers, batch.counts, *table, independent)
     np.testing.assert_array_equal(residual_charge(*arguments), residual_charge.py_func(*arguments))
-    np.testing.assert_array_equal(pauling_ordered(*arguments), pauling_ordered.py_func(*arguments))
-    for row in range(4):
-        one = (batch.atomic_numbers[row], batch.counts[row], *table, mixed, np.nan, chi)
-        (bits, low), (bits_slow, low_slow) = reachable_charges(*one), reachable_charges.py_func(*one)
-        np.testing.assert_array_equal(bits, bits_slow)
-        assert low == low_slow
+    np.testing.assert_array_equal(pauling_ordered(*arguments, chi), pauling_ordered.py_func(*arguments, chi))
+    for row, n_cations in itertools.product(range(4), (-1, 0, 1, 2)):
+        zs, counts = batch.atomic_numbers[row].astype(np.int64), batch.counts[row].astype(np.int64)
+        n = int((zs > 0).sum())
+        banks, banks_slow = np.zeros((2, 8), dtype=np.uint64), np.zeros((2, 8), dtype=np.uint64)
+        fast = reachable_charges(zs, counts, n, n_cations, *table, independent, banks)
+        slow = reachable_charges.py_func(zs, counts, n, n_cations, *table, independent, banks_slow)
+        assert fast == slow
+        if fast[0] >= 0:
+            np.testing.assert_array_equal(banks[fast[0]], banks_slow[slow[0]])
+
+
+@given(formulas(), st.sampled_from(sorted(TABLES)), st.booleans(), st.integers(-1, 4))
+def test_reachable_charges_are_the_sums_of_all_choices(
+    formula: dict[int, int], table: str, mixed: bool, n_cations: int
+) -> None:
+    """The first elements as cations, the others as anions (-1: either): every sum, and no other bit."""
+    zs, counts = np.array(list(formula), dtype=np.int64), np.array(list(formula.values()), dtype=np.int64)
+    expected = {0}
+    for i, z in enumerate(zs.tolist()):
+        own = [s for s in oxidation_states(table).get(z, ()) if n_cations < 0 or (s >= 0 if i < n_cations else s <= 0)]
+        for _ in range(counts[i] if mixed else 1):
+            expected = {total + state * (1 if mixed else int(counts[i])) for total in expected for state in own}
+    banks = np.full((2, 8), 2**64 - 1, dtype=np.uint64)  # left over from another row
+    bank, low, high = reachable_charges(
+        zs, counts, len(zs), n_cations, *oxidation_matrix(table), independent_elements(mixed), banks
+    )
+    if not expected:
+        assert bank == -1
+        return
+    n_words = ((high - low) >> 6) + 1
+    bits = sum(int(word) << (64 * i) for i, word in enumerate(banks[bank, :n_words]))
+    assert {bit + low for bit in range(64 * n_words) if bits >> bit & 1} == expected
+    assert low <= min(expected) <= max(expected) <= high
 
 
 def test_large_counts_stay_exact_and_fast() -> None:

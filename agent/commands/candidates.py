@@ -9,7 +9,10 @@ import typer
 from agent.commands.common import BAD_INPUT, DONE, AsJson, Plugins, Quiet, Seed, load_plugins, print_json, verb
 
 Reference = Annotated[Path | None, typer.Option("--reference", help="CSV or Parquet of known formulas, for novelty.")]
-TableOption = Annotated[str | None, typer.Option("--oxidation-table", help="Table that neutrality is judged by.")]
+TableOption = Annotated[
+    str | None,
+    typer.Option("--oxidation-table", help="Table that neutrality is judged by: a name, or a CSV, JSON or YAML file."),
+]
 Mixed = Annotated[bool, typer.Option("--mixed-valence", help="Let atoms of one element differ in oxidation state.")]
 
 
@@ -113,7 +116,6 @@ def evaluate(
     from agent.seeds import stream
     from agent.tables import formulas_of, read_table, row_errors
     from envs.decode import parse_formulas
-    from envs.oxidation import DEFAULT_TABLE, TABLES, oxidation_states
 
     frame = read_table(candidates)
     compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates)))
@@ -122,14 +124,8 @@ def evaluate(
         raise ValueError(f"{candidates} holds no readable formula" + (f"; {bad[0]}" if bad else ""))
     if bad:
         print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
-    table, mixed = oxidation_table or DEFAULT_TABLE, mixed_valence
-    if oxidation_table is None and "oxidation_table" in frame.columns and len(frame):
-        # The table names the rule it was made by.
-        stated = str(frame["oxidation_table"].iloc[0])
-        name = stated.removesuffix(" (mixed valence)")
-        if name in TABLES:
-            table, mixed = name, mixed or name != stated
-    oxidation_states(table)  # a wrong name stops here
+    stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
+    table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
     known = _read_known(reference)
     metrics = compute(compositions, len(bad), known, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check"))
     target = out or _metrics_path(candidates)
@@ -150,6 +146,30 @@ def evaluate(
                 print(f"{name:40s} {value}")
         print(f"written to {target}")
     return DONE
+
+
+def _stated_rule(given: str | None, mixed: bool, stated: str, candidates: Path) -> tuple[Any, bool]:
+    """The table and valence rule: as given, else as the candidates say that they were judged by, else the default."""
+    from agent.config import load_config
+    from envs.oxidation import DEFAULT_TABLE, TABLES, resolve_table
+
+    label = stated.removesuffix(" (mixed valence)")
+    if given is not None:
+        return resolve_table(given), mixed
+    if label in TABLES:
+        return resolve_table(label), mixed or label != stated
+    if "@" not in label:
+        return resolve_table(DEFAULT_TABLE), mixed
+    # A user's own table: the run that drew the candidates holds it.
+    config = candidates.parent.parent / "config.resolved.yaml"
+    if config.is_file():
+        table = resolve_table(load_config(config).world.oxidation_table)
+        if table.label == label:
+            return table, mixed or label != stated
+    raise ValueError(
+        f"{candidates} was judged by the oxidation-state table {label}, which does not ship with oreflow; give its "
+        "file, or the name of another table, with --oxidation-table"
+    )
 
 
 def _metrics_path(candidates: Path) -> Path:
@@ -187,7 +207,6 @@ def score(
     from agent.scoring import score_formulas
     from agent.tables import aligned, formulas_of, read_table, write_csv
     from envs.decode import parse_formulas
-    from envs.oxidation import DEFAULT_TABLE
 
     load_plugins(plugin)
     texts = list(formulas or [])
@@ -202,8 +221,9 @@ def score(
         if names or params:
             raise ValueError("expected --config, or --reward with --param, got both")
         whole = make_reward(load_config(config), str(config))
-    table = oxidation_table or DEFAULT_TABLE
-    frame = score_formulas(texts, names, params=params, reward=whole, table=table, mixed_valence=mixed_valence)
+    frame = score_formulas(
+        texts, names, params=params, reward=whole, table=oxidation_table, mixed_valence=mixed_valence
+    )
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_csv(frame, out)

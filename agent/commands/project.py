@@ -46,7 +46,7 @@ def _envs() -> dict[str, dict[str, str]]:
             "oreflow/Composition-v0": "reduced formulas, one element's count at a time (kind: composition)"
         },
         "element presets": {name: f"{len(e)} elements: {e[0]} to {e[-1]}" for name, e in presets().items()},
-        "oxidation-state tables": dict(TABLES),
+        "oxidation-state tables": {name: f"{table.description} [{table.version}]" for name, table in TABLES.items()},
     }
 
 
