@@ -74,6 +74,9 @@ class TermConfig(_Closed):
     name: str = Field(description="a name of `oreflow list rewards`")
     params: dict[str, Any] = Field({}, description="parameters of the term")
     shape: dict[str, Any] = Field(description="`kind` and its parameters: how the value becomes a log-score")
+    label: str | None = Field(
+        None, pattern="^[a-z][a-z0-9_]*$", description="its name in this run, where a term occurs twice"
+    )
     isolated: bool = Field(False, description="run in worker processes: a crash or a hang costs one formula")
     time_limit_s: float = Field(10.0, gt=0, description="with `isolated`: seconds for one formula")
     workers: int = Field(1, ge=1, description="with `isolated`: worker processes")

@@ -68,7 +68,7 @@ class Reward:
     ) -> None:
         names = [term.name for term, _ in terms]
         if len(set(names)) < len(names):
-            raise RewardParameterError(f"expected each reward once, got {', '.join(names)}")
+            raise RewardParameterError(f"expected each reward once, got {', '.join(names)}; tell them apart by a label")
         if not log_min < log_max:
             raise RewardParameterError(f"expected log_min < log_max, got {log_min} and {log_max}")
         self.terms = list(terms)
@@ -133,8 +133,9 @@ def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
 
     Args:
         entry: `name`, `shape` (a mapping with `kind` and its parameters), and optionally `params`, `isolated`
-            (in worker processes: `workers` of them, `time_limit_s` for a formula) and `cache` (None: all terms but
-            those that ship with oreflow, which are faster than the look-up).
+            (in worker processes: `workers` of them, `time_limit_s` for a formula), `cache` (None: all terms but
+            those that ship with oreflow, which are faster than the look-up) and `label` (its name in this reward, so
+            that one term can occur twice).
     """
     shape = dict(entry["shape"])
     kind = shape.pop("kind", None)
@@ -148,6 +149,8 @@ def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
         term: RewardTerm = IsolatedTerm(name, params, **options)
     else:
         term = make_term(name, params)
+    if entry.get("label"):
+        term.name = entry["label"]
     remember = entry.get("cache")
     if is_built_in(name) and not entry.get("isolated") and not remember:
         return term, made_shape
