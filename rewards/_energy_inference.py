@@ -19,6 +19,8 @@ def fold(p: Parameters, a: Architecture) -> Parameters:
         # Rows: features, then element fractions through the embedding.
         "trunk.input": torch.cat([features, torch.bmm(p["embedding"], embedding_part)], dim=1),
         "trunk.bias": p["trunk.bias"],
+        "ordered": torch.bmm(p["ordered.prototype"], p["ordered.weight"]),
+        "anonymous": torch.bmm(p["anonymous.prototype"], p["anonymous.weight"]),
         "amount.weight": p["amount.weight"],
         "amount.mix": p["amount.mix"],
         "amount.bias": p["amount.bias"],
@@ -56,6 +58,8 @@ def infer(w: Parameters, x: NetworkInput, a: Architecture) -> tuple[Tensor, Tens
     n, width, slots = a.n_members, (a.trunk_width,), _slots(x)
     fractions = x.fractions.expand(n, -1, -1)
     stream = torch.baddbmm(w["trunk.bias"], torch.cat([x.features, x.fractions], 1).expand(n, -1, -1), w["trunk.input"])
+    stream += w["ordered"].index_select(1, x.prototypes[:, 0])
+    stream += w["anonymous"].index_select(1, x.prototypes[:, 1])
     context = torch.bmm(fractions, w["context0"])
     amounts = torch.cat([x.node_fraction, x.node_fraction.sqrt()], dim=1).expand(n, -1, -1)
     mixed = torch.bmm(amounts, w["amount.weight"])
