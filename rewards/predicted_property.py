@@ -13,6 +13,13 @@ class PredictedProperty(PredictionTerm):
     validation data; `predicted_property_distance` from the training data, and `predicted_property_extrapolates`,
     whether it is beyond the model's threshold; `predicted_property_mean` where `std_weight` is not 0. Rows outside the
     model's scope are invalid, with a reason.
+
+    A reward names each of its terms once. For two properties in one reward, give one a name of its own in a plug-in
+    file; its columns are then called after it:
+
+        @rewards.register("band_gap")
+        class BandGap(PredictedProperty):
+            name = "band_gap"
     """
 
     name = "predicted_property"

@@ -244,6 +244,24 @@ def test_a_property_of_the_users_own_as_a_reward_term(melting):
     assert "predicted_property_mean" not in PredictedProperty(melting)(batch).columns
 
 
+def test_two_properties_in_one_reward(melting, monkeypatch):
+    from rewards import build, register, registry
+
+    monkeypatch.setattr(registry, "_registered", {})
+
+    @register("melting_point")
+    class MeltingPoint(PredictedProperty):
+        name = "melting_point"
+
+    term = {"name": "melting_point", "params": {"model": str(melting)}, "shape": {"kind": "minimise", "beta": 0.1}}
+    energy = {"name": "formation_energy", "shape": {"kind": "minimise", "beta": 1.0}}
+    batch = compositions("LiF", "NaCl")
+    result = build([term, energy])(batch)
+    assert "melting_point_std" in result.terms["melting_point"].columns
+    expected = -0.1 * PredictedProperty(melting)(batch).values - FormationEnergy()(batch).values
+    np.testing.assert_allclose(result.log_reward, expected)
+
+
 def test_a_formation_energy_term_refuses_another_property(melting):
     with pytest.raises(
         RewardParameterError, match=r"expected a model of formation energies, got one of 'point' .* use"
