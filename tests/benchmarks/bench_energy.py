@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.bench_energy [--model energy_v2] [--threads 2] [--rounds 5]
     python -m tests.benchmarks.bench_energy --data compositions.csv.gz [--seed 0] [--peer-iterations 1000]
+    python -m tests.benchmarks.bench_energy --config runs/configs/quickstart.yaml
 
 Speed: random compositions of two to five elements, as a search proposes them; the best and the median of the rounds
 after one that is not timed. The resident memory at the end tells whether chunking keeps it flat.
@@ -9,6 +10,9 @@ after one that is not timed. The resident memory at the end tells whether chunki
 Errors: the table is split as `fit_energy` splits it, the stored weights predict the two test parts, and scikit-learn's
 HistGradientBoostingRegressor (absolute error) is fitted to the 132 Magpie features of the same training rows, with
 early stopping on a part of them.
+
+Distance: the share of uniform random objects of a config's world that are farther from the training data than the
+model's threshold; a search that starts there would lose it if the threshold were its `max_distance`.
 """
 
 import argparse
@@ -19,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.config import load_config
+from envs.composition_kernel import CompositionKernel
 from envs.compositions import Compositions
 from rewards._energy_data import read_table, split_table
 from rewards._energy_metrics import error_metrics
@@ -85,12 +91,26 @@ def errors(model: EnergyModel, data: Path, formula_column: str, seed: int, peer_
     print(f"boosted trees: {peer.n_iter_} iterations on {len(split.train)} rows in {seconds:.0f} s")
 
 
+def share_far(model: EnergyModel, config: Path, n: int = 10_000) -> None:
+    kernel = CompositionKernel(load_config(config).world.space())
+    prediction = model.predict(kernel.objects(kernel.sample_uniform(n, np.random.default_rng(0))))
+    distance = prediction.distance[prediction.in_scope]
+    beyond = 100 * (distance > model.distance_threshold).mean()
+    quantiles = ", ".join(f"{100 * q:g} % {np.quantile(distance, q):.3f}" for q in (0.5, 0.9, 0.99, 0.999))
+    print(
+        f"{len(distance)} of {n} uniform random objects of {config} in scope; "
+        f"{beyond:.1f} % beyond the distance {model.distance_threshold:.3f}; "
+        f"quantiles of the distance: {quantiles}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, help="table that the model was fitted on: errors instead of speed")
+    parser.add_argument("--config", type=Path, help="config of a world: distances of its random objects")
     parser.add_argument("--formula-column", default="formula")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fit, for the same split")
     parser.add_argument("--peer-iterations", type=int, default=1000)
@@ -100,7 +120,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     model = EnergyModel.load(arguments.model)
     print(f"{arguments.model}: {model.card['n_parameters']:,} parameters, {arguments.threads} threads")
-    if arguments.data is None:
+    if arguments.config is not None:
+        share_far(model, arguments.config)
+    elif arguments.data is None:
         speed(model, arguments.rounds)
     else:
         errors(model, arguments.data, arguments.formula_column, arguments.seed, arguments.peer_iterations)
