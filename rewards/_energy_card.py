@@ -101,10 +101,11 @@ with a reason{zero}.
 ## Distance from the training data
 
 The distance of a composition is that to the nearest of {distance["n_centres"]} cluster centres of the training rows, in
-the leading {distance["n_components"]} principal components of the standardised features, divided by the root of their
-number: about the root mean square difference from the most similar training formulas, in standard deviations. Beyond
-{distance["threshold"]:.4g}, which {100 * distance["quantiles"][-1]:g} % of the validation rows keep, a composition is \
-flagged as extrapolated. The test rows of
+the leading {distance["n_components"]} principal components of the standardised features, divided by the root of the
+number of features: about the root mean square difference from the most similar training formulas, in standard
+deviations of a feature. Beyond {distance["threshold"]:.4g}, which {100 * distance["quantiles"][-1]:g} % of the \
+validation rows keep, a composition is
+flagged as extrapolated; it is refused only where a limit is set (`max_distance`). The test rows of
 both kinds by their distance:
 
 | distance | n | MAE | mean std |

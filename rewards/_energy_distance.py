@@ -10,6 +10,7 @@ formulas form many groups, and what lies between them is near the common mean.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 N_COMPONENTS = 24
 MOST_CENTRES = 1024
@@ -34,21 +35,22 @@ class TrainingSummary:
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Distance of standardised features [batch, feature] to the nearest centre, float64 [batch], no unit."""
-        points = features @ self.projection
+        points = torch.from_numpy(features).mm(torch.from_numpy(self.projection)).numpy()
         squares, _ = _nearest(points, self.centres)
         return np.sqrt(np.maximum(squares, 0.0) / len(self.projection)).astype(np.float64)
 
 
 def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Squared distance to the nearest centre, and which it is; [point] each."""
-    own = (centres**2).sum(axis=1)
-    squares, index = np.empty(len(points), dtype=points.dtype), np.empty(len(points), dtype=np.int64)
+    # With torch, as the network: a second pool of threads, such as numpy's, would compete with torch's for the cores.
+    transposed = -2.0 * torch.from_numpy(centres).T
+    own = torch.from_numpy(centres).square().sum(dim=1)
+    squares, index = np.empty(len(points), dtype=np.float32), np.empty(len(points), dtype=np.int64)
     for start in range(0, len(points), _CHUNK):
-        part = points[start : start + _CHUNK]
-        table = part @ (-2.0 * centres.T)
-        table += own
-        index[start : start + _CHUNK] = nearest = table.argmin(axis=1)
-        squares[start : start + _CHUNK] = table[np.arange(len(part)), nearest] + (part**2).sum(axis=1)
+        part = torch.from_numpy(points[start : start + _CHUNK])
+        least, nearest = torch.addmm(own, part, transposed).min(dim=1)
+        squares[start : start + _CHUNK] = (least + part.square().sum(dim=1)).numpy()
+        index[start : start + _CHUNK] = nearest.numpy()
     return squares, index
 
 

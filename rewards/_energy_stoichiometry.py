@@ -10,6 +10,8 @@ size, so is CsBr3Pb. Those that occur often in the training rows get a vector of
 numba takes half a second to import: import this module on first use only.
 """
 
+from functools import cache
+
 import numpy as np
 from numba import njit
 
@@ -111,6 +113,7 @@ def _hash_counts(atomic_numbers, counts, chi, offset, prime, out):
         out[row, 1] = by_size
 
 
+@cache
 def _magpie_electronegativity() -> np.ndarray:
     """By atomic number, float64 [119]; known for every element that has all Magpie properties."""
     column = element_property_names().index("Electronegativity")

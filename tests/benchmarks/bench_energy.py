@@ -23,8 +23,6 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.config import load_config
-from envs.composition_kernel import CompositionKernel
 from envs.compositions import Compositions
 from rewards._energy_data import read_table, split_table
 from rewards._energy_metrics import error_metrics
@@ -92,6 +90,10 @@ def errors(model: EnergyModel, data: Path, formula_column: str, seed: int, peer_
 
 
 def share_far(model: EnergyModel, config: Path, n: int = 10_000) -> None:
+    # Not above: the package agent changes how OpenMP's threads wait, and with it the speed that is measured here.
+    from agent.config import load_config
+    from envs.composition_kernel import CompositionKernel
+
     kernel = CompositionKernel(load_config(config).world.space())
     prediction = model.predict(kernel.objects(kernel.sample_uniform(n, np.random.default_rng(0))))
     distance = prediction.distance[prediction.in_scope]
