@@ -1,9 +1,17 @@
-"""Reads and splits the table of formation energies that an energy model is fitted on."""
+"""Reads and splits the table of formulas and values that a property model is fitted on."""
 
+import bz2
+import csv
+import gzip
 import hashlib
+import io
+import lzma
 import math
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -15,24 +23,27 @@ from rewards.features import elements_with_all_properties
 
 MIN_ROWS = 60
 _ROWS_NAMED = 20
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# Recognised by their first bytes, not by the file's name.
+_DECOMPRESSORS = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
 
 
 class EnergyDataError(OreflowError, ValueError):
-    """A table from which no energy model can be fitted."""
+    """A table from which no property model can be fitted."""
 
 
 @dataclass(frozen=True)
-class EnergyTable:
-    """Formation energies, one row per reduced formula.
+class PropertyTable:
+    """Values of a property, one row per reduced formula.
 
     Attributes:
-        compositions: reduced, two elements or more each, in descending order of the number of elements.
-        energy_ev_per_atom: float64 [row].
+        compositions: reduced, in descending order of the number of elements.
+        values: float64 [row], in the unit of the table.
         report: counts of what was read, left out and merged, with line numbers; plain types, for `model.json`.
     """
 
     compositions: Compositions
-    energy_ev_per_atom: np.ndarray
+    values: np.ndarray
     report: dict[str, Any]
 
     def __len__(self) -> int:
@@ -53,20 +64,23 @@ class Split:
 
 
 def _parse_formula(text: str) -> dict[int, int]:
-    """Counts by atomic number. Raises ValueError with the reason as a phrase."""
+    """Counts by atomic number, reduced. Raises ValueError with the reason as a phrase."""
     counts = parse_formula(text)
     known = elements_with_all_properties()
     missing = [str(z) for z in counts if z not in known]
     if missing:
         raise ValueError(f"formula {text!r} holds an element without Magpie properties (Z = {', '.join(missing)})")
-    return counts
+    divisor = math.gcd(*counts.values())
+    return {z: counts[z] // divisor for z in sorted(counts)}
 
 
-def _parse_energy(text: str) -> float:
+def _parse_value(text: str) -> float:
     """Raises ValueError with the reason as a phrase."""
     try:
         value = float(text)
     except ValueError:
+        if not text:
+            raise ValueError("expected a number, got an empty cell") from None
         comma = "; write a decimal point instead of the comma" if "," in text else ""
         raise ValueError(f"{text!r} is not a number{comma}") from None
     if not math.isfinite(value):
@@ -74,72 +88,144 @@ def _parse_energy(text: str) -> float:
     return value
 
 
-def read_energy_table(path: str | Path, *, formula_column: str, target_column: str) -> EnergyTable:
-    """Reads a CSV, plain or compressed, with a header row.
+def _read_text(path: Path) -> tuple[str, str]:
+    """Text of a table, plain or compressed, and the SHA-256 of the file as it is.
 
-    Rows that cannot be used are left out and reported with their line numbers; rows of pure elements too, whose
-    formation energy is zero by definition. Of several rows with one reduced formula, the lowest energy is kept.
+    Raises:
+        EnergyDataError: with a reason and a remedy.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EnergyDataError(f"expected a CSV table in {path}, could not read it: {error}") from None
+    if content.startswith(_LFS_POINTER):
+        raise EnergyDataError(
+            f"expected a CSV table, got {path}, which is a Git LFS pointer; fetch the data with `git lfs pull`"
+        )
+    if content.startswith(b"PK\x03\x04"):
+        raise EnergyDataError(
+            f"expected a CSV table, plain or compressed with gzip, bzip2 or xz, got a zip archive in {path}; unpack it"
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    for magic, decompress in _DECOMPRESSORS.items():
+        if content.startswith(magic):
+            try:
+                content = decompress(content)
+            except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+                raise EnergyDataError(
+                    f"expected a whole compressed file in {path}, could not read it: {error}; it is truncated or "
+                    "damaged: copy or download it again"
+                ) from None
+            break
+    try:
+        # A byte order mark, as spreadsheets write it, would become part of the first column's name.
+        return content.decode("utf-8-sig"), digest
+    except UnicodeDecodeError as error:
+        raise EnergyDataError(
+            f"expected a CSV table in UTF-8 in {path}, could not read it: {error}; save it as UTF-8 text"
+        ) from None
+
+
+def _rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line of the file on which the row ends, cells); blank lines are rows without cells."""
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise EnergyDataError(
+            f"expected a CSV table in {path}, could not read it: line {reader.line_num}: {error}"
+        ) from None
+
+
+def _columns(header: list[str], wanted: tuple[str, ...], path: Path) -> list[int]:
+    """Position of each wanted column. Raises EnergyDataError where one is missing or stands there twice."""
+    positions = []
+    for column in wanted:
+        if column not in header:
+            raise EnergyDataError(
+                f"expected a column {column!r} in {path}, got {', '.join(map(repr, header)) or 'an empty first line'}; "
+                "name the column to use, or check that cells are separated by commas"
+            )
+        if header.count(column) > 1:
+            raise EnergyDataError(
+                f"expected one column {column!r} in {path}, got {header.count(column)}; rename or remove the others"
+            )
+        positions.append(header.index(column))
+    return positions
+
+
+def read_table(path: str | Path, *, formula_column: str, target_column: str, formation_energy: bool) -> PropertyTable:
+    """Reads a CSV with a header row, plain or compressed with gzip, bzip2 or xz.
+
+    All cells are read as text, so that the formula NaN, sodium nitride, is not taken for a missing value. Rows that
+    cannot be used are left out and reported with their line numbers.
+
+    Args:
+        path: the file.
+        formula_column: column of the formulas.
+        target_column: column of the values.
+        formation_energy: the values are formation energies. Then the lowest of several values of one reduced formula
+            is kept, that of the most stable crystal, and pure elements are left out, whose formation energy is zero by
+            definition. Of any other property the median of several values is taken, and pure elements are data.
 
     Raises:
         EnergyDataError: when the file cannot be read, a column is missing, or too few rows remain.
     """
-    import pandas as pd
-
-    try:
-        # All cells as text: a reader that guesses would take the formula NaN, sodium nitride, for a missing value.
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, EOFError, ValueError, UnicodeError) as error:
-        raise EnergyDataError(f"expected a CSV table in {path}, could not read it: {error}") from None
-    for column in (formula_column, target_column):
-        if column not in frame.columns:
-            raise EnergyDataError(
-                f"expected a column {column!r} in {path}, got {', '.join(map(repr, frame.columns))}; "
-                "name the column to use, or check that cells are separated by commas"
-            )
+    path = Path(path)
+    text, digest = _read_text(path)
+    rows = _rows(csv.reader(io.StringIO(text, newline="")), path)
+    header = next(rows, (1, []))[1]
+    at_formula, at_value = _columns(header, (formula_column, target_column), path)
 
     bad_rows: list[dict[str, Any]] = []
-    n_pure, duplicate_lines = 0, []
-    best: dict[bytes, tuple[float, dict[int, int]]] = {}
-    for line, (formula, energy) in enumerate(zip(frame[formula_column], frame[target_column]), start=2):
+    n_rows, n_pure, duplicate_lines = 0, 0, []
+    values_of: dict[tuple[tuple[int, int], ...], list[float]] = {}
+    for line, cells in rows:
+        n_rows += 1
         try:
-            counts, value = _parse_formula(formula.strip()), _parse_energy(energy.strip())
+            if not any(cell.strip() for cell in cells):
+                raise ValueError("blank row")
+            if len(cells) != len(header):
+                raise ValueError(f"expected {len(header)} cells as in the header, got {len(cells)}")
+            counts, value = _parse_formula(cells[at_formula].strip()), _parse_value(cells[at_value].strip())
         except ValueError as error:
             bad_rows.append({"line": line, "reason": str(error)})
             continue
         if len(counts) == 1:
             n_pure += 1
-            continue
-        divisor = math.gcd(*counts.values())
-        counts = {z: counts[z] // divisor for z in sorted(counts)}
-        key = repr(counts).encode()
-        if key in best:
+            if formation_energy:
+                continue
+        values = values_of.setdefault(tuple(counts.items()), [])
+        values.append(value)
+        if len(values) > 1:
             duplicate_lines.append(line)
-        if key not in best or value < best[key][0]:
-            best[key] = (value, counts)
 
     report = {
-        "rows_read": len(frame),
-        "rows_used": len(best),
+        "rows_read": n_rows,
+        "rows_used": len(values_of),
         "bad_rows": len(bad_rows),
         "bad_rows_first": bad_rows[:_ROWS_NAMED],
         "pure_element_rows": n_pure,
         "duplicate_rows": len(duplicate_lines),
         "duplicate_lines_first": duplicate_lines[:_ROWS_NAMED],
-        "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+        "duplicates_kept": "lowest" if formation_energy else "median",
+        "sha256": digest,
     }
-    if len(best) < MIN_ROWS:
+    if len(values_of) < MIN_ROWS:
         first = "".join(f"; line {bad['line']}: {bad['reason']}" for bad in bad_rows[:3])
         raise EnergyDataError(
-            f"expected at least {MIN_ROWS} usable compounds in {path}, got {len(best)} from {len(frame)} rows "
-            f"({len(bad_rows)} rows could not be used{first})"
+            f"expected at least {MIN_ROWS} usable {'compounds' if formation_energy else 'formulas'} in {path}, got "
+            f"{len(values_of)} from {n_rows} rows ({len(bad_rows)} rows could not be used{first})"
         )
     # Sorted by content, not by line: the split must not depend on the order of the file's rows.
-    rows = [best[key] for key in sorted(best, key=lambda key: (-len(best[key][1]), key))]
-    return EnergyTable(Compositions.from_dicts([r[1] for r in rows]), np.array([r[0] for r in rows]), report)
+    keys = sorted(values_of, key=lambda key: (-len(key), repr(dict(key)).encode()))
+    merge = min if formation_energy else median
+    merged = np.array([merge(values_of[key]) for key in keys], dtype=np.float64)
+    return PropertyTable(Compositions.from_dicts([dict(key) for key in keys]), merged, report)
 
 
 def split_table(
-    table: EnergyTable, seed: np.random.SeedSequence, *, validation: float, test: float, test_chemsys: float
+    table: PropertyTable, seed: np.random.SeedSequence, *, validation: float, test: float, test_chemsys: float
 ) -> Split:
     """Splits by reduced formula, after whole chemical systems have been set aside.
 

@@ -18,7 +18,9 @@ def fold(p: Parameters, a: Architecture) -> Parameters:
     folded = {
         # Rows: features, then element fractions through the embedding.
         "trunk.input": torch.cat([features, torch.bmm(p["embedding"], embedding_part)], dim=1),
-        "trunk.bias": p["trunk.bias"],
+        # With the bias, which then needs no addition of its own.
+        "ordered": torch.baddbmm(p["trunk.bias"], p["ordered.prototype"], p["ordered.weight"]),
+        "anonymous": torch.bmm(p["anonymous.prototype"], p["anonymous.weight"]),
         "amount.weight": p["amount.weight"],
         "amount.mix": p["amount.mix"],
         "amount.bias": p["amount.bias"],
@@ -55,7 +57,9 @@ def infer(w: Parameters, x: NetworkInput, a: Architecture) -> tuple[Tensor, Tens
     """What `forward` returns, from folded weights; call it under `torch.inference_mode()`."""
     n, width, slots = a.n_members, (a.trunk_width,), _slots(x)
     fractions = x.fractions.expand(n, -1, -1)
-    stream = torch.baddbmm(w["trunk.bias"], torch.cat([x.features, x.fractions], 1).expand(n, -1, -1), w["trunk.input"])
+    stream = w["ordered"].index_select(1, x.prototypes[:, 0])
+    stream += w["anonymous"].index_select(1, x.prototypes[:, 1])
+    stream.baddbmm_(torch.cat([x.features, x.fractions], 1).expand(n, -1, -1), w["trunk.input"])
     context = torch.bmm(fractions, w["context0"])
     amounts = torch.cat([x.node_fraction, x.node_fraction.sqrt()], dim=1).expand(n, -1, -1)
     mixed = torch.bmm(amounts, w["amount.weight"])

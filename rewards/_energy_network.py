@@ -1,8 +1,9 @@
-"""The network of the energy model: an ensemble over sets of elements, all members in one batched matrix product.
+"""The network of the property model: an ensemble over sets of elements, all members in one batched matrix product.
 
 Each element of a composition is a node that exchanges messages with the composition's weighted mean (as in Roost and
-CrabNet, but linear in the number of elements); the pooled nodes join the Magpie features in a residual trunk of gated
-blocks (SwiGLU: Shazeer, arXiv:2002.05202). Each member predicts a mean and a log scale.
+CrabNet, but linear in the number of elements); the pooled nodes join the features of the whole composition and the
+vectors of its prototypes in a residual trunk of gated blocks (SwiGLU: Shazeer, arXiv:2002.05202). Each member predicts
+a mean and a log scale.
 
 Every parameter carries the member as its axis 0, so that neither fitting nor inference loops over members.
 """
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rewards._energy_inputs import EncodedRows
+
 Parameters = dict[str, Tensor]
 
 
@@ -26,6 +29,9 @@ class Architecture:
         n_members: members of the ensemble.
         n_elements: elements in scope; node index 0 to n_elements - 1.
         n_features: standardised input features of the whole composition.
+        n_ordered_prototypes, n_anonymous_prototypes: vectors for prototypes by electronegativity and by size of the
+            counts; the first of each is for all that are rare.
+        prototype_width: width of these vectors.
         node_width: width of the element vectors.
         n_rounds: message rounds; each adds a pooled vector to the trunk's input.
         trunk_width: width of the residual stream.
@@ -35,6 +41,9 @@ class Architecture:
     n_members: int
     n_elements: int
     n_features: int
+    n_ordered_prototypes: int = 1
+    n_anonymous_prototypes: int = 1
+    prototype_width: int = 32
     node_width: int = 128
     n_rounds: int = 2
     trunk_width: int = 128
@@ -55,6 +64,7 @@ class NetworkInput:
     Attributes:
         features: float32 [batch, feature].
         fractions: float32 [batch, element], atomic fractions by element index.
+        prototypes: int64 [batch, 2], index of the prototype by electronegativity and by size.
         node_element: int64 [node], element index.
         node_fraction: float32 [node, 1].
         slot_sizes: nodes of each slot; the first entry is the batch size.
@@ -62,30 +72,26 @@ class NetworkInput:
 
     features: Tensor
     fractions: Tensor
+    prototypes: Tensor
     node_element: Tensor
     node_fraction: Tensor
     slot_sizes: tuple[int, ...]
 
 
-def pack(features: np.ndarray, elements: np.ndarray, fractions: np.ndarray, n_elements: int) -> NetworkInput:
-    """Builds the input of the network.
-
-    Args:
-        features: float32 [batch, feature], standardised.
-        elements: int64 [batch, slot], element index, -1 pads on the right; rows sorted by descending length.
-        fractions: float32 [batch, slot], 0 where padded.
-        n_elements: elements in scope.
-    """
-    present = elements >= 0
+def pack(rows: EncodedRows, n_elements: int) -> NetworkInput:
+    """Builds the input of the network from rows in descending order of their number of elements."""
+    present = rows.elements >= 0
     slot_sizes = tuple(int(size) for size in present.sum(axis=0) if size)
-    dense = np.zeros((len(elements), n_elements + 1), dtype=np.float32)
-    np.put_along_axis(dense, elements % (n_elements + 1), fractions, axis=1)  # -1 goes to the column cut off below
+    dense = np.zeros((len(rows.elements), n_elements + 1), dtype=np.float32)
+    # -1 goes to the last column, which is cut off below.
+    np.put_along_axis(dense, rows.elements % (n_elements + 1), rows.fractions, axis=1)
     # Transposed, because a boolean mask reads row-major and the packing is slot-major.
     return NetworkInput(
-        torch.from_numpy(features),
+        torch.from_numpy(rows.features),
         torch.from_numpy(dense[:, :n_elements]),
-        torch.from_numpy(elements.T[present.T]),
-        torch.from_numpy(fractions.T[present.T][:, None]),
+        torch.from_numpy(rows.prototypes),
+        torch.from_numpy(rows.elements.T[present.T]),
+        torch.from_numpy(rows.fractions.T[present.T][:, None]),
         slot_sizes,
     )
 
@@ -100,6 +106,10 @@ def parameter_shapes(a: Architecture) -> dict[str, tuple[int, ...]]:
         "amount.bias": (1, a.node_width),
         "trunk.weight": (trunk_input, a.trunk_width),
         "trunk.bias": (1, a.trunk_width),
+        "ordered.prototype": (a.n_ordered_prototypes, a.prototype_width),
+        "ordered.weight": (a.prototype_width, a.trunk_width),
+        "anonymous.prototype": (a.n_anonymous_prototypes, a.prototype_width),
+        "anonymous.weight": (a.prototype_width, a.trunk_width),
         "head.norm": (1, a.trunk_width),
         "head.weight": (a.trunk_width, 2),
         "head.bias": (1, 2),
@@ -129,7 +139,7 @@ def initial_parameters(architecture: Architecture, seed: int) -> Parameters:
         elif kind == "norm":
             parameters[name] = torch.ones(shape)
         else:
-            spread = {"embedding": 1.0, "table": 0.5}.get(kind, 0.6 / math.sqrt(shape[1]))
+            spread = {"embedding": 1.0, "table": 0.5, "prototype": 0.3}.get(kind, 0.6 / math.sqrt(shape[1]))
             parameters[name] = spread * torch.randn(shape, generator=generator)
     return parameters
 
@@ -157,8 +167,32 @@ def _pool(nodes: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
     return total
 
 
-def forward(p: Parameters, x: NetworkInput, architecture: Architecture) -> tuple[Tensor, Tensor]:
+class Dropout:
+    """Sets a random share of values to zero and scales the others up, with a random stream of its own.
+
+    `torch.nn.functional.dropout` draws from the global generator, and a fit shall neither depend on it nor change it.
+    """
+
+    def __init__(self, share: float, generator: torch.Generator) -> None:
+        self.share = share
+        self._generator = generator
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Same shape."""
+        kept = torch.empty_like(values).bernoulli_(1.0 - self.share, generator=self._generator)
+        return values * kept.div_(1.0 - self.share)
+
+
+def forward(
+    p: Parameters, x: NetworkInput, architecture: Architecture, dropout: Dropout | None = None
+) -> tuple[Tensor, Tensor]:
     """Runs all members on one batch.
+
+    Args:
+        p: parameters as in `parameter_shapes`.
+        x: the batch.
+        architecture: sizes.
+        dropout: applied to the hidden units of each block, in fits only.
 
     Returns:
         mean: float32 [member, batch], in units of the standardised target.
@@ -181,9 +215,14 @@ def forward(p: Parameters, x: NetworkInput, architecture: Architecture) -> tuple
 
     features = x.features.expand(n_members, -1, -1)
     stream = torch.baddbmm(p["trunk.bias"], torch.cat([features, *pooled], dim=2), p["trunk.weight"])
+    stream = stream + torch.bmm(_lookup(p["ordered.prototype"], x.prototypes[:, 0]), p["ordered.weight"])
+    stream = stream + torch.bmm(_lookup(p["anonymous.prototype"], x.prototypes[:, 1]), p["anonymous.weight"])
     for b in range(architecture.n_blocks):
         h = functional.layer_norm(stream, width) * p[f"block{b}.norm"]
         value, gate = torch.baddbmm(p[f"block{b}.gate_bias"], h, p[f"block{b}.gate"]).chunk(2, dim=2)
-        stream = stream + torch.baddbmm(p[f"block{b}.out_bias"], value * functional.silu(gate), p[f"block{b}.out"])
+        hidden = value * functional.silu(gate)
+        if dropout is not None:
+            hidden = dropout(hidden)
+        stream = stream + torch.baddbmm(p[f"block{b}.out_bias"], hidden, p[f"block{b}.out"])
     out = torch.baddbmm(p["head.bias"], functional.layer_norm(stream, width) * p["head.norm"], p["head.weight"])
     return out[..., 0], out[..., 1]

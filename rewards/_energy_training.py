@@ -1,7 +1,7 @@
-"""Fits all members of the energy ensemble at once.
+"""Fits all members of the ensemble at once.
 
-AdamW, a warm-up and cosine learning rate, absolute error as the loss, an exponential moving average of the weights, and
-early stopping on the validation error of that average.
+Muon and AdamW (`rewards._energy_optimizer`), a warm-up and cosine learning rate, absolute error as the loss, an
+exponential moving average of the weights, and early stopping on the validation error of that average.
 """
 
 import math
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewards._energy_network import Architecture, NetworkInput, Parameters, forward, initial_parameters
+from rewards._energy_network import Architecture, Dropout, NetworkInput, Parameters, forward, initial_parameters
+from rewards._energy_optimizer import EnsembleOptimizer
 
 Encode = Callable[[np.ndarray], NetworkInput]
 Progress = Callable[[dict[str, Any]], None]
@@ -26,8 +27,11 @@ class FitSettings:
     Attributes:
         n_epochs: passes over the training rows.
         batch_size: compositions per step.
-        learning_rate: at its highest, after the warm-up.
-        weight_decay: of AdamW, on matrices only.
+        muon_rate: learning rate of Muon at its highest, after the warm-up.
+        muon_decay: weight decay of Muon.
+        adam_rate: learning rate of AdamW at its highest.
+        adam_decay: weight decay of AdamW, on tables of vectors and not on biases and norms.
+        dropout: share of the hidden units of each block that a step leaves out.
         warm_up: share of the fit during which the learning rate rises.
         ema_decay: per step, of the averaged weights.
         scale_loss_weight: weight of the Laplace likelihood that teaches each member its own error.
@@ -35,10 +39,13 @@ class FitSettings:
         gradient_norm: above it a member's gradient is scaled down.
     """
 
-    n_epochs: int = 60
-    batch_size: int = 512
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.1
+    n_epochs: int = 48
+    batch_size: int = 1024
+    muon_rate: float = 0.02
+    muon_decay: float = 0.1
+    adam_rate: float = 3e-3
+    adam_decay: float = 0.1
+    dropout: float = 0.1
     warm_up: float = 0.05
     ema_decay: float = 0.998
     scale_loss_weight: float = 0.1
@@ -86,7 +93,7 @@ def fit_parameters(
     settings: FitSettings,
     *,
     encode: Encode,
-    energy_ev_per_atom: np.ndarray,
+    values: np.ndarray,
     target_mean: float,
     target_std: float,
     train: np.ndarray,
@@ -101,8 +108,8 @@ def fit_parameters(
         architecture: sizes.
         settings: how to fit.
         encode: network input of given row indices, which are in descending order of their number of elements.
-        energy_ev_per_atom: float64 [row].
-        target_mean, target_std: the networks predict (energy - mean) / std.
+        values: float64 [row].
+        target_mean, target_std: the networks predict (value - mean) / std.
         train, validation: int64 row indices; `validation` in descending order of the number of elements.
         seed: of the initial weights and of the order of rows.
         max_minutes: when the time runs out before the epochs do, the learning rate is brought down in time for it.
@@ -112,20 +119,22 @@ def fit_parameters(
         parameters: float32, without gradients.
         record: epochs run, best epoch, seconds, and whether the time limit shortened the fit.
     """
-    target = ((energy_ev_per_atom - target_mean) / target_std).astype(np.float32)
-    seed_weights, seed_order = seed.spawn(2)
+    target = ((values - target_mean) / target_std).astype(np.float32)
+    seed_weights, seed_order, seed_dropout = seed.spawn(3)
+    generator = torch.Generator().manual_seed(int(seed_dropout.generate_state(1, np.uint32)[0]))
+    dropout = Dropout(settings.dropout, generator) if settings.dropout > 0 else None
     parameters = initial_parameters(architecture, int(seed_weights.generate_state(1, np.uint32)[0]))
     averaged = {name: tensor.clone() for name, tensor in parameters.items()}
     best = {name: tensor.clone() for name, tensor in parameters.items()}
     for tensor in parameters.values():
         tensor.requires_grad_(True)
     flat = list(parameters.values())
-    decayed = [t for name, t in parameters.items() if "bias" not in name and "norm" not in name]
-    kept = [t for name, t in parameters.items() if "bias" in name or "norm" in name]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": kept, "weight_decay": 0.0}],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.99),
+    optimizer = EnsembleOptimizer(
+        parameters,
+        muon_rate=settings.muon_rate,
+        muon_decay=settings.muon_decay,
+        adam_rate=settings.adam_rate,
+        adam_decay=settings.adam_decay,
     )
     rng = np.random.default_rng(seed_order)
     batch_size = min(settings.batch_size, max(len(train) // 4, 1))
@@ -140,17 +149,16 @@ def fit_parameters(
             by_steps = step / (n_steps * settings.n_epochs)
             done, shortened = min(max(by_steps, by_time), 1.0), by_time > by_steps
             rate = min(1.0, done / settings.warm_up + 1e-2) * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * rate
 
             # Ascending row indices are descending in the number of elements: see `encode`.
             rows = np.sort(shuffled[i * batch_size : (i + 1) * batch_size])
             y = torch.from_numpy(target[rows])
-            mean, log_scale = forward(parameters, encode(rows), architecture)
-            optimizer.zero_grad()
+            mean, log_scale = forward(parameters, encode(rows), architecture, dropout)
+            for tensor in flat:
+                tensor.grad = None
             loss(mean, log_scale, y, settings.scale_loss_weight).sum().backward()
             _limit_gradients([t.grad for t in flat if t.grad is not None], settings.gradient_norm)
-            optimizer.step()
+            optimizer.step(rate)
             step += 1
             # A young average follows closely, so that it does not remember the random start.
             keep = min(settings.ema_decay, (1 + step) / (10 + step))
@@ -170,13 +178,14 @@ def fit_parameters(
                 "done": epoch,
                 "total": settings.n_epochs,
                 "fraction_done": done,
-                "train_mae_ev_per_atom": train_error / n_steps * target_std,
-                "validation_mae_ev_per_atom": error * target_std,
-                "best_validation_mae_ev_per_atom": best_error * target_std,
+                "train_mae": train_error / n_steps * target_std,
+                "validation_mae": error * target_std,
+                "best_validation_mae": best_error * target_std,
                 "elapsed_s": time.monotonic() - start_time,
             }
         )
     record = {
+        "threads": torch.get_num_threads(),
         "epochs_run": epoch,
         "best_epoch": best_epoch,
         "fit_seconds": round(time.monotonic() - start_time, 1),

@@ -1,8 +1,9 @@
-"""Formation energies from composition: an ensemble of fitted networks with a calibrated standard deviation.
+"""Properties from composition: an ensemble of fitted networks with a calibrated standard deviation.
 
-A model is a directory with `model.json` (scope, normalisation, calibration, measured errors, SHA-256 of the weights),
-`weights.safetensors` (stored in half precision, computed in single precision) and a model card, `README.md`.
-`rewards.fit_energy` writes it. Importing this module does not import torch; the first prediction does.
+Made for formation energies, and fitted to any other property just as well. A model is a directory with `model.json`
+(property and unit, scope, normalisation, calibration, measured errors, SHA-256 of the weights), `weights.safetensors`
+(stored in half precision, computed in single precision) and a model card, `README.md`. `rewards.fit_energy` writes it.
+Importing this module does not import torch; the first prediction does.
 """
 
 import hashlib
@@ -16,38 +17,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.compositions import Compositions
-from envs.elements import N_ELEMENTS, atomic_number, nearest, symbols
+from envs.elements import atomic_number, nearest, symbols
 from envs.errors import OreflowError
-from rewards.features import magpie_features
+from rewards._energy_inputs import EncodedRows, element_index, encode
 
 if TYPE_CHECKING:
-    from rewards._energy_network import Architecture, Parameters
+    from rewards._energy_network import Parameters
+    from rewards._energy_weights import ModelWeights
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+DEFAULT_MODEL = "energy_v2"
 MODEL_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "weights.safetensors", "README.md"
-# Standardised features are cut off here: a rare element may lie far outside the rest in a single property.
-FEATURE_CLIP = 6.0
 # Rows computed at once, so that memory stays flat whatever the batch.
 CHUNK = 1024
 
 
 class EnergyModelError(OreflowError, ValueError):
-    """A directory that does not hold a usable energy model."""
+    """A directory that does not hold a usable property model."""
 
 
 @dataclass(frozen=True)
-class EnergyPrediction:
-    """Predicted formation energies of a batch.
+class Prediction:
+    """Predicted values of a batch, in the unit of the model.
 
     Attributes:
-        mean: float64 [batch], eV/atom; NaN where out of scope.
-        std: float64 [batch], eV/atom; mean ± 1.645 std covers 90 % of the validation rows. NaN where out of scope.
-        in_scope: bool [batch].
+        mean: float64 [batch]; NaN where out of scope.
+        std: float64 [batch]; mean ± 1.645 std covers 90 % of the validation rows. NaN where out of scope.
+        distance: float64 [batch], no unit; distance from the training data, NaN where out of scope.
+        in_scope: bool [batch]: elements and their number are those the model was fitted on, however far the row is.
         reasons: why a row is out of scope, by row.
     """
 
     mean: np.ndarray
     std: np.ndarray
+    distance: np.ndarray
     in_scope: np.ndarray
     reasons: dict[int, str]
 
@@ -72,36 +75,45 @@ def model_directory(name_or_path: str | Path) -> Path:
     if (Path(name_or_path) / MODEL_FILE).is_file():
         return Path(name_or_path)
     raise EnergyModelError(
-        f"expected the name of a shipped energy model or a directory with {MODEL_FILE}, got {str(name_or_path)!r}; "
+        f"expected the name of a shipped model or a directory with {MODEL_FILE}, got {str(name_or_path)!r}; "
         f"{nearest(str(name_or_path), pretrained_names())}; `oreflow fit-energy` fits a new one"
     )
 
 
 class EnergyModel:
-    """An energy model read from its directory. Use `EnergyModel.load`.
+    """A property model read from its directory. Use `EnergyModel.load`.
 
     Attributes:
         directory: where it was read.
         card: the content of `model.json`.
+        target_name: the property, as the column it was fitted on.
+        unit: of the predictions; "" where none was given.
+        is_formation_energy: whether the property is a formation energy, so that pure elements get 0 by definition.
+        distance_threshold: distance from the training data that 99 % of the validation rows keep.
         elements: atomic numbers in scope, ascending.
-        max_elements: the largest number of distinct elements in scope.
+        min_elements, max_elements: the numbers of distinct elements in scope.
     """
 
-    def __init__(
-        self, directory: Path, card: dict[str, Any], network: "tuple[Parameters, Architecture] | None" = None
-    ) -> None:
+    def __init__(self, directory: Path, card: dict[str, Any], weights: "ModelWeights | None" = None) -> None:
         self.directory = directory
         self.card = card
-        self._given_network = network
+        self._given_weights = weights
+        self.target_name = str(card["target"]["name"])
+        self.unit = str(card["target"]["unit"])
+        self.is_formation_energy = bool(card["target"]["formation_energy"])
         self.elements = tuple(atomic_number(symbol) for symbol in card["elements"])
-        self.max_elements = int(card["max_elements"])
-        self._index = np.full(N_ELEMENTS + 1, -1, dtype=np.int64)
-        self._index[list(self.elements)] = np.arange(len(self.elements))
+        self.min_elements, self.max_elements = int(card["min_elements"]), int(card["max_elements"])
+        self._index = element_index(self.elements)
         self._feature_mean = np.asarray(card["feature_mean"], dtype=np.float32)
         self._feature_std = np.asarray(card["feature_std"], dtype=np.float32)
 
+    @property
+    def distance_threshold(self) -> float:
+        """Distance from the training data beyond which a composition counts as far; no unit."""
+        return float(self.card["distance"]["threshold"])
+
     @staticmethod
-    def load(name_or_path: str | Path = "energy_v1") -> "EnergyModel":
+    def load(name_or_path: str | Path = DEFAULT_MODEL) -> "EnergyModel":
         """Reads a model's description; the weights are read, and checked, by the first prediction.
 
         Args:
@@ -125,7 +137,9 @@ class EnergyModel:
                 "fit the model again with this version of oreflow"
             )
         try:
-            return EnergyModel(directory, card)
+            model = EnergyModel(directory, card)
+            float(model.distance_threshold)
+            return model
         except (KeyError, TypeError, ValueError) as error:
             raise EnergyModelError(
                 f"expected a complete model description in {path}, got one with a missing or wrong entry ({error}); "
@@ -133,17 +147,19 @@ class EnergyModel:
             ) from None
 
     @cached_property
-    def _network(self) -> "tuple[Parameters, Architecture]":
+    def _weights(self) -> "ModelWeights":
+        return self._given_weights or self._read_weights()
+
+    @cached_property
+    def _folded(self) -> "Parameters":
         from rewards._energy_inference import fold
 
-        parameters, architecture = self._given_network or self._read_network()
-        return fold(parameters, architecture), architecture
+        return fold(self._weights.parameters, self._weights.architecture)
 
-    def _read_network(self) -> "tuple[Parameters, Architecture]":
-        import safetensors.torch
-        import torch
+    def _read_weights(self) -> "ModelWeights":
+        from safetensors import SafetensorError
 
-        from rewards._energy_network import Architecture, parameter_shapes
+        from rewards._energy_weights import ModelWeights
 
         path = self.directory / WEIGHTS_FILE
         advice = f"fetch or fit the model again, so that {MODEL_FILE} and {WEIGHTS_FILE} belong together"
@@ -158,96 +174,88 @@ class EnergyModel:
                 f"the file is damaged or was replaced: {advice}"
             )
         try:
-            architecture = Architecture(**self.card["architecture"])
-            stored = safetensors.torch.load(content)
-        except (KeyError, TypeError, safetensors.SafetensorError) as error:
+            return ModelWeights.from_bytes(content, self.card["architecture"])
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
             raise EnergyModelError(
                 f"expected weights in {path} as {MODEL_FILE} describes, got {error}; {advice}"
             ) from None
-        shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
-        if shapes != parameter_shapes(architecture):
-            raise EnergyModelError(
-                f"expected the parameters that {MODEL_FILE} describes, got others in {path}; {advice}"
-            )
-        return {name: tensor.to(torch.float32) for name, tensor in stored.items()}, architecture
 
     def scope(self, batch: Compositions) -> tuple[np.ndarray, dict[int, str]]:
-        """Which rows the model may judge: bool [batch], and the reason by row for the others."""
+        """Which rows the model may judge: bool [batch], and the reason by row for the others.
+
+        Of a formation energy model pure elements are in scope, although none was fitted: they have 0 by definition.
+        """
         z = batch.atomic_numbers
         unknown = (z > 0) & (self._index[z] < 0)
         n_elements = batch.n_elements
-        in_scope = ~unknown.any(axis=1) & (n_elements >= 1) & (n_elements <= self.max_elements)
+        fewest = 1 if self.is_formation_energy else self.min_elements
+        in_scope = ~unknown.any(axis=1) & (n_elements >= fewest) & (n_elements <= self.max_elements)
         reasons = {}
         for row in np.flatnonzero(~in_scope).tolist():
             outside = [symbols()[k] for k in z[row][unknown[row]]]
             if outside:
-                reasons[row] = f"{', '.join(outside)} outside the {len(self.elements)} elements of the energy model"
+                kind = "energy" if self.is_formation_energy else self.target_name
+                reasons[row] = f"{', '.join(outside)} outside the {len(self.elements)} elements of the {kind} model"
             elif n_elements[row] == 0:
-                reasons[row] = "a composition without elements has no formation energy"
+                what = "formation energy" if self.is_formation_energy else self.target_name
+                reasons[row] = f"a composition without elements has no {what}"
             else:
-                reasons[row] = f"{n_elements[row]} elements; the energy model was fitted on up to {self.max_elements}"
+                kind = "energy" if self.is_formation_energy else self.target_name
+                numbers = f"{self.min_elements} to {self.max_elements}"
+                reasons[row] = f"{n_elements[row]} elements; the {kind} model was fitted on {numbers}"
         return in_scope, reasons
 
-    def encode(self, batch: Compositions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the network is given: standardised features, element indices (-1 pads) and atomic fractions.
+    def encode(self, batch: Compositions) -> EncodedRows:
+        """What the network is given; every row must be in scope."""
+        return encode(batch, self._index, self._feature_mean, self._feature_std, self._weights.prototypes)
 
-        Returns:
-            features: float32 [batch, 132].
-            elements: int64 [batch, slot].
-            fractions: float32 [batch, slot].
-        """
-        features, _ = magpie_features(batch, np.float32)
-        features -= self._feature_mean
-        features /= self._feature_std
-        np.clip(features, -FEATURE_CLIP, FEATURE_CLIP, out=features)
-        # Index 0 pads `atomic_numbers` and maps to -1, as does whatever is outside the scope.
-        fractions = (batch.counts / batch.n_atoms[:, None]).astype(np.float32)
-        return features, self._index[batch.atomic_numbers], fractions
-
-    def predict_members(self, batch: Compositions) -> tuple[np.ndarray, np.ndarray]:
+    def predict_members(self, batch: Compositions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What each member of the ensemble says, before calibration; every row must be in scope.
 
         Returns:
-            mean: float64 [member, batch], eV/atom.
-            scale: float64 [member, batch], eV/atom, the member's own guess of its absolute error.
+            mean: float64 [member, batch].
+            scale: float64 [member, batch], the member's own guess of its absolute error, in the same unit.
+            distance: float64 [batch], from the training data; no unit.
         """
         import torch
 
         from rewards._energy_inference import infer
         from rewards._energy_network import pack
 
-        weights, architecture = self._network
+        architecture = self._weights.architecture
         mean = np.empty((architecture.n_members, len(batch)))
-        log_scale = np.empty_like(mean)
+        log_scale, distance = np.empty_like(mean), np.empty(len(batch))
         order = np.argsort(-batch.n_elements, kind="stable")
         with torch.inference_mode():
             for start in range(0, len(batch), CHUNK):
                 rows = order[start : start + CHUNK]
-                x = pack(*self.encode(batch[rows]), len(self.elements))
-                chunk_mean, chunk_log_scale = infer(weights, x, architecture)
+                encoded = self.encode(batch[rows])
+                chunk_mean, chunk_log_scale = infer(self._folded, pack(encoded, len(self.elements)), architecture)
                 mean[:, rows], log_scale[:, rows] = chunk_mean.numpy(), chunk_log_scale.numpy()
+                distance[rows] = self._weights.summary.distance(encoded.features)
         target = self.card["target"]
-        return target["mean"] + target["std"] * mean, target["std"] * np.exp(log_scale)
+        return target["mean"] + target["std"] * mean, target["std"] * np.exp(log_scale), distance
 
-    def predict(self, batch: Compositions) -> EnergyPrediction:
-        """Formation energies of a batch, relative to the elements in their reference states.
+    def predict(self, batch: Compositions) -> Prediction:
+        """Predicted values of a batch; formation energies are relative to the elements in their reference states.
 
-        A row alone gets the value it gets in any batch, up to single-precision rounding (below 1e-5 eV/atom). A pure
-        element in scope gets 0 ± 0, which is what formation energy means; the network is not asked.
+        A row alone gets the value it gets in any batch, up to single-precision rounding (below 1e-5 eV/atom for the
+        shipped model). A pure element gets a formation energy of 0 ± 0 at distance 0, which is what formation energy
+        means; the network is not asked. For any other property a pure element is a composition like all others.
 
         Raises:
             EnergyModelError: when the weights are missing, damaged, or not those of `model.json`.
         """
         in_scope, reasons = self.scope(batch)
-        mean, std = np.full(len(batch), np.nan), np.full(len(batch), np.nan)
-        pure = in_scope & (batch.n_elements == 1)
-        mean[pure] = std[pure] = 0.0
-        rows = np.flatnonzero(in_scope & ~pure)
+        mean, std, distance = (np.full(len(batch), np.nan) for _ in range(3))
+        by_definition = in_scope & (batch.n_elements == 1) & self.is_formation_energy
+        mean[by_definition] = std[by_definition] = distance[by_definition] = 0.0
+        rows = np.flatnonzero(in_scope & ~by_definition)
         if len(rows):
-            member_mean, member_scale = self.predict_members(batch[rows])
+            member_mean, member_scale, distance[rows] = self.predict_members(batch[rows])
             mean[rows] = member_mean.mean(axis=0)
             std[rows] = calibrated_std(member_mean, member_scale, **self.card["calibration"])
-        return EnergyPrediction(mean, std, in_scope, reasons)
+        return Prediction(mean, std, distance, in_scope, reasons)
 
 
 def calibrated_std(mean: np.ndarray, scale: np.ndarray, *, spread_weight: float, factor: float) -> np.ndarray:

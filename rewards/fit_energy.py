@@ -1,10 +1,14 @@
-"""Fits the formation-energy model to a table of formulas and energies, and writes it with its model card."""
+"""Fits a property model to a table of formulas and values, and writes it with its model card.
+
+Made for formation energies; any property of which there is a table of formulas and values is fitted in the same way.
+"""
 
 import hashlib
 import inspect
 import json
 import os
 import platform
+import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -13,90 +17,64 @@ from typing import Any
 
 import numpy as np
 
-from envs.compositions import Compositions
 from envs.elements import symbols
 from envs.errors import OreflowError
-from rewards._energy_data import EnergyTable, read_energy_table, split_table
+from rewards._energy_data import EnergyDataError, PropertyTable, read_table, split_table
+from rewards._energy_inputs import composition_features, element_index, encode, prototypes_of
+from rewards._energy_metrics import calibrate, error_metrics, errors_by_distance, significant
 from rewards.energy_model import (
     CARD_FILE,
     MODEL_FILE,
     SCHEMA_VERSION,
     WEIGHTS_FILE,
     EnergyModel,
-    calibrated_std,
 )
-from rewards.features import magpie_features
 
+FORMATION_ENERGY_COLUMN, FORMATION_ENERGY_UNIT = "formation_energy_per_atom", "eV/atom"
 VALIDATION_SHARE, TEST_SHARE, TEST_CHEMSYS_SHARE = 0.04, 0.05, 0.03
 # A number of elements is in scope when this share of the training rows has it.
 _SCOPE_SHARE = 1e-3
-# Of a normal distribution, 90 % lies within this many standard deviations.
-_Z90 = 1.6448536269514722
+# A prototype of fewer training rows has no vector of its own.
+_ROWS_PER_PROTOTYPE = 20
+# Shares of the validation rows at whose distances the table of errors by distance is divided; the last is the threshold
+# beyond which a composition counts as far.
+_DISTANCE_QUANTILES = (0.5, 0.9, 0.99)
 
 
 class FitOutputError(OreflowError, OSError):
     """A place where the fitted model cannot be written."""
 
 
-def _scope_and_normalisation(table: EnergyTable, train: np.ndarray) -> dict[str, Any]:
-    compositions, energy = table.compositions[train], table.energy_ev_per_atom[train]
-    share = np.bincount(compositions.n_elements) / len(train)
-    features, _ = magpie_features(compositions)
+def _target(column: str, formation_energy: bool | None, unit: str | None) -> dict[str, Any]:
+    """Name, unit and kind of the property. Raises EnergyDataError for a formation energy in another unit."""
+    if formation_energy is None:
+        formation_energy = column == FORMATION_ENERGY_COLUMN
+    if unit is None:
+        unit = FORMATION_ENERGY_UNIT if formation_energy else ""
+    if formation_energy and unit != FORMATION_ENERGY_UNIT:
+        raise EnergyDataError(
+            f"expected formation energies in {FORMATION_ENERGY_UNIT}, the unit of the reward 'formation_energy', got "
+            f"the unit {unit!r} for column {column!r}; convert the column, or fit it as a property of another kind "
+            "(formation_energy=False) under another column name"
+        )
+    return {"name": column, "unit": unit, "formation_energy": formation_energy}
+
+
+def _scope_and_normalisation(table: PropertyTable, train: np.ndarray, target: dict[str, Any]) -> dict[str, Any]:
+    compositions, values = table.compositions[train], table.values[train]
+    sizes = np.flatnonzero(np.bincount(compositions.n_elements) >= _SCOPE_SHARE * len(train))
+    sizes = sizes[np.isin(sizes, compositions.n_elements)]
+    features = composition_features(compositions)
     spread = features.std(axis=0)
     present = np.unique(compositions.atomic_numbers)
     return {
+        "target": {**target, "mean": float(values.mean()), "std": float(values.std()) or 1.0},
         "elements": [symbols()[z] for z in present[present > 0]],
-        "max_elements": int(np.flatnonzero(share >= _SCOPE_SHARE).max()),
+        "min_elements": int(sizes.min()),
+        "max_elements": int(sizes.max()),
         "feature_mean": features.mean(axis=0).tolist(),
         "feature_std": np.where(spread > 1e-9, spread, 1.0).tolist(),
-        "target": {
-            "name": "formation_energy_per_atom",
-            "unit": "eV/atom",
-            "mean": float(energy.mean()),
-            "std": float(max(energy.std(), 1e-9)),
-        },
     }
-
-
-def _calibrate(mean: np.ndarray, scale: np.ndarray, energy: np.ndarray) -> dict[str, float]:
-    """Spread weight by Laplace likelihood, then the factor by the 90 % quantile of |error| / std."""
-    error = np.abs(mean.mean(axis=0) - energy)
-    candidates = []
-    for spread_weight in (0.0, *np.geomspace(0.1, 100.0, 31).tolist()):
-        std = calibrated_std(mean, scale, spread_weight=spread_weight, factor=1.0)
-        # With the best common factor, the likelihood is log(mean(error / std)) + mean(log(std)) up to constants.
-        candidates.append((np.log(np.mean(error / std)) + np.mean(np.log(std)), spread_weight, std))
-    _, spread_weight, std = min(candidates, key=lambda c: c[0])
-    return {"spread_weight": float(spread_weight), "factor": float(np.quantile(error / std, 0.9) / _Z90)}
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
-
-
-def error_metrics(model: EnergyModel, compositions: Compositions, energy_ev_per_atom: np.ndarray) -> dict[str, Any]:
-    """Errors of a model on rows with known energies, eV/atom; rows out of its scope are counted and left out.
-
-    `spearman_std_error` is the rank correlation of predicted standard deviation and absolute error, `coverage_90` the
-    share of rows within mean ± 1.645 std. Entries are None where no row is in scope.
-    """
-    prediction = model.predict(compositions)
-    rows = prediction.in_scope
-    error = prediction.mean[rows] - energy_ev_per_atom[rows]
-    std = prediction.std[rows]
-    metrics: dict[str, Any] = {"n": int(rows.sum()), "n_out_of_scope": int((~rows).sum())}
-    names = ("mae", "rmse", "median_absolute_error", "mean_std", "coverage_90", "spearman_std_error")
-    if len(error) < 3:
-        return metrics | dict.fromkeys(names)
-    values = (
-        np.abs(error).mean(),
-        np.sqrt((error**2).mean()),
-        np.median(np.abs(error)),
-        std.mean(),
-        (np.abs(error) <= _Z90 * std).mean(),
-        np.corrcoef(_ranks(std), _ranks(np.abs(error)))[0, 1],
-    )
-    return metrics | {name: round(float(value), 5) for name, value in zip(names, values)}
 
 
 def _versions() -> dict[str, str]:
@@ -104,16 +82,40 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name).split("+")[0] for name in packages}}
 
 
+_OPTIONS = {
+    "target_column": "--column",
+    "formula_column": "--formula-column",
+    "formation_energy": "--formation-energy",
+    "unit": "--unit",
+    "n_members": "--members",
+    "n_epochs": "--epochs",
+    "seed": "--seed",
+    "max_minutes": "--max-minutes",
+    "data_source": "--source",
+    "citations": "--cite",
+}
+
+
 def _command(arguments: dict[str, Any]) -> str:
-    """The call that repeats a fit, without the folders of this machine and without defaults."""
-    given = []
-    for name, parameter in inspect.signature(fit_energy).parameters.items():
-        value = arguments[name]
-        if name in ("csv_path", "out_dir"):
-            given.append(repr(Path(value).name))
-        elif name != "progress" and value != parameter.default:
-            given.append(f"{name}={value!r}")
-    return "fit_energy(\n" + "".join(f"    {argument},\n" for argument in given) + ")"
+    """The command that repeats a fit, or the call where the command lacks an option; defaults are left out."""
+    data, out = Path(arguments["csv_path"]).name, Path(arguments["out_dir"]).name
+    given = {
+        name: arguments[name]
+        for name, parameter in inspect.signature(fit_energy).parameters.items()
+        if name not in ("csv_path", "out_dir", "progress") and arguments[name] != parameter.default
+    }
+    if not set(given) <= set(_OPTIONS):
+        keywords = "".join(f"    {name}={value!r},\n" for name, value in given.items())
+        return f"from rewards.fit_energy import fit_energy\n\nfit_energy(\n    {data!r},\n    {out!r},\n{keywords})"
+    words = [f"oreflow fit-energy {shlex.quote(data)} --out {shlex.quote(out)}"]
+    for name, value in given.items():
+        option = _OPTIONS[name]
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            for item in [value] if isinstance(value, str | int | float) else value:
+                words.append(f"{option} {shlex.quote(str(item))}")
+    return " \\\n    ".join(words)
 
 
 def _write_atomically(out_dir: Path, contents: dict[str, bytes]) -> None:
@@ -137,20 +139,22 @@ def fit_energy(
     csv_path: str | Path,
     out_dir: str | Path,
     *,
-    target_column: str = "formation_energy_per_atom",
+    target_column: str = FORMATION_ENERGY_COLUMN,
     formula_column: str = "formula",
+    formation_energy: bool | None = None,
+    unit: str | None = None,
     n_members: int = 4,
-    n_epochs: int = 60,
+    n_epochs: int = 48,
     node_width: int = 128,
     trunk_width: int = 128,
     n_blocks: int = 4,
     seed: int = 0,
-    max_minutes: float = 40.0,
+    max_minutes: float = 45.0,
     data_source: str = "",
     citations: Sequence[str] = (),
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Fits an ensemble to a CSV of formulas and formation energies and writes it to a folder.
+    """Fits an ensemble to a CSV of formulas and values and writes it to a folder.
 
     The table is split by reduced formula into training, validation (early stopping, calibration) and test rows; a
     second test holds whole chemical systems of which no other part has a row. All reported errors are those of the
@@ -159,8 +163,12 @@ def fit_energy(
     Args:
         csv_path: a CSV with a header, plain or compressed.
         out_dir: receives `weights.safetensors`, `model.json` and `README.md`; a model already there is replaced.
-        target_column: formation energy in eV/atom.
+        target_column: column of the property.
         formula_column: formulas that pymatgen reads, with whole-number amounts.
+        formation_energy: whether the property is a formation energy: pure elements then have 0 by definition, and of
+            several values of one formula the lowest is kept. Of any other property pure elements are data, and the
+            median is taken. None: it is if the column is called formation_energy_per_atom.
+        unit: of the column; None is eV/atom for a formation energy, which needs that unit, and none otherwise.
         n_members: networks in the ensemble.
         n_epochs: passes over the training rows; early stopping may end the fit sooner.
         node_width, trunk_width, n_blocks: sizes of each network.
@@ -169,41 +177,57 @@ def fit_energy(
         data_source: a sentence on the data's origin and licence, for the model card.
         citations: works to cite with the predictions.
         progress: called with plain numbers after each epoch and stage ("stage", "done" and "total"
-            epochs, "elapsed_s", "validation_mae_ev_per_atom" and others).
+            epochs, "elapsed_s", "validation_mae" in the property's unit, and others).
 
     Returns:
         The content of `model.json`.
 
     Raises:
-        EnergyDataError: for a table that cannot be read or used.
+        EnergyDataError: for a table that cannot be read or used, and for a formation energy in another unit.
         FitOutputError: when the folder cannot be written.
     """
     arguments = dict(locals())
-    from safetensors.torch import save
-
-    from rewards._energy_card import render_card
-    from rewards._energy_network import Architecture, pack
-    from rewards._energy_training import FitSettings, fit_parameters
 
     def report(event: dict[str, Any]) -> None:
         if progress is not None:
             progress(event)
 
-    seed_split, seed_fit = np.random.SeedSequence(seed).spawn(2)
+    target = _target(target_column, formation_energy, unit)
+    seed_split, seed_fit, seed_summary = np.random.SeedSequence(seed).spawn(3)
     report({"stage": "read", "done": 0, "total": n_epochs, "fraction_done": 0.0})
-    table = read_energy_table(csv_path, formula_column=formula_column, target_column=target_column)
+    table = read_table(
+        csv_path,
+        formula_column=formula_column,
+        target_column=target_column,
+        formation_energy=target["formation_energy"],
+    )
+    from rewards._energy_card import render_card
+    from rewards._energy_distance import summarise
+    from rewards._energy_network import Architecture, pack
+    from rewards._energy_training import FitSettings, fit_parameters
+    from rewards._energy_weights import ModelWeights
+
     split = split_table(
         table, seed_split, validation=VALIDATION_SHARE, test=TEST_SHARE, test_chemsys=TEST_CHEMSYS_SHARE
     )
-    card: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_scope_and_normalisation(table, split.train)}
+    card: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_scope_and_normalisation(table, split.train, target)}
     scope_model = EnergyModel(Path(out_dir), card)
     in_scope, _ = scope_model.scope(table.compositions)
     validation = split.validation[in_scope[split.validation]]
-    features, elements, fractions = scope_model.encode(table.compositions)
+    prototypes = prototypes_of(table.compositions[split.train], at_least=_ROWS_PER_PROTOTYPE)
+    encoded = encode(
+        table.compositions,
+        element_index(scope_model.elements),
+        np.asarray(card["feature_mean"], dtype=np.float32),
+        np.asarray(card["feature_std"], dtype=np.float32),
+        prototypes,
+    )
     architecture = Architecture(
         n_members=n_members,
         n_elements=len(scope_model.elements),
-        n_features=features.shape[1],
+        n_features=encoded.features.shape[1],
+        n_ordered_prototypes=len(prototypes.ordered) + 1,
+        n_anonymous_prototypes=len(prototypes.anonymous) + 1,
         node_width=node_width,
         trunk_width=trunk_width,
         n_blocks=n_blocks,
@@ -212,8 +236,8 @@ def fit_energy(
     fitted, record = fit_parameters(
         architecture,
         settings,
-        encode=lambda rows: pack(features[rows], elements[rows], fractions[rows], architecture.n_elements),
-        energy_ev_per_atom=table.energy_ev_per_atom,
+        encode=lambda rows: pack(encoded[rows], architecture.n_elements),
+        values=table.values,
         target_mean=card["target"]["mean"],
         target_std=card["target"]["std"],
         train=split.train,
@@ -224,23 +248,32 @@ def fit_energy(
     )
 
     report({"stage": "test", "done": n_epochs, "total": n_epochs, "fraction_done": 1.0})
-    stored = {name: tensor.half().contiguous() for name, tensor in fitted.items()}
-    weights = save(stored)
+    summary = summarise(encoded.features[split.train], seed_summary)
+    content = ModelWeights(fitted, architecture, prototypes, summary).to_bytes()
     # From here on with the weights as stored: calibration and all errors are those that users will see.
-    model = EnergyModel(Path(out_dir), card, ({name: t.float() for name, t in stored.items()}, architecture))
-    member_mean, member_scale = model.predict_members(table.compositions[validation])
-    card["calibration"] = _calibrate(member_mean, member_scale, table.energy_ev_per_atom[validation])
+    weights = ModelWeights.from_bytes(content, architecture.to_dict())
+    model = EnergyModel(Path(out_dir), card, weights)
+    member_mean, member_scale, distance = model.predict_members(table.compositions[validation])
+    card["calibration"] = calibrate(member_mean, member_scale, table.values[validation])
+    edges = [significant(float(q)) for q in np.quantile(distance, _DISTANCE_QUANTILES)]
     parts = {"validation": split.validation, "test": split.test, "test_chemsys": split.test_chemsys}
+    unseen = np.concatenate([split.test, split.test_chemsys])
     card |= {
         "metrics": {
-            name: error_metrics(model, table.compositions[rows], table.energy_ev_per_atom[rows])
-            for name, rows in parts.items()
+            name: error_metrics(model, table.compositions[rows], table.values[rows]) for name, rows in parts.items()
+        },
+        "distance": {
+            "threshold": edges[-1],
+            "quantiles": list(_DISTANCE_QUANTILES),
+            "test_errors": errors_by_distance(model, table.compositions[unseen], table.values[unseen], edges),
+            "n_components": summary.projection.shape[1],
+            "n_centres": len(summary.centres),
         },
         "split": {"train": len(split.train), **{name: len(rows) for name, rows in parts.items()}},
         "architecture": architecture.to_dict(),
-        "n_parameters": sum(tensor.numel() for tensor in stored.values()),
+        "n_parameters": sum(tensor.numel() for tensor in weights.parameters.values()),
         "fit": {**settings.to_dict(), **record, "seed": seed},
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
         "data": {"file": Path(csv_path).name, "source": data_source, "target_column": target_column, **table.report},
         "citations": list(citations),
         "command": _command(arguments),
@@ -248,7 +281,7 @@ def fit_energy(
     }
     # The description last: until it is there, its hash tells that the weights are not the ones it describes.
     contents = {
-        WEIGHTS_FILE: weights,
+        WEIGHTS_FILE: content,
         CARD_FILE: render_card(card).encode(),
         MODEL_FILE: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
     }

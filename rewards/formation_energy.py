@@ -1,50 +1,47 @@
 """Predicted formation energy as a reward term."""
 
 from pathlib import Path
-from typing import Literal
 
-from envs.compositions import Compositions
-from rewards.energy_model import EnergyModel
-from rewards.protocol import TermValues
+from rewards._energy_term import PredictionTerm
+from rewards.energy_model import DEFAULT_MODEL
+from rewards.errors import RewardParameterError
 
 
-class FormationEnergy:
+class FormationEnergy(PredictionTerm):
     """Formation energy predicted from the composition, eV/atom relative to the elements in their reference states.
 
     The lower, the more energy the compound releases when it forms. It does not say whether the compound is stable: that
     takes the competing phases of its chemical system (Bartel et al., npj Comput. Mater. 6, 97, 2020).
 
-    Values are ensemble means; the column `formation_energy_std` (eV/atom) is calibrated so that mean ± 1.645 std covers
-    90 % of the validation data. Rows outside the model's scope are invalid, with a reason.
+    Values are ensemble means, or mean + `std_weight` · std. Columns: `formation_energy_std` (eV/atom), calibrated so
+    that mean ± 1.645 std covers 90 % of the validation data; `formation_energy_distance` from the training data, and
+    `formation_energy_extrapolates`, whether it is beyond the model's threshold; `formation_energy_mean` (eV/atom) where
+    `std_weight` is not 0. Rows outside the model's scope are invalid, with a reason.
     """
 
     name = "formation_energy"
     unit = "eV/atom"
-    requires: Literal["composition", "structure"] = "composition"
 
-    def __init__(self, model: str | Path = "energy_v1") -> None:
+    def __init__(
+        self, model: str | Path = DEFAULT_MODEL, std_weight: float = 0.0, max_distance: float | None = None
+    ) -> None:
         """Reads the model's description; the weights follow on the first call.
 
         Args:
             model: the name of a shipped model, or a directory written by `oreflow fit-energy`.
+            std_weight: the value is mean + std_weight · std. A positive number is a pessimist's energy: a sampler that
+                minimises it is not paid for compositions that the model knows little about.
+            max_distance: rows farther from the training data are invalid. By default none is, however far: the distance
+                and the flag are in the columns. A search proposes many formulas that resemble no known one; the
+                threshold of the model as a limit would refuse more of them than a run may lose.
 
         Raises:
             EnergyModelError: when there is no such model, or its description cannot be used.
+            RewardParameterError: for a model of another property, or a parameter out of range.
         """
-        self.model = EnergyModel.load(model)
-        self.version = f"{self.model.directory.name}-{self.model.card['weights_sha256'][:12]}"
-        self.citations: tuple[str, ...] = tuple(self.model.card["citations"])
-
-    def __call__(self, batch: Compositions) -> TermValues:
-        """Predicted formation energy and its standard deviation for every row; NaN where invalid.
-
-        Raises:
-            EnergyModelError: when the weights are missing, damaged, or do not belong to the description.
-        """
-        prediction = self.model.predict(batch)
-        return TermValues(
-            values=prediction.mean,
-            valid=prediction.in_scope,
-            columns={"formation_energy_std": prediction.std},
-            reasons=prediction.reasons,
-        )
+        super().__init__(model, std_weight, max_distance)
+        if not self.model.is_formation_energy:
+            raise RewardParameterError(
+                f"formation_energy: expected a model of formation energies, got one of {self.model.target_name!r} in "
+                f"{self.model.directory}; use the reward 'predicted_property' for it"
+            )

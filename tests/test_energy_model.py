@@ -1,4 +1,4 @@
-"""The formation-energy model: physics, scope, damage, and a small fit from end to end."""
+"""The shipped formation-energy model and its reward terms: physics, scope, distance, damage."""
 
 import json
 import re
@@ -11,14 +11,23 @@ import numpy as np
 import pytest
 
 from envs.compositions import Compositions
-from envs.elements import atomic_number, electronegativities
-from envs.errors import OreflowError
-from rewards.energy_model import CARD_FILE, MODEL_FILE, WEIGHTS_FILE, EnergyModel, EnergyModelError, model_directory
+from envs.elements import atomic_number
+from rewards.energy_model import (
+    CARD_FILE,
+    DEFAULT_MODEL,
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    EnergyModel,
+    EnergyModelError,
+    model_directory,
+)
+from rewards.errors import RewardParameterError
 from rewards.formation_energy import FormationEnergy
+from rewards.predicted_property import PredictedProperty
 from rewards.protocol import RewardTerm
 from tests.test_features import random_compositions
 
-SHIPPED = model_directory("energy_v1")
+SHIPPED = model_directory(DEFAULT_MODEL)
 
 
 def compositions(*formulas: str) -> Compositions:
@@ -28,7 +37,7 @@ def compositions(*formulas: str) -> Compositions:
 
 @pytest.fixture(scope="module")
 def model() -> EnergyModel:
-    return EnergyModel.load("energy_v1")
+    return EnergyModel.load(DEFAULT_MODEL)
 
 
 @pytest.fixture
@@ -73,7 +82,7 @@ def test_scope_and_its_reasons(model):
     assert prediction.in_scope.tolist() == [True, False, False, False, True, False]
     assert prediction.reasons[1].startswith("He outside the 84 elements")
     assert prediction.reasons[2].startswith("Og outside")
-    assert f"up to {model.max_elements}" in prediction.reasons[3]
+    assert f"fitted on 2 to {model.max_elements}" in prediction.reasons[3]
     assert sorted(prediction.reasons) == [1, 2, 3, 5]
     assert np.isnan(prediction.mean[[1, 2, 3, 5]]).all()
     # An element's formation energy is zero by definition.
@@ -87,23 +96,100 @@ def test_empty_batch_and_empty_row(model):
     }
 
 
-def test_inference_equals_the_fitted_network():
+def test_inference_equals_the_fitted_network(model):
     import torch
 
     from rewards._energy_inference import fold, infer
     from rewards._energy_network import Architecture, forward, initial_parameters, pack
 
-    a = Architecture(n_members=3, n_elements=84, n_features=132, node_width=24, trunk_width=16, n_rounds=3, n_blocks=2)
+    shipped = model.card["architecture"]
+    sizes = {"n_members": 3, "node_width": 24, "trunk_width": 16, "n_rounds": 3, "n_blocks": 2}
+    a = Architecture(**{**shipped, **sizes})
     p = initial_parameters(a, seed=0)
     rng = torch.Generator().manual_seed(1)
     for name in p:  # biases and norms start at 0 and 1, where a mistake in folding would not show
         p[name] = p[name] + 0.1 * torch.randn(p[name].shape, generator=rng)
     batch = Compositions.from_dicts(random_compositions(40, seed=7))
     batch = batch[np.argsort(-batch.n_elements, kind="stable")]
-    x = pack(*EnergyModel.load("energy_v1").encode(batch), 84)
+    x = pack(model.encode(batch), 84)
     with torch.inference_mode():
         for ours, expected in zip(infer(fold(p, a), x, a), forward(p, x, a)):
             np.testing.assert_allclose(ours.numpy(), expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_orthogonalisation_brings_all_singular_values_near_one():
+    import torch
+
+    from rewards._energy_optimizer import orthogonalise
+
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((2, 8, 20), (2, 20, 8), (2, 12, 12)):
+        matrices = 1e-3 * torch.randn(shape, generator=generator)
+        u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+        ours = orthogonalise(matrices)
+        assert torch.linalg.svdvals(ours).min() > 0.3
+        assert torch.linalg.svdvals(ours).max() < 1.3
+        # The direction is that of the exact semi-orthogonal factor.
+        for one, exact in zip(ours, u @ v):
+            assert float((one * exact).sum() / (one.norm() * exact.norm())) > 0.95
+
+
+def test_stoichiometric_features_by_hand():
+    from rewards._energy_stoichiometry import (
+        frequent_prototypes,
+        prototype_hashes,
+        prototype_index,
+        stoichiometric_feature_names,
+        stoichiometric_features,
+    )
+
+    batch = compositions("Ca2Ti2O6", "NaCl", "Na2Cl", "Fe", "Fe3O4")
+    rows = [dict(zip(stoichiometric_feature_names(), row)) for row in stoichiometric_features(batch)]
+    assert rows[0]["3-norm of the fractions"] == pytest.approx((2 * 0.2**3 + 0.6**3) ** (1 / 3))
+    assert rows[0]["log atoms in the reduced formula"] == pytest.approx(np.log(5))
+    assert (rows[0]["3 elements"], rows[0]["2 elements"], rows[3]["1 elements"]) == (1, 0, 1)
+    ionic = 1 - np.exp(-0.25 * (3.16 - 0.93) ** 2)
+    assert rows[1]["largest ionic character"] == pytest.approx(ionic)
+    assert rows[1]["mean ionic character"] == pytest.approx(2 * ionic * 0.25)
+    assert [r["neutral, pymatgen_common"] for r in rows[:3]] == [1, 1, 0]
+    assert rows[2]["residual charge per atom, pymatgen_common"] == pytest.approx(1 / 3)
+    # Magnetite is neutral with iron in two states only.
+    assert (rows[4]["neutral, pymatgen_common"], rows[4]["neutral, pymatgen_common mixed"]) == (0, 1)
+
+    # CaTiO3 in order of electronegativity is 1 1 3, CsPbBr3 too; ScF3 and TiO2 are others.
+    hashes = prototype_hashes(compositions("CaTiO3", "O9Ti3Ca3", "CsPbBr3", "ScF3", "O3CaTi", "Al3Ni", "NiAl3"))
+    assert len(set(hashes[[0, 1, 2, 4], 0].tolist())) == 1
+    # Aluminium is less electronegative than nickel, scandium than fluorine: 3 1 and 1 3, both 1 3 by size.
+    assert hashes[3, 0] != hashes[5, 0] == hashes[6, 0]
+    assert hashes[3, 1] == hashes[5, 1]
+    known = frequent_prototypes(hashes[:, 0], at_least=4)
+    assert prototype_index(hashes[:, 0], known).tolist() == [1, 1, 1, 0, 1, 0, 0]
+    assert prototype_index(hashes[:, 0], known[:0]).tolist() == [0] * 7
+
+
+def test_distance_is_that_to_the_nearest_centre(model):
+    from rewards._energy_distance import TrainingSummary, summarise
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(500, 12)).astype(np.float32)
+    features[:, 0] *= 5.0
+    summary = summarise(features, np.random.SeedSequence(1))
+    np.testing.assert_allclose(summary.projection.T @ summary.projection, np.eye(12), atol=1e-5)
+    assert summary.projection[0, 0] ** 2 > 0.9  # the component of largest variance comes first
+    points = rng.normal(size=(40, 12)).astype(np.float32)
+    apart = (points @ summary.projection)[:, None] - summary.centres[None]
+    brute_force = np.sqrt((apart**2).sum(axis=2).min(axis=1) / 12)
+    np.testing.assert_allclose(summary.distance(points), brute_force, rtol=1e-4)
+    assert TrainingSummary(np.eye(3, dtype=np.float32), np.ones((1, 3), np.float32)).distance(
+        np.array([[1, 1, 4]], np.float32)
+    ) == pytest.approx(np.sqrt(9 / 3))
+    # k-means: each centre is the mean of the rows nearest to it, but for those that still moved.
+    spread = summary.distance(features)
+    assert spread.mean() < 0.8 * np.sqrt(((features - features.mean(axis=0)) ** 2).mean(axis=1)).mean()
+
+    # Compounds that everyone knows are near, and mixtures that are none are far.
+    distance = model.predict(compositions("NaCl", "CaTiO3", "LiFePO4", "Cs50F", "Pu9H8Au7", "H50U")).distance
+    assert ((distance > model.distance_threshold) == [False, False, False, True, True, True]).all()
 
 
 def test_reward_term(model):
@@ -114,12 +200,67 @@ def test_reward_term(model):
     result = term(batch)
     np.testing.assert_array_equal(result.values, model.predict(batch).mean)
     assert result.valid.tolist() == [True, False]
-    assert list(result.columns) == ["formation_energy_std"]
+    assert list(result.columns) == [
+        "formation_energy_std",
+        "formation_energy_distance",
+        "formation_energy_extrapolates",
+    ]
     assert "Og" in result.reasons[1]
+    assert result.columns["formation_energy_extrapolates"].tolist() == [False, True]
+
+
+def test_std_weight_adds_the_standard_deviation(model):
+    batch = compositions("NaCl", "MgO", "OgF2", "Fe")
+    expected = model.predict(batch)
+    for weight in (1.5, -0.5, 2):
+        result = FormationEnergy(std_weight=weight)(batch)
+        np.testing.assert_array_equal(result.values, expected.mean + weight * expected.std)
+        np.testing.assert_array_equal(result.columns["formation_energy_mean"], expected.mean)
+        np.testing.assert_array_equal(result.columns["formation_energy_std"], expected.std)
+    assert result.values[3] == 0.0
+    assert "formation_energy_mean" not in FormationEnergy()(batch).columns
+
+
+def test_max_distance_makes_far_rows_invalid(model):
+    batch = Compositions.from_dicts(random_compositions(200, seed=3))
+    expected = model.predict(batch)
+    limit = model.distance_threshold
+    far = expected.distance > limit
+    assert 0 < far.sum() < len(batch)
+    free = FormationEnergy()(batch)
+    np.testing.assert_array_equal(free.valid, expected.in_scope)
+    np.testing.assert_array_equal(free.columns["formation_energy_extrapolates"], far | ~expected.in_scope)
+    limited = FormationEnergy(max_distance=limit)(batch)
+    np.testing.assert_array_equal(limited.valid, expected.in_scope & ~far)
+    np.testing.assert_array_equal(limited.values[limited.valid], expected.mean[limited.valid])
+    row = int(np.flatnonzero(far)[0])
+    assert np.isnan(limited.values[row])
+    assert (
+        f"distance {expected.distance[row]:.4g} from the training data, more than {limit:.4g}" in limited.reasons[row]
+    )
+    assert set(limited.reasons) == set(np.flatnonzero(~limited.valid).tolist())
+    # The element itself is zero by definition, and no extrapolation.
+    assert FormationEnergy(max_distance=1e-6)(compositions("Fe")).values.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"std_weight": float("nan")}, "expected std_weight to be a finite number, got nan"),
+        ({"std_weight": "1"}, "expected std_weight to be a finite number, got '1'"),
+        ({"std_weight": True}, "got True"),
+        ({"max_distance": 0}, "expected max_distance to be a positive number, got 0"),
+        ({"max_distance": float("inf")}, "got inf; leave it out"),
+    ],
+)
+def test_parameters_out_of_range(parameters, message):
+    for term in (FormationEnergy, lambda **k: PredictedProperty(DEFAULT_MODEL, **k)):
+        with pytest.raises(RewardParameterError, match=message):
+            term(**parameters)
 
 
 def test_unknown_model_name():
-    with pytest.raises(EnergyModelError, match="got 'energy_v'; did you mean 'energy_v1'"):
+    with pytest.raises(EnergyModelError, match=f"got 'energy_v'; did you mean '{DEFAULT_MODEL}'"):
         FormationEnergy("energy_v")
 
 
@@ -138,9 +279,9 @@ def test_missing_weights_and_damaged_description(damaged):
         EnergyModel.load(damaged).predict(compositions("NaCl"))
     card = json.loads((damaged / MODEL_FILE).read_text())
     (damaged / MODEL_FILE).write_text(json.dumps(card | {"schema_version": 99}))
-    with pytest.raises(EnergyModelError, match=r"schema version 1 .* got 99"):
+    with pytest.raises(EnergyModelError, match=r"schema version 2 .* got 99"):
         EnergyModel.load(damaged)
-    (damaged / MODEL_FILE).write_text('{"schema_version": 1}')
+    (damaged / MODEL_FILE).write_text('{"schema_version": 2}')
     with pytest.raises(EnergyModelError, match="complete model description"):
         EnergyModel.load(damaged)
     (damaged / MODEL_FILE).write_text("{")
@@ -154,140 +295,25 @@ def test_model_card_is_the_description_in_prose():
     card = json.loads((SHIPPED / MODEL_FILE).read_text(encoding="utf-8"))
     assert (SHIPPED / CARD_FILE).read_text(encoding="utf-8") == render_card(card)
     assert "CC BY 4.0" in card["data"]["source"]
-    assert f"{card['metrics']['test']['mae']:.4f}" in render_card(card)
+    assert f"{card['metrics']['test']['mae']:.4g}" in render_card(card)
+    assert card["target"]["formation_energy"] is True
     # The numbers the project claims for the shipped weights.
-    assert card["metrics"]["test"]["mae"] <= 0.058
-    assert 0.87 <= card["metrics"]["test"]["coverage_90"] <= 0.93
+    for part in ("test", "test_chemsys"):
+        assert card["metrics"][part]["mae"] <= 0.055
+        assert 0.85 <= card["metrics"][part]["coverage_90"] <= 0.95
+        assert card["metrics"][part]["spearman_std_error"] >= 0.45
     assert card["metrics"]["test"]["n"] > 3000
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3.5e6
+    assert card["fit"]["fit_seconds"] < 45 * 60
+    assert not card["fit"]["shortened_by_time_limit"]
+    near, *_, far = card["distance"]["test_errors"]
+    assert far["up_to"] is None
+    assert far["mae"] > 1.2 * near["mae"]
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3.4e6
 
 
 def test_import_is_light():
     code = (
-        "import sys, rewards.formation_energy, rewards.fit_energy; "
+        "import sys, rewards.formation_energy, rewards.predicted_property, rewards.fit_energy; "
         "print([m for m in ('torch', 'numba', 'pandas', 'pymatgen') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-# Fitting
-
-
-def synthetic_rows(n: int, seed: int) -> list[str]:
-    """Rows of a law that can be learned: the mean squared deviation of the electronegativity, times -1 eV."""
-    chi = electronegativities()
-    symbols = ("Li", "Na", "K", "Mg", "Ca", "Al", "Si", "P", "N", "O", "F", "S", "Cl")
-    dicts = [d for d in random_compositions(4 * n, seed, symbols) if len(d) in (2, 3, 4)]
-    rows = {}
-    for batch in [Compositions.from_dicts(dicts).reduced()]:
-        for formula, z, count in zip(batch.formulas(), batch.atomic_numbers, batch.counts):
-            f = count / count.sum()
-            rows[formula] = -float(f @ (chi[np.maximum(z, 1)] - f @ chi[np.maximum(z, 1)]) ** 2)
-    return [f"{formula},{energy:.5f}" for formula, energy in list(rows.items())[:n]]
-
-
-def write_csv(path: Path, rows: list[str], header: str = "formula,formation_energy_per_atom") -> Path:
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return path
-
-
-TINY = {"n_members": 2, "node_width": 16, "trunk_width": 32, "n_blocks": 1}
-
-
-def test_fit_learns_a_law_and_writes_a_usable_model(tmp_path):
-    from rewards.fit_energy import fit_energy
-
-    rows = synthetic_rows(300, seed=8)
-    csv = write_csv(tmp_path / "law.csv", rows)
-    events: list[dict] = []
-    card = fit_energy(csv, tmp_path / "out", n_epochs=60, seed=1, progress=events.append, **TINY)
-    energies = np.array([float(row.split(",")[1]) for row in rows])
-    baseline = np.abs(energies - np.median(energies)).mean()
-    model = EnergyModel.load(tmp_path / "out")
-    prediction = model.predict(compositions(*[row.split(",")[0] for row in rows]))
-    assert np.abs(prediction.mean - energies).mean() < 0.35 * baseline
-    assert card["split"]["train"] + sum(card["split"][k] for k in ("validation", "test", "test_chemsys")) == 300
-    assert card == json.loads((tmp_path / "out" / MODEL_FILE).read_text(encoding="utf-8"))
-    assert str(tmp_path) not in (tmp_path / "out" / CARD_FILE).read_text(encoding="utf-8")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [CARD_FILE, MODEL_FILE, WEIGHTS_FILE]
-    fits = [e for e in events if e["stage"] == "fit"]
-    assert fits[-1]["fraction_done"] == 1.0 or len(fits) < 60
-    assert {"done", "total", "validation_mae_ev_per_atom", "elapsed_s"} <= set(fits[0])
-
-
-def test_fit_is_reproducible_and_independent_of_the_order_of_rows(tmp_path):
-    from rewards.fit_energy import fit_energy
-
-    rows = synthetic_rows(120, seed=9)
-    a = fit_energy(write_csv(tmp_path / "a.csv", rows), tmp_path / "a", n_epochs=3, **TINY)
-    b = fit_energy(write_csv(tmp_path / "b.csv", rows[::-1]), tmp_path / "b", n_epochs=3, **TINY)
-    c = fit_energy(tmp_path / "a.csv", tmp_path / "c", n_epochs=3, seed=1, **TINY)
-    assert a["weights_sha256"] == b["weights_sha256"] != c["weights_sha256"]
-
-
-def test_chemical_systems_set_aside_share_nothing_with_the_rest(tmp_path):
-    from rewards._energy_data import read_energy_table, split_table
-
-    csv = write_csv(tmp_path / "t.csv", synthetic_rows(300, seed=10))
-    table = read_energy_table(csv, formula_column="formula", target_column="formation_energy_per_atom")
-    split = split_table(table, np.random.SeedSequence(0), validation=0.1, test=0.1, test_chemsys=0.1)
-    parts = [split.train, split.validation, split.test, split.test_chemsys]
-    assert sorted(np.concatenate(parts).tolist()) == list(range(300))
-    systems = [{tuple(z) for z in table.compositions.atomic_numbers[rows].tolist()} for rows in parts]
-    assert not systems[3] & (systems[0] | systems[1] | systems[2])
-    assert 30 <= len(split.test_chemsys) <= 45
-
-
-def test_bad_rows_are_counted_with_their_lines_and_duplicates_keep_the_lowest(tmp_path):
-    from rewards._energy_data import read_energy_table
-
-    clean = synthetic_rows(100, seed=11)
-    extra = [
-        "NaN,0.5",
-        "Na2N2,0.25",
-        "KBr,-1.9",
-        "Br2K2,-2.0",
-        'KI,"-1,7"',
-        "Xx2O,1.0",
-        "KHe2,1.0",
-        "K0.5Br,-1",
-        "Fe,0.0",
-    ]
-    csv = write_csv(tmp_path / "t.csv", [*extra, *clean, "NaH,", "NaH,nan", ",1.0"])
-    table = read_energy_table(csv, formula_column="formula", target_column="formation_energy_per_atom")
-    energy = dict(zip(table.compositions.formulas(), table.energy_ev_per_atom))
-    assert energy["NNa"] == 0.25  # sodium nitride, not a missing value
-    assert energy["BrK"] == -2.0
-    assert len(table) == 102
-    report = table.report
-    assert (report["rows_read"], report["duplicate_rows"], report["pure_element_rows"]) == (112, 2, 1)
-    reasons = {bad["line"]: bad["reason"] for bad in report["bad_rows_first"]}
-    assert sorted(reasons) == [6, 7, 8, 9, 111, 112, 113]
-    assert "decimal point" in reasons[6]
-    assert "Xx2O" in reasons[7]
-    assert "Magpie" in reasons[8]
-    assert "whole number" in reasons[9]
-
-
-@pytest.mark.parametrize(
-    ("header", "rows", "message"),
-    [
-        ("formula,energy", ["NaCl,-2.1"], "expected a column 'formation_energy_per_atom' .* got 'formula', 'energy'"),
-        ("formula;formation_energy_per_atom", ["NaCl;-2,1"], "cells are separated by commas"),
-        ("formula,formation_energy_per_atom", ['NaCl,"-2,1"'] * 70, "line 2: '-2,1' is not a number; write a decimal"),
-        ("formula,formation_energy_per_atom", ["NaCl,-2.1"], "at least 60 usable compounds .* got 1 from 1 rows"),
-    ],
-)
-def test_unusable_tables_are_refused_with_a_reason(tmp_path, header, rows, message):
-    from rewards.fit_energy import fit_energy
-
-    with pytest.raises(OreflowError, match=message):
-        fit_energy(write_csv(tmp_path / "t.csv", rows, header), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_missing_table(tmp_path):
-    from rewards.fit_energy import fit_energy
-
-    with pytest.raises(OreflowError, match="could not read it"):
-        fit_energy(tmp_path / "none.csv", tmp_path / "out")

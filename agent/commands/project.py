@@ -127,19 +127,25 @@ def init(
 
 @verb
 def fit_energy(
-    data: Annotated[Path, typer.Argument(help="CSV with a formula column and a target column.")],
+    data: Annotated[Path, typer.Argument(help="CSV with a formula column and a target column; .gz, .bz2, .xz too.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for weights and model card.")],
-    column: Annotated[str, typer.Option(help="Target column.")] = "formation_energy_per_atom",
+    column: Annotated[str, typer.Option(help="Target column: any property.")] = "formation_energy_per_atom",
     formula_column: Annotated[str, typer.Option(help="Formula column.")] = "formula",
+    unit: Annotated[str | None, typer.Option(help="Unit of the target; eV/atom for formation energies.")] = None,
+    formation_energy: Annotated[
+        bool | None,
+        typer.Option(help="Pure elements are 0, the lowest of several values counts. By default: if the column is so."),
+    ] = None,
     source: Annotated[str, typer.Option(help="Origin and licence of the data, a sentence for the model card.")] = "",
     cite: Annotated[list[str] | None, typer.Option(help="Work to cite with the predictions; repeatable.")] = None,
     members: Annotated[int | None, typer.Option(min=1, help="Members of the ensemble.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training rows.")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.05, help="Stop training after so long.")] = None,
     seed: Seed = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Fit the formation-energy ensemble to a CSV of formulas and energies (eV/atom).
+    """Fit a property ensemble to a CSV of formulas and values: formation energies, or any --column with its --unit.
 
     Example: oreflow fit-energy compositions.csv.gz --out models/mine
     """
@@ -147,11 +153,10 @@ def fit_energy(
     from rewards.fit_energy import fit_energy as fit
 
     options: dict[str, Any] = {"target_column": column, "formula_column": formula_column, "seed": seed or 0}
-    options |= {"data_source": source, "citations": tuple(cite or ())}
-    if members is not None:
-        options["n_members"] = members
-    if max_minutes is not None:
-        options["max_minutes"] = max_minutes
+    options |= {"data_source": source, "citations": tuple(cite or ()), "unit": unit}
+    options |= {"formation_energy": formation_energy}
+    given = {"n_members": members, "n_epochs": epochs, "max_minutes": max_minutes}
+    options |= {name: value for name, value in given.items() if value is not None}
     with Progress("fit", 1, quiet) as progress:
 
         def show(event: dict[str, Any]) -> None:
@@ -163,8 +168,27 @@ def fit_energy(
     if as_json:
         print_json(card)
     elif not quiet:
-        print(f"model written to {out}")
-        for name, value in card.items():
-            if isinstance(value, int | float | str):
-                print(f"  {name:36s} {value}")
+        for line in _fit_summary(card, out):
+            print(line)
     return DONE
+
+
+def _fit_summary(card: dict[str, Any], out: Path) -> list[str]:
+    """What was fitted, what of the table was not used, and the errors on rows that were not fitted."""
+    target, data, epochs = card["target"], card["data"], card["fit"]
+    unit = f" {target['unit']}" if target["unit"] else ""
+    lines = [
+        f"model of {target['name']} written to {out}",
+        f"  rows used                 {data['rows_used']} of {data['rows_read']}; {data['duplicate_rows']} repeated a "
+        f"formula ({data['duplicates_kept']} value kept), {data['pure_element_rows']} pure elements",
+        f"  rows that cannot be used  {data['bad_rows']}",
+    ]
+    lines += [f"    line {bad['line']}: {bad['reason']}" for bad in data["bad_rows_first"][:5]]
+    lines.append(f"  epochs                    {epochs['epochs_run']}, the best was {epochs['best_epoch']}")
+    for name, text in (("test", "random formulas"), ("test_chemsys", "new chemical systems")):
+        m = card["metrics"][name]
+        figures = "too few rows"
+        if m["mae"] is not None:
+            figures = f"{m['mae']:.4g}{unit}, {100 * m['coverage_90']:.1f} % within mean ± 1.645 std"
+        lines.append(f"  {'MAE, ' + text:25s} {figures} ({m['n']} rows)")
+    return [*lines, f"  weights                   SHA-256 {card['weights_sha256']}"]
