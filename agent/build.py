@@ -12,6 +12,7 @@ from agent.errors import ConfigError
 from agent.policy import Policy
 from agent.seeds import torch_generator
 from envs.composition_kernel import CompositionKernel
+from rewards.energy_model import pretrained_names
 from rewards.errors import RewardParameterError, UnknownRewardError
 from rewards.registry import path_parameters
 
@@ -62,8 +63,9 @@ def make_checked(config: Config, source: str) -> tuple[CompositionKernel, reward
     reward = make_reward(config, source)
     for term in config.reward.terms:
         for name in path_parameters(term.name):
-            if isinstance(term.params.get(name), str) and Path(term.params[name]).exists():
-                term.params[name] = str(Path(term.params[name]).resolve())
+            value = term.params.get(name)
+            if isinstance(value, str) and value not in pretrained_names() and Path(value).exists():
+                term.params[name] = str(Path(value).resolve())
     return kernel, reward
 
 

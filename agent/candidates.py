@@ -14,6 +14,8 @@ from rewards.electronegativity_balance import ElectronegativityBalance
 from rewards.formation_energy import FormationEnergy
 from rewards.protocol import TermValues
 
+_ENERGY_COLUMNS = ("formation_energy_std", "formation_energy_distance", "formation_energy_extrapolates")
+
 
 def unit_slug(unit: str) -> str:
     """A unit as part of a column name: "eV/atom" becomes "ev_per_atom"."""
@@ -47,7 +49,11 @@ def candidate_table(
     """
     n = len(objects)
     table = resolve_table(table)
-    energy = result.terms.get("formation_energy") or FormationEnergy()(objects)
+    energy = result.terms.get("formation_energy")
+    if energy is None or "formation_energy_std" not in energy.columns:  # no such term, or another under its name
+        energy = FormationEnergy()(objects)
+    # With `std_weight` the values are not the predicted energies.
+    predicted = energy.columns.get("formation_energy_mean", energy.values)
     neutral, ordered = verdicts(objects, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
     columns |= formula_columns(objects)
@@ -58,8 +64,9 @@ def candidate_table(
         columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
         columns[f"{name}_valid"] = term.valid
         columns[f"{name}_log_score"] = result.log_scores[name]
-    columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
-    columns["formation_energy_std"] = np.where(energy.valid, energy.columns["formation_energy_std"], np.nan)
+    columns["formation_energy_per_atom_pred"] = np.where(energy.valid, predicted, np.nan)
+    for column in _ENERGY_COLUMNS:
+        columns[column] = energy.columns[column]
     columns["charge_neutral"] = neutral
     columns["oxidation_states"] = witnesses(objects, table, mixed_valence)
     columns["oxidation_table"] = table.label + (" (mixed valence)" if mixed_valence else "")
@@ -70,7 +77,7 @@ def candidate_table(
     columns["log_pf"] = np.full(n, np.nan) if log_pf is None else log_pf
     for name, term in result.terms.items():
         for column, values in term.columns.items():
-            if name != "formation_energy":  # its column stands under the name that the table always has
+            if column not in (*_ENERGY_COLUMNS, "formation_energy_mean"):  # the table has these in any case
                 columns[column if column not in columns else f"{name}_{column}"] = values
     return pd.DataFrame(columns)
 

@@ -189,6 +189,8 @@ def _summary(
         "uniform_random_median_formation_energy_ev_per_atom": _median(uniform_energies, rng),
         "n_uniform_random": len(uniform_energies),
         "energy_model": FormationEnergy().version,
+        "median_formation_energy_std_ev_per_atom": _finite_median(frame["formation_energy_std"]),
+        "share_far_from_training_data": _share(frame["formation_energy_extrapolates"]),
         "log_reward_minus_log_pf_std": float((frame["log_reward"] - frame["log_pf"]).std()) if len(frame) > 1 else None,
         "step": run.step,
         "seed": seed,
@@ -208,6 +210,10 @@ def _uniform_energies(kernel: CompositionKernel, rng: np.random.Generator) -> np
 def _share(flags: pd.Series) -> float | None:
     """Share of true flags, missing ones counted as false; None for an empty table."""
     return float(flags.fillna(False).mean()) if len(flags) else None
+
+
+def _finite_median(column: pd.Series) -> float | None:
+    return float(column.median()) if column.notna().any() else None
 
 
 def _median(values: np.ndarray, rng: np.random.Generator) -> dict[str, float] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from envs.compositions import Compositions
-from envs.elements import electronegativities
+from envs.elements import N_ELEMENTS
 from envs.oxidation import oxidation_matrix
 from rewards.features import element_properties, element_property_names
 from rewards.oxidation_balance import residual_charge
@@ -132,7 +132,10 @@ def stoichiometric_features(batch: Compositions) -> np.ndarray:
     _norms_and_ionicity(z, counts, _magpie_electronegativity(), np.array(_NORMS), norms)
     sizes = reduced.n_elements[:, None] == np.arange(1, _MOST_ELEMENTS + 1)
     residuals = np.stack(
-        [residual_charge(z, counts, *oxidation_matrix(t), mixed, electronegativities()) for t, mixed in _CHARGE_RULES],
+        [
+            residual_charge(z, counts, *oxidation_matrix(t), np.full(N_ELEMENTS + 1, mixed))
+            for t, mixed in _CHARGE_RULES
+        ],
         axis=1,
     )
     per_atom = np.minimum(np.nan_to_num(residuals / reduced.n_atoms[:, None], nan=_LARGEST_RESIDUAL), _LARGEST_RESIDUAL)

@@ -26,6 +26,7 @@ class PredictionTerm:
 
     name: str
     requires: Literal["composition", "structure"] = "composition"
+    path_params = ("model",)
 
     def __init__(self, model: str | Path, std_weight: float, max_distance: float | None) -> None:
         if not _is_finite_number(std_weight):

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compositions import Compositions
 from rewards.convex_hull import CompetingPhases
-from rewards.energy_model import EnergyModel
+from rewards.energy_model import DEFAULT_MODEL, EnergyModel
 from rewards.errors import RewardParameterError
 from rewards.protocol import TermValues
 from rewards.reference import ENERGY_COLUMN, read_reference
@@ -36,12 +36,12 @@ class EnergyAboveHull:
     name = "energy_above_hull"
     unit = "eV/atom"
     requires: Literal["composition", "structure"] = "composition"
-    path_params = ("reference",)
+    path_params = ("reference", "model")
 
     def __init__(
         self,
         reference: str | Path,
-        model: str | Path = "energy_v1",
+        model: str | Path = DEFAULT_MODEL,
         std_weight: float = 0.0,
         same_formula: Literal["include", "exclude"] = "include",
         formula_column: str | None = None,

@@ -33,6 +33,7 @@ _BUILT_IN = {
     "formation_energy": "rewards.formation_energy:FormationEnergy",
     "hazardous_elements": "rewards.element_penalties:HazardousElements",
     "novelty": "rewards.novelty:Novelty",
+    "predicted_property": "rewards.predicted_property:PredictedProperty",
     "price": "rewards.element_penalties:Price",
     "scarcity": "rewards.element_penalties:Scarcity",
     "smact_validity": "rewards.smact_validity:SmactValidity",

@@ -59,8 +59,8 @@ TERM_COLUMNS = (
     "formation_energy_ev_per_atom formation_energy_valid formation_energy_log_score"
 )
 COLUMNS_AFTER_TERMS = (
-    "formation_energy_per_atom_pred formation_energy_std charge_neutral oxidation_states oxidation_table "
-    "electronegativity_ok is_unique n_times_sampled is_novel log_pf"
+    "formation_energy_per_atom_pred formation_energy_std formation_energy_distance formation_energy_extrapolates "
+    "charge_neutral oxidation_states oxidation_table electronegativity_ok is_unique n_times_sampled is_novel log_pf"
 )
 
 

@@ -42,7 +42,7 @@ def test_the_term_is_prediction_plus_deviations_minus_hull(table: str) -> None:
     assert result.columns["decomposition"].tolist()[1:4] == ["0.7143 Fe2O3 + 0.2857 FeO", "1 NaCl", "1 Fe"]
     assert result.columns["n_competing_compounds"].tolist() == [4, 2, 1, 0, 0, 0, 1]
     assert hull[5] == 0.0  # nothing is known of Ga and As here: the value is the formation energy
-    assert plain.version.startswith("energy_v1-")
+    assert plain.version.startswith("energy_v2-")
     assert plain.version.endswith(f"-reference-{plain.reference.sha256[:12]}")  # type: ignore[attr-defined]
 
 
@@ -70,7 +70,7 @@ def test_the_term_holds_its_contract(table: str, params: dict[str, Any]) -> None
         ({"same_formula": "ignore"}, "'include' or 'exclude', got 'ignore'"),
         ({"energy_column": "e"}, "expected a column 'e' with formation energies in eV/atom, got the columns formula, "),
         ({"sha256": "ab"}, "to have SHA-256 ab, got"),
-        ({"model": "energy_v0"}, "expected the name of a shipped energy model"),
+        ({"model": "energy_v0"}, "expected the name of a shipped model"),
     ],
 )
 def test_bad_parameters(table: str, params: dict[str, Any], message: str) -> None:

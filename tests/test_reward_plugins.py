@@ -54,14 +54,15 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "formation_energy",
         "hazardous_elements",
         "novelty",
+        "predicted_property",
         "price",
         "scarcity",
         "smact_validity",
     ]
-    table = write(tmp_path, "formula,formation_energy_per_atom\nNaCl,-2.1\n", "known.csv")
+    table = {"reference": str(write(tmp_path, "formula,formation_energy_per_atom\nNaCl,-2.1\n", "known.csv"))}
+    params = {"energy_above_hull": table, "novelty": table, "predicted_property": {"model": "energy_v2"}}
     for name in built_in:
-        params = {"reference": str(table)} if name in ("energy_above_hull", "novelty") else None
-        assert registry.make_term(name, params).name == name
+        assert registry.make_term(name, params.get(name)).name == name
 
 
 @pytest.mark.parametrize(

@@ -235,3 +235,16 @@ def test_an_empty_batch_is_fine() -> None:
     empty = BATCH[:0]
     terms = [{"name": n, "shape": {"kind": "minimise", "beta": 1.0}} for n in ("charge_balance", "formation_energy")]
     assert len(build(terms)(empty).log_reward) == 0
+
+
+def test_one_term_occurs_twice_under_two_labels() -> None:
+    entry = {"name": "formation_energy", "shape": {"kind": "minimise", "beta": 2.0}}
+    pessimist = {**entry, "label": "cautious_energy", "params": {"std_weight": 2.0}}
+    result = build([entry, pessimist])(BATCH)
+    plain, cautious = result.terms["formation_energy"], result.terms["cautious_energy"]
+    valid = plain.valid
+    expected = plain.values + 2.0 * plain.columns["formation_energy_std"]
+    np.testing.assert_allclose(cautious.values[valid], expected[valid], rtol=1e-12)
+    assert "cautious_energy_std" in cautious.columns
+    with pytest.raises(RewardParameterError, match="each reward once, got formation_energy, formation_energy; tell"):
+        build([entry, entry])
