@@ -58,7 +58,7 @@ def test_the_same_formula_can_be_left_out(table: str) -> None:
 @pytest.mark.parametrize("params", [{}, {"std_weight": -1, "same_formula": "exclude"}])
 def test_the_term_holds_its_contract(table: str, params: dict[str, Any]) -> None:
     check_reward_term(make_term("energy_above_hull", {"reference": table, **params}))
-    assert EnergyAboveHull.path_params == ("reference",)
+    assert EnergyAboveHull.path_params == ("reference", "model")
 
 
 @pytest.mark.parametrize(
