@@ -32,8 +32,9 @@ class FormationEnergy(PredictionTerm):
             std_weight: the value is mean + std_weight · std. A positive number is a pessimist's energy: a sampler that
                 minimises it is not paid for compositions that the model knows little about.
             max_distance: rows farther from the training data are invalid. By default none is, however far: the distance
-                and the flag are in the columns. A search proposes many formulas that resemble no known one; the
-                threshold of the model as a limit would refuse more of them than a run may lose.
+                and the flag are in the columns. A search proposes many formulas that resemble no known one, and the
+                model's threshold as a limit would refuse more of them than the `invalid_budget` of a run allows
+                (`python -m tests.benchmarks.bench_energy --config FILE` gives the share).
 
         Raises:
             EnergyModelError: when there is no such model, or its description cannot be used.
