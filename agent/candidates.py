@@ -8,7 +8,7 @@ import pandas as pd
 from envs.compositions import Compositions
 from envs.decode import formula_columns
 from envs.oxidation import TableSpec, resolve_table
-from rewards import RewardValues
+from rewards import Reward, RewardValues
 from rewards.charge_balance import ChargeBalance, witnesses
 from rewards.electronegativity_balance import ElectronegativityBalance
 from rewards.formation_energy import FormationEnergy
@@ -32,6 +32,7 @@ def candidate_table(
     result: RewardValues,
     *,
     units: dict[str, str],
+    energy_model: FormationEnergy,
     table: TableSpec,
     mixed_valence: bool,
     n_times_sampled: np.ndarray,
@@ -43,17 +44,14 @@ def candidate_table(
 
     Args:
         units: unit of each reward term, by name.
+        energy_model: predicts the formation energies that the table has in any case: plain means, without a limit.
         table, mixed_valence: the rule by which `charge_neutral` and `electronegativity_ok` are judged.
         is_novel: None when there is no reference list; the column is then empty.
         log_pf: log-probability that the sampler ends in the object, all build orders summed; None leaves it empty.
     """
     n = len(objects)
     table = resolve_table(table)
-    energy = result.terms.get("formation_energy")
-    if energy is None or "formation_energy_std" not in energy.columns:  # no such term, or another under its name
-        energy = FormationEnergy()(objects)
-    # With `std_weight` the values are not the predicted energies.
-    predicted = energy.columns.get("formation_energy_mean", energy.values)
+    energy = energy_model(objects)
     neutral, ordered = verdicts(objects, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
     columns |= formula_columns(objects)
@@ -64,7 +62,7 @@ def candidate_table(
         columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
         columns[f"{name}_valid"] = term.valid
         columns[f"{name}_log_score"] = result.log_scores[name]
-    columns["formation_energy_per_atom_pred"] = np.where(energy.valid, predicted, np.nan)
+    columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
     for column in _ENERGY_COLUMNS:
         columns[column] = energy.columns[column]
     columns["charge_neutral"] = neutral
@@ -80,6 +78,15 @@ def candidate_table(
             if column not in (*_ENERGY_COLUMNS, "formation_energy_mean"):  # the table has these in any case
                 columns[column if column not in columns else f"{name}_{column}"] = values
     return pd.DataFrame(columns)
+
+
+def energy_model_of(reward: Reward) -> FormationEnergy:
+    """The model that a reward judges formation energies by, for plain predictions; else the one that ships."""
+    for term, _ in reward.terms:
+        own = getattr(term, "term", term)
+        if isinstance(own, FormationEnergy):
+            return FormationEnergy(own.model.directory)
+    return FormationEnergy()
 
 
 def verdicts(

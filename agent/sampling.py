@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from agent.build import make_kernel, make_policy, make_reward, set_threads
-from agent.candidates import candidate_table
+from agent.candidates import candidate_table, energy_model_of
 from agent.checkpoint import load_policy
 from agent.config import Config
 from agent.errors import CheckpointError
@@ -126,9 +126,11 @@ def sample(
     objects = run.kernel.objects(states)
     result = reward(objects)
     log_pf = log_terminating_probability(run.kernel, run.policy, states)
+    energy_model = energy_model_of(reward)
     frame = candidate_table(
         objects,
         result,
+        energy_model=energy_model,
         units={term.name: term.unit for term, _ in reward.terms},
         table=run.config.world.oxidation_table,
         mixed_valence=run.config.world.mixed_valence,
@@ -148,7 +150,7 @@ def sample(
     write_parquet(frame, out / "candidates.parquet")
     n_invalid = int((~result.valid).sum())
     RewardFailures(folder.reward_failures_path).record(objects, result)
-    summary = _summary(run, frame, n, n_draws, unique, seed, n_invalid)
+    summary = _summary(run, energy_model, frame, n, n_draws, unique, seed, n_invalid)
     summary["reward"] = reward.describe()
     summary["n_log_reward_bounded"] = int(result.bounded.sum())
     summary["nondeterministic_rewards"] = reward.nondeterministic
@@ -163,11 +165,18 @@ def sample(
 
 
 def _summary(
-    run: TrainedRun, frame: pd.DataFrame, n: int, n_draws: int, unique: bool, seed: int, n_invalid: int
+    run: TrainedRun,
+    energy_model: FormationEnergy,
+    frame: pd.DataFrame,
+    n: int,
+    n_draws: int,
+    unique: bool,
+    seed: int,
+    n_invalid: int,
 ) -> dict[str, Any]:
     world = run.config.world
     rng = stream(seed, "baseline")
-    uniform_energies = _uniform_energies(run.kernel, rng)
+    uniform_energies = _uniform_energies(run.kernel, energy_model, rng)
     present = {symbol for system in frame["chemsys"] for symbol in system.split("-")}
     sampled = frame["formation_energy_per_atom_pred"].dropna().to_numpy()
     reached = int(frame["is_unique"].sum()) if unique else len(frame)
@@ -188,7 +197,7 @@ def _summary(
         "median_formation_energy_ev_per_atom": _median(sampled, rng),
         "uniform_random_median_formation_energy_ev_per_atom": _median(uniform_energies, rng),
         "n_uniform_random": len(uniform_energies),
-        "energy_model": FormationEnergy().version,
+        "energy_model": energy_model.version,
         "median_formation_energy_std_ev_per_atom": _finite_median(frame["formation_energy_std"]),
         "share_far_from_training_data": _share(frame["formation_energy_extrapolates"]),
         "log_reward_minus_log_pf_std": float((frame["log_reward"] - frame["log_pf"]).std()) if len(frame) > 1 else None,
@@ -197,13 +206,13 @@ def _summary(
     }
 
 
-def _uniform_energies(kernel: CompositionKernel, rng: np.random.Generator) -> np.ndarray:
+def _uniform_energies(kernel: CompositionKernel, model: FormationEnergy, rng: np.random.Generator) -> np.ndarray:
     """Predicted formation energies of uniform random objects, eV/atom; empty where objects are too rare to draw."""
     try:
         uniform = kernel.objects(kernel.sample_uniform(_N_BASELINE, rng))
     except TooRareError:
         return np.empty(0)
-    energy = FormationEnergy()(uniform)
+    energy = model(uniform)
     return energy.values[energy.valid]
 
 

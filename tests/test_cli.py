@@ -10,6 +10,7 @@ import pytest
 from agent.tables import read_table
 from envs.decode import parse_formula
 from rewards import registry
+from rewards.formation_energy import FormationEnergy
 from tests.cli import CONFIG, done, plugin, refused
 
 
@@ -219,3 +220,18 @@ def test_a_few_draws_without_a_reward_are_left_out_and_counted(tmp_path: Path) -
     assert set(frame["nelements"]) == {"2", "3"}
     assert 0 < len(frame) < 200
     assert f"{200 - len(frame)} left out without a valid reward" in result.stderr
+
+
+def test_pessimism_is_in_the_reward_and_not_in_the_predicted_energy(config: Path, tmp_path: Path) -> None:
+    term = "reward.terms.1={name: formation_energy, params: {std_weight: 2.0}, shape: {kind: minimise, beta: 1.0}}"
+    done("train", config, "--set", term, "--out", tmp_path / "run", "--quiet")
+    done("sample", tmp_path / "run", "-n", "50", "--quiet")
+    frame = pd.read_parquet(tmp_path / "run" / "samples" / "candidates.parquet")
+    predicted, std = frame["formation_energy_per_atom_pred"], frame["formation_energy_std"]
+    assert (std > 0.01).any()
+    np.testing.assert_allclose(frame["formation_energy_ev_per_atom"], predicted + 2.0 * std, atol=1e-5)
+    summary = json.loads((tmp_path / "run" / "samples" / "summary.json").read_text())
+    assert summary["median_formation_energy_std_ev_per_atom"] == pytest.approx(std.median(), rel=1e-12)
+    far = frame["formation_energy_distance"] > FormationEnergy().model.distance_threshold
+    assert (frame["formation_energy_extrapolates"] == far).all()
+    assert summary["share_far_from_training_data"] == pytest.approx(far.mean(), rel=1e-12)
