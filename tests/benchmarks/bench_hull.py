@@ -20,6 +20,7 @@ import numpy as np
 from envs.compositions import Compositions
 from envs.elements import symbols
 from rewards.convex_hull import CompetingPhases
+from rewards.energy_above_hull import EnergyAboveHull
 from rewards.reference import Reference, read_reference
 
 
@@ -138,6 +139,9 @@ def main() -> None:
         ours_seconds = seconds(function, arguments.rounds)
         rate = f"{n / ours_seconds:12,.0f} compositions a second, {peer / ours_seconds:.1f} x"
         print(f"oreflow: {name:9s}            {rate}")
+    term = EnergyAboveHull(arguments.data)
+    whole = seconds(lambda: term(batch), arguments.rounds)
+    print(f"oreflow: the whole term       {n / whole:12,.0f} compositions a second, predicted energy included")
     one_each = batch[np.unique([systems.index(s) for s in entries])]
     each = seconds(lambda: phases.hull(one_each), arguments.rounds)
     print(f"oreflow: new systems          {len(one_each) / each:12,.0f} a second (nothing is built or kept)")
