@@ -110,9 +110,14 @@ class _Worker:
             raise _WorkerLost(f"no answer within {limit_s:g} s", self.stop()) from None
         except OSError:
             answer = None
+        except BaseException:  # Ctrl-C: the answer under way must not be taken for that to the next question
+            self.stop()
+            raise
         if answer is None:
-            process.wait()
-            raise _WorkerLost(_how_it_died(process.returncode), self.stop())
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_WORDS_S)
+            code = process.poll()
+            raise _WorkerLost(_how_it_died(code), self.stop())
         return answer
 
     def stop(self) -> str:
@@ -140,11 +145,16 @@ def _forward(stream: Any, answers: queue.Queue) -> None:
     try:
         while True:
             answers.put(read_frame(stream))
-    except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+    except (EOFError, OSError, ValueError):
         answers.put(None)
+    except Exception as error:  # of the many that pickle raises: an object of a class that this process does not have
+        complaint = f"expected columns of numbers and text, got what cannot be read here: {error}"
+        answers.put({"raised": "RewardContractError", "message": complaint})
 
 
-def _how_it_died(code: int) -> str:
+def _how_it_died(code: int | None) -> str:
+    if code is None:
+        return "its process closed the connection"
     if code < 0:
         try:
             return f"its process was killed by {signal.Signals(-code).name}"

@@ -22,7 +22,11 @@ _SHOWN_CHARACTERS = 200
 
 def write_frame(stream: BinaryIO, message: Any) -> None:
     """One message as its length and its bytes."""
-    payload = pickle.dumps(message, protocol=5)
+    try:
+        payload = pickle.dumps(message, protocol=5)
+    except Exception as error:  # of the many that pickle raises: something that belongs to one process, such as a file
+        complaint = f"expected columns of numbers and text, got what cannot be sent: {error}"
+        payload = pickle.dumps({"raised": "RewardContractError", "message": complaint}, protocol=5)
     stream.write(_LENGTH.pack(len(payload)) + payload)
     stream.flush()
 

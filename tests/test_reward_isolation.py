@@ -1,8 +1,10 @@
 """A crash, a hang, an exit or an exception in a worker costs the formula that causes it, and nothing else (R6, R7)."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -54,6 +56,15 @@ class Hopeless(Term):
 class TwoValues(Term):
     name = "two_values"
     def __call__(self, batch): return rewards.TermValues(np.zeros(2), np.ones(2, dtype=bool))
+
+@rewards.register("unsendable")
+class Unsendable(Term):
+    name = "unsendable"
+    def __init__(self, what: str) -> None: self.what = what
+    def __call__(self, batch):
+        thing = Term() if self.what == "object" else (lambda: 0)
+        column = np.array([thing] * len(batch), dtype=object)
+        return rewards.TermValues(np.zeros(len(batch)), np.ones(len(batch), dtype=bool), {"thing": column})
 
 @rewards.register("not_there")
 class NotThere(Term):
@@ -148,6 +159,25 @@ def test_a_term_that_fails_on_everything_ends_the_run(plugin: Path) -> None:
 def test_contract_errors_come_through(plugin: Path) -> None:
     with pytest.raises(RewardContractError, match=r"expected values and valid of shape \(1,\), got \(2,\)"):
         IsolatedTerm("two_values")(batch_of("NaCl"))
+
+
+@pytest.mark.parametrize("what", ["object", "function"])
+def test_columns_that_only_the_worker_understands_are_refused(
+    plugin: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("oreflow_plugin_fragile")]:
+        monkeypatch.delitem(sys.modules, name)
+    term = IsolatedTerm("unsendable", {"what": what})
+    with pytest.raises(RewardContractError, match="expected columns of numbers and text, got what cannot be"):
+        term(batch_of("NaCl"))
+
+
+def test_an_interrupted_call_leaves_nothing_for_the_next(plugin: Path) -> None:
+    term = IsolatedTerm("fragile", {"directory": str(plugin.parent)}, time_limit_s=60.0)
+    threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        term(batch_of("CaO"))
+    assert term(batch_of(*GOOD)).values.tolist() == ATOMS
 
 
 def test_a_term_that_cannot_be_built_says_so_at_once(plugin: Path) -> None:
