@@ -1,6 +1,8 @@
 """The candidate table: one row a draw or a distinct composition, the same columns in CSV and Parquet."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,10 @@ from envs.oxidation import TableSpec, resolve_table
 from rewards import Reward, RewardValues
 from rewards.charge_balance import ChargeBalance, witnesses
 from rewards.electronegativity_balance import ElectronegativityBalance
+from rewards.energy_above_hull import EnergyAboveHull
+from rewards.energy_model import DEFAULT_MODEL
 from rewards.formation_energy import FormationEnergy
-from rewards.protocol import TermValues
+from rewards.protocol import RewardTerm, TermValues
 
 _ENERGY_COLUMNS = ("formation_energy_std", "formation_energy_distance", "formation_energy_extrapolates")
 
@@ -31,7 +35,7 @@ def candidate_table(
     objects: Compositions,
     result: RewardValues,
     *,
-    units: dict[str, str],
+    terms: Sequence[RewardTerm],
     energy_model: FormationEnergy,
     table: TableSpec,
     mixed_valence: bool,
@@ -43,7 +47,7 @@ def candidate_table(
     """Builds the table: the columns it always has, and every reward term's value, share of log R and further columns.
 
     Args:
-        units: unit of each reward term, by name.
+        terms: the reward's, for their units and versions.
         energy_model: predicts the formation energies that the table has in any case: plain means, without a limit.
         table, mixed_valence: the rule by which `charge_neutral` and `electronegativity_ok` are judged.
         is_novel: None when there is no reference list; the column is then empty.
@@ -58,6 +62,7 @@ def candidate_table(
     columns["space_group_number"] = pd.array([pd.NA] * n, dtype="Int64")
     columns["wyckoff_label"] = pd.array([pd.NA] * n, dtype="string")
     columns["log_reward"] = result.log_reward
+    units = {term.name: term.unit for term in terms}
     for name, term in result.terms.items():
         columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
         columns[f"{name}_valid"] = term.valid
@@ -73,20 +78,34 @@ def candidate_table(
     columns["n_times_sampled"] = n_times_sampled
     columns["is_novel"] = pd.array([pd.NA] * n if is_novel is None else is_novel.tolist(), dtype="boolean")
     columns["log_pf"] = np.full(n, np.nan) if log_pf is None else log_pf
+    same_model = {term.name for term in terms if term.version == energy_model.version}
     for name, term in result.terms.items():
         for column, values in term.columns.items():
-            if column not in (*_ENERGY_COLUMNS, "formation_energy_mean"):  # the table has these in any case
-                columns[column if column not in columns else f"{name}_{column}"] = values
+            if name in same_model and column in (*_ENERGY_COLUMNS, "formation_energy_mean"):
+                continue  # the table has these in any case
+            columns[column if column not in columns else f"{name}_{column}"] = _plain(values)
     return pd.DataFrame(columns)
 
 
 def energy_model_of(reward: Reward) -> FormationEnergy:
     """The model that a reward judges formation energies by, for plain predictions; else the one that ships."""
     for term, _ in reward.terms:
-        own = getattr(term, "term", term)
-        if isinstance(own, FormationEnergy):
+        own: Any = getattr(term, "term", term)
+        if isinstance(own, FormationEnergy | EnergyAboveHull):
             return FormationEnergy(own.model.directory)
+        if getattr(own, "registered_name", None) in ("formation_energy", "energy_above_hull"):  # in a worker
+            return FormationEnergy(own.params.get("model", DEFAULT_MODEL))
     return FormationEnergy()
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """A column that every file format can hold: objects other than text become text."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, errors="replace")
+    if values.dtype.kind != "O":
+        return values
+    cells = [cell if cell is None or isinstance(cell, str) else str(cell) for cell in values.tolist()]
+    return np.array([*cells, None], dtype=object)[:-1]
 
 
 def verdicts(

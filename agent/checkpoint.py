@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from agent.errors import CheckpointError
@@ -58,6 +59,8 @@ def save_checkpoint(
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
+    except SafetensorError as error:  # how its writer reports a full disk
+        raise OSError(f"cannot write the checkpoint {final}: {error}; free space, or choose another --out") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in list_checkpoints(folder)[:-keep]:

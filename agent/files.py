@@ -28,7 +28,7 @@ def write_text(path: Path, text: str) -> None:
 
 def to_json(data: Any, indent: int | None = 1) -> str:
     """JSON with missing and non-finite numbers as null, as strict readers need it."""
-    return json.dumps(_strict(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_strict(data), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def sha256(path: Path) -> str:

@@ -131,7 +131,7 @@ def sample(
         objects,
         result,
         energy_model=energy_model,
-        units={term.name: term.unit for term, _ in reward.terms},
+        terms=[term for term, _ in reward.terms],
         table=run.config.world.oxidation_table,
         mixed_valence=run.config.world.mixed_valence,
         n_times_sampled=times,

@@ -68,6 +68,7 @@ def score_formulas(
         if total is not None:
             columns[f"{name}_log_score"] = spread(total.log_scores[name].tolist(), np.nan)
         for column, values in result.columns.items():
+            column = f"{name}_{column}" if column in columns or column == "note" else column
             columns[column] = spread(values.tolist(), np.nan if values.dtype.kind == "f" else None)
         for item in np.flatnonzero(~result.valid).tolist():
             notes[rows[item]].append(f"{name}: {result.reasons.get(item, 'no valid value')}")

@@ -1,5 +1,7 @@
 """SIGINT, SIGTERM and SIGUSR1 as a flag that a loop reads at a safe point."""
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -30,3 +32,6 @@ class StopFlag:
         if self.raised is not None:
             raise KeyboardInterrupt
         self.raised = signal.Signals(number).name
+        # Unbuffered, because print is not safe in a handler; closed streams are no reason to fail.
+        with contextlib.suppress(OSError):
+            os.write(2, f"\noreflow: {self.raised}: stopping after this step; once more stops at once\n".encode())

@@ -127,7 +127,7 @@ def train(
             objects = kernel.objects(trajectories.terminal)
             try:
                 result = reward(objects)
-            except OreflowError:
+            except (OreflowError, KeyboardInterrupt):
                 checkpoint(step)
                 raise
             failures.record(objects, result)
@@ -161,6 +161,9 @@ def train(
             else:
                 n_skipped += 1
                 skipped_in_a_row += 1
+                if n_invalid > config.reward.invalid_budget * n_objects and not result.valid.any():
+                    over_budget = True  # nothing is wrong with the losses
+                    break
                 if skipped_in_a_row >= _MAX_SKIPPED_IN_A_ROW:
                     checkpoint(step)
                     raise TrainingError(

@@ -70,7 +70,8 @@ class CachedTerm:
             rows = list(new.values())
             fresh = self._evaluate(batch[np.array(rows)])
             names = tuple(fresh.columns)
-            self._column_types |= {name: column.dtype for name, column in fresh.columns.items()}
+            for name, column in fresh.columns.items():
+                self._column_types[name] = _common_type(self._column_types.get(name, column.dtype), column.dtype)
             cells = list(zip(*(column.tolist() for column in fresh.columns.values()))) or [()] * len(rows)
             for i, (key, value, valid) in enumerate(zip(new, fresh.values.tolist(), fresh.valid.tolist())):
                 self._known[key] = _Entry(value, valid, fresh.reasons.get(i), names, cells[i])
@@ -112,6 +113,19 @@ class CachedTerm:
             )
 
 
+def _common_type(a: np.dtype, b: np.dtype) -> np.dtype:
+    """A type for the cells of both: batches without a missing value often come as integers."""
+    if a == b:
+        return a
+    return np.promote_types(a, b) if a.kind in "fiu" and b.kind in "fiu" else np.dtype(object)
+
+
 def _array(cells: list, dtype: np.dtype) -> np.ndarray:
-    # Text as objects: its width differs from batch to batch, and None stands where a row has no such column.
-    return np.array(cells, dtype=object if dtype.kind in "OUS" or None in cells else dtype)
+    if dtype.kind in "fiub" and not any(cell is None for cell in cells):
+        return np.array(cells, dtype=dtype)
+    # Text as objects: its width differs from batch to batch, and None stands where a row has no such column. One by
+    # one, for cells that are lists would become a second axis.
+    out = np.empty(len(cells), dtype=object)
+    for row, cell in enumerate(cells):
+        out[row] = cell
+    return out

@@ -12,8 +12,9 @@ from envs.errors import OreflowError
 from rewards.cache import CachedTerm
 from rewards.composite import Reward
 from rewards.errors import RewardContractError
-from rewards.evaluation import call_guarded, evaluate_term, is_mutation, join
+from rewards.evaluation import call_guarded, evaluate_term, is_mutation, join, said
 from rewards.protocol import RewardTerm, TermValues
+from rewards.registry import check_identity
 
 # Oxides, halides, nitrides, an intermetallic, four and five elements, a noble gas, an element beyond every table.
 _PROBES: tuple[dict[int, int], ...] = (
@@ -76,29 +77,19 @@ def check_element_order(term: RewardTerm, batch: Compositions, result: TermValue
     _expect_same(term, result, term(reversed_elements), "depends on the order of the elements")
 
 
-def check_identity(term: RewardTerm) -> None:
-    """Name, unit, version, citations and requires are there."""
-    for attribute, kind in [("name", str), ("unit", str), ("version", str), ("citations", tuple), ("requires", str)]:
-        value = getattr(term, attribute, None)
-        if not isinstance(value, kind):
-            raise RewardContractError(
-                f"{type(term).__name__}: expected attribute {attribute!r} of type {kind.__name__}, got {value!r}"
-            )
-    if term.requires not in ("composition", "structure"):
-        raise RewardContractError(f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}")
-
-
 def check_raises_nothing(term: RewardTerm, batch: Compositions) -> None:
     """Items that the term has no value for are marked, not raised upon, and what is marked valid is a number."""
     try:
         raw = call_guarded(term, batch)
     except OreflowError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if is_mutation(error):
             complaint = "changes its input, which is read-only; work on a copy"
         else:
-            complaint = f"raises {type(error).__name__}: {error}; set valid to False for items without a value"
+            complaint = f"raises {said(error)}; set valid to False for items without a value"
         raise RewardContractError(f"{term.name} {complaint}") from error
     result = evaluate_term(term, batch)
     broken = np.flatnonzero(np.asarray(raw.valid) & ~result.valid)

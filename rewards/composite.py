@@ -149,12 +149,14 @@ def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
         term: RewardTerm = IsolatedTerm(name, params, **options)
     else:
         term = make_term(name, params)
-    if entry.get("label"):
-        term.name = entry["label"]
-    remember = entry.get("cache")
+    remember, label = entry.get("cache"), entry.get("label")
+    if label and is_built_in(name):
+        term.name = label  # its columns are called after it
     if is_built_in(name) and not entry.get("isolated") and not remember:
         return term, made_shape
-    return CachedTerm(term, remember=remember is None or remember), made_shape
+    cached = CachedTerm(term, remember=remember is None or remember)
+    cached.name = label or cached.name
+    return cached, made_shape
 
 
 def build(

@@ -70,6 +70,11 @@ class EnergyAboveHull:
         if same_formula not in ("include", "exclude"):
             raise RewardParameterError(f"expected same_formula to be 'include' or 'exclude', got {same_formula!r}")
         self.model = EnergyModel.load(model)
+        if not self.model.is_formation_energy:
+            raise RewardParameterError(
+                f"energy_above_hull: expected a model of formation energies, got one of {self.model.target_name!r} in "
+                f"{self.model.directory}"
+            )
         self.reference = read_reference(
             reference, formula_column=formula_column, energy_column=energy_column, sha256=sha256
         )

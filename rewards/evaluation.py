@@ -10,6 +10,8 @@ from rewards.errors import RewardContractError
 from rewards.guard import guarded, report
 from rewards.protocol import RewardTerm, TermValues, as_batch_type
 
+_COLUMN_KINDS = "fiubUSMmO"
+
 
 def evaluate_term(term: RewardTerm, batch: Compositions, *, watched: bool = True) -> TermValues:
     """Calls a term and checks what it returns.
@@ -26,9 +28,9 @@ def evaluate_term(term: RewardTerm, batch: Compositions, *, watched: bool = True
     """
     try:
         result = call_guarded(term, batch) if watched else term(as_batch_type(term, batch))
-    except OreflowError:
+    except (OreflowError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # sys.exit and the like cost an item as any exception does
         caught = error
     else:
         return _checked(term, result, len(batch))
@@ -56,10 +58,18 @@ def _isolate(term: RewardTerm, batch: Compositions, error: BaseException, watche
         raise RewardContractError(f"reward {term.name!r} {complaint}") from error
     n = len(batch)
     if n <= 1:
-        reason = f"{type(error).__name__}: {error}"
+        reason = said(error)
         text = _text_from_term_on(error)
         return TermValues(np.full(n, np.nan), np.zeros(n, dtype=np.bool_), reasons={0: reason}, tracebacks={0: text})
     return join([evaluate_term(term, half, watched=watched) for half in (batch[: n // 2], batch[n // 2 :])])
+
+
+def said(error: BaseException) -> str:
+    """Type and message of an exception, also of one that cannot say what it is."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__}, whose message cannot be shown"
 
 
 def _text_from_term_on(error: BaseException) -> str:
@@ -110,8 +120,13 @@ def _checked(term: RewardTerm, result: TermValues, n: int) -> TermValues:
             raise RewardContractError(
                 f"reward {term.name!r}: expected column {name!r} of shape {(n,)}, got {column.shape}"
             )
+        if column.dtype.kind not in _COLUMN_KINDS:
+            raise RewardContractError(
+                f"reward {term.name!r}: expected column {name!r} of numbers, text or dates, got {column.dtype}"
+            )
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite, which is what it is here
         values = values.astype(np.float64)
+    valid = valid & ~(np.ma.getmask(result.values) | np.ma.getmask(result.valid))
     finite = np.isfinite(values)
     for row in np.flatnonzero(valid & ~finite).tolist():
         reasons.setdefault(row, f"value {values[row]}")

@@ -76,7 +76,7 @@ def guarded(*, capture: bool = True) -> Iterator[list[str]]:
             if before[what] is not None and differs(before[what], _read(read)):
                 restore(before[what])
                 found.append(what)
-        text = printed.getvalue().strip()
+        text = "" if printed.closed else printed.getvalue().strip()
         if text:
             shown = text[:_SHOWN_CHARACTERS] + ("..." if len(text) > _SHOWN_CHARACTERS else "")
             found.append(f"printed {shown!r}")

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,13 @@ import numpy as np
 
 import rewards.errors
 from envs.compositions import Compositions
-from rewards.errors import PluginError, RewardBudgetError, RewardContractError, RewardParameterError
+from rewards.errors import (
+    PluginError,
+    RewardBudgetError,
+    RewardContractError,
+    RewardParameterError,
+    RewardWarning,
+)
 from rewards.evaluation import join
 from rewards.guard import report
 from rewards.protocol import Requires, RewardTerm, TermValues
@@ -36,6 +43,7 @@ MAX_FAILURES_IN_A_ROW = 8
 _PATIENCE = 10.0
 _N_ALONE = 2
 _LAST_WORDS_S = 2.0
+_SLICE_S = 0.5
 _OUTPUT_KEPT = 4000
 
 
@@ -56,6 +64,7 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.Queue = queue.Queue()
         self.about: dict[str, Any] = {}
+        self._number = 0
 
     def start(self) -> None:
         """Starts the process and builds the term in it.
@@ -86,6 +95,8 @@ class _Worker:
                 f"reward {self._recipe['name']!r} cannot be built in a worker process: {answer['failed']}"
             )
         self.about = answer["ready"]
+        for text in answer["warnings"]:
+            warnings.warn(text, RewardWarning, stacklevel=2)
 
     def call(self, batch: Compositions, limit_s: float) -> dict[str, Any]:
         """The worker's answer to a batch.
@@ -95,14 +106,16 @@ class _Worker:
         """
         if self._process is None:
             self.start()
-        return self._ask({"atomic_numbers": batch.atomic_numbers, "counts": batch.counts}, limit_s)
+        self._number += 1
+        request = {"number": self._number, "atomic_numbers": batch.atomic_numbers, "counts": batch.counts}
+        return self._ask(request, limit_s)
 
     def _ask(self, message: Any, limit_s: float) -> dict[str, Any]:
         process = self._process
         assert process is not None
         try:
             write_frame(process.stdin, message)  # type: ignore[arg-type]  # IO[bytes], and buffered
-            answer = self._answers.get(timeout=limit_s)
+            answer = self._wait(process, limit_s)
         except queue.Empty:
             process.send_signal(signal.SIGABRT)  # leaves a traceback; a process that ignores it is killed below
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -118,7 +131,23 @@ class _Worker:
                 process.wait(_LAST_WORDS_S)
             code = process.poll()
             raise _WorkerLost(_how_it_died(code), self.stop())
+        if answer.get("number", message.get("number")) != message.get("number"):
+            raise _WorkerLost("it answered another question than it was asked", self.stop())
         return answer
+
+    def _wait(self, process: subprocess.Popen[bytes], limit_s: float) -> dict[str, Any] | None:
+        """The next answer; None when the process is gone. Raises queue.Empty when time is up."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            gone = process.poll() is not None  # asked before the queue, so that a last answer is not missed
+            try:
+                # In slices: a child that the term forked may hold the pipe open after the worker has died.
+                return self._answers.get(timeout=max(min(_SLICE_S, deadline - time.monotonic()), 0.0))
+            except queue.Empty:
+                if gone:
+                    return None
+                if time.monotonic() >= deadline:
+                    raise
 
     def stop(self) -> str:
         """Kills the process and what it has started; returns the end of what it printed."""
@@ -213,7 +242,9 @@ class IsolatedTerm:
         self._lock = threading.Lock()
         self._failures_in_a_row = 0
         self._n_timed, self._seconds_per_item = 0, 0.0
+        self._stopping = False
         self.n_workers_lost = 0
+        self.registered_name, self.params = name, dict(params or {})
         weakref.finalize(self, _stop_all, self._workers)
         self._workers[0].start()
         about = self._workers[0].about
@@ -240,8 +271,14 @@ class IsolatedTerm:
         if self._pool is None:
             parts = [self._evaluate(self._workers[0], batch[shares[0]])]
         else:
+            self._stopping = False
             futures = [self._pool.submit(self._evaluate, w, batch[rows]) for w, rows in zip(self._workers, shares)]
-            parts = [future.result() for future in futures]
+            try:
+                parts = [future.result() for future in futures]
+            except BaseException:  # else the interpreter would wait for the other workers before it ends
+                self._stopping = True
+                _stop_all(self._workers)
+                raise
         result = join(parts)
         values[sound], valid[sound] = result.values, result.valid
         reasons |= {int(sound[row]): reason for row, reason in result.reasons.items()}
@@ -260,6 +297,8 @@ class IsolatedTerm:
         try:
             return self._call(worker, batch)
         except _WorkerLost as error:
+            if self._stopping:
+                raise
             with self._lock:
                 self.n_workers_lost += 1
             if len(batch) == 1:

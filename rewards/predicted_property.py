@@ -14,8 +14,7 @@ class PredictedProperty(PredictionTerm):
     whether it is beyond the model's threshold; `predicted_property_mean` where `std_weight` is not 0. Rows outside the
     model's scope are invalid, with a reason.
 
-    A reward names each of its terms once. For two properties in one reward, give one a name of its own in a plug-in
-    file; its columns are then called after it:
+    For two properties in one reward, give one of them a `label` in the config; in Python, a name of its own:
 
         @rewards.register("band_gap")
         class BandGap(PredictedProperty):

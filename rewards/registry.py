@@ -1,5 +1,6 @@
 """Names of reward terms: built-in ones, installed entry points (group `oreflow.rewards`), and plug-in files."""
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -22,7 +23,7 @@ from rewards.errors import (
     UnknownRewardError,
 )
 from rewards.guard import guarded, report
-from rewards.protocol import BatchType, RewardTerm
+from rewards.protocol import BatchType, Requires, RewardTerm
 
 Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds it to that
 
@@ -102,7 +103,7 @@ def load_plugin(path: str | Path) -> list[str]:
     seconds = time.monotonic() - started
     if seconds > _SLOW_IMPORT_S:
         warnings.warn(
-            f"{path} took {seconds:.0f} s to import; load what is heavy on the term's first call",
+            f"{path} took {seconds:.0f} s to import; load what is heavy when a term is built, in its __init__",
             RewardWarning,
             stacklevel=2,
         )
@@ -196,6 +197,22 @@ def path_parameters(name: str) -> tuple[str, ...]:
     return tuple(getattr(factory_of(name), "path_params", ()))
 
 
+def check_identity(term: RewardTerm) -> None:
+    """Name, unit, version, citations and requires are there, and of the right type.
+
+    Raises:
+        RewardContractError: naming the attribute.
+    """
+    for attribute, kind in [("name", str), ("unit", str), ("version", str), ("citations", tuple), ("requires", str)]:
+        value = getattr(term, attribute, None)
+        if not isinstance(value, kind):
+            raise RewardContractError(
+                f"{type(term).__name__}: expected attribute {attribute!r} of type {kind.__name__}, got {value!r}"
+            )
+    if term.requires not in get_args(Requires):
+        raise RewardContractError(f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}")
+
+
 def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
     """Builds a term.
 
@@ -205,19 +222,22 @@ def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
         RewardContractError: for a term that lacks what `RewardTerm` asks for, or bears another name.
     """
     factory = check_parameters(name, params)
+    found: list[str] = []
     try:
-        with guarded() as found:
+        with contextlib.nullcontext() if is_built_in(name) else guarded() as watched:
             term = factory(**(params or {}))
+        found = watched or []
     except OreflowError:
         raise
     except (Exception, SystemExit) as error:
         raise RewardParameterError(f"reward {name!r} cannot be built: {type(error).__name__}: {error}") from error
-    report(f"reward {name!r}", [] if is_built_in(name) else found)
+    report(f"reward {name!r}", found)
     if not isinstance(term, RewardTerm):
         wanted = [a for a in ("name", "unit", "version", "citations", "requires", "__call__") if not hasattr(term, a)]
         raise RewardContractError(f"reward {name!r}: expected a RewardTerm, got one without {', '.join(wanted)}")
     if term.name != name:
         raise RewardContractError(f"expected the term registered as {name!r} to have that name, got {term.name!r}")
+    check_identity(term)
     batch_type = getattr(term, "batch_type", "arrays")
     if batch_type not in get_args(BatchType):
         raise RewardContractError(f"reward {name!r}: expected batch_type 'arrays' or 'pymatgen', got {batch_type!r}")

@@ -57,7 +57,8 @@ def read_table(path: str | Path) -> "pd.DataFrame":
     check_data_file(path, "a CSV or Parquet file")
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            frame = pd.read_parquet(path)
+            return frame.reset_index(drop=frame.index.name is None)  # rows are named by their place
         # Blank lines are read and dropped afterwards, so that the index keeps each row's place in the file.
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
@@ -68,6 +69,8 @@ def read_table(path: str | Path) -> "pd.DataFrame":
         raise damaged(path) from None
     except pd.errors.EmptyDataError:
         raise TableError(f"{path} is empty; expected a header with a column 'formula'") from None
+    except UnicodeDecodeError as error:
+        raise TableError(f"cannot read {path}: it is not UTF-8 ({error}); save it as UTF-8 text") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, OSError, ValueError, ImportError) as error:
         reason = _long_row(path) or " ".join(str(error).split())
         raise TableError(f"cannot read {path}: {reason}") from None

@@ -4,6 +4,7 @@ Frames of pickled data travel over the process's own standard input and output, 
 empty input, and the file that the parent gave as standard error for whatever it, or a C library, prints.
 """
 
+import contextlib
 import faulthandler
 import os
 import pickle
@@ -52,7 +53,10 @@ def _read_until_parent_is_gone(stream: BinaryIO, inbox: queue.Queue) -> None:
         while True:
             inbox.put(read_frame(stream))
     except (EOFError, OSError):
-        os._exit(0)  # also when the term hangs: no orphans
+        # Also when the term hangs, and with what it has started: no orphans.
+        if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(0)
 
 
 def _build(recipe: dict[str, Any]) -> Any:
@@ -80,15 +84,26 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="No Pauling electronegativity")
     inbox: queue.Queue = queue.Queue()
     threading.Thread(target=_read_until_parent_is_gone, args=(requests, inbox), daemon=True).start()
+    from rewards.errors import RewardWarning
+
     try:
-        term = _build(inbox.get())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            warnings.filterwarnings("ignore", message="No Pauling electronegativity")
+            term = _build(inbox.get())
         about = {key: getattr(term, key) for key in ("name", "unit", "version", "citations", "requires")}
-        write_frame(answers, {"ready": about})
+        told = [str(warning.message) for warning in said if issubclass(warning.category, RewardWarning)]
+        write_frame(answers, {"ready": about, "warnings": told})
     except (Exception, SystemExit) as error:
         write_frame(answers, {"failed": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
         return
+    process = os.getpid()
     while True:
-        write_frame(answers, _answer(term, inbox.get(), printed))
+        request = inbox.get()
+        answer = _answer(term, request, printed)
+        if os.getpid() != process:  # a child that the term forked and let come back here
+            os._exit(1)
+        write_frame(answers, answer | {"number": request["number"]})
 
 
 def _answer(term: Any, request: dict[str, Any], printed: BinaryIO) -> dict[str, Any]:
@@ -110,7 +125,8 @@ def _answer(term: Any, request: dict[str, Any], printed: BinaryIO) -> dict[str, 
 
 def _printed(file: BinaryIO) -> list[str]:
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # the term may have closed or removed it
+            stream.flush()
     file.seek(0)
     text = file.read(4 * _SHOWN_CHARACTERS).decode(errors="replace").strip()
     file.seek(0)

@@ -1,6 +1,8 @@
 """The verbs that make and judge candidates, run in this process: what they write, print and return."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +237,22 @@ def test_pessimism_is_in_the_reward_and_not_in_the_predicted_energy(config: Path
     far = frame["formation_energy_distance"] > FormationEnergy().model.distance_threshold
     assert (frame["formation_energy_extrapolates"] == far).all()
     assert summary["share_far_from_training_data"] == pytest.approx(far.mean(), rel=1e-12)
+
+
+def test_rows_that_a_reference_loses_are_said_on_the_screen(tmp_path: Path) -> None:
+    table = tmp_path / "known.csv"
+    table.write_text('formula,formation_energy_per_atom\nLi2O,"-2,0"\nP2O5,-2.2\n')
+    program = Path(sys.executable).with_name("oreflow")
+    parameter = f"energy_above_hull.reference={table}"
+    command = [program, "score", "Li3PO4", "--reward", "energy_above_hull", "--param", parameter]
+    done_ = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "oreflow: warning: " in done_.stderr
+    assert "1 of 2 rows set aside" in done_.stderr
+    assert "row 2" in done_.stderr
+
+
+def test_columns_of_terms_never_replace_those_of_the_table(tmp_path: Path) -> None:
+    path = plugin(tmp_path)
+    path.write_text(path.read_text().replace('"spread"', '"formula"'))
+    row = json.loads(done("score", "LiFePO4", "--reward", "mine", "--plugin", path, "--json").stdout)[0]
+    assert (row["formula"], row["mine_formula"]) == ("LiFePO4", 4 / 7)

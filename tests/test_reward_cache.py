@@ -116,3 +116,23 @@ def test_built_in_terms_are_cached_only_on_request(entry: dict, wrapped: bool) -
     term, _ = build_term({"name": "charge_balance", "shape": shape, **entry})
     assert isinstance(term, CachedTerm) is wrapped
     assert term(Compositions.from_dicts([SALT])).values.tolist() == [0.0]
+
+
+def test_columns_keep_their_cells_when_their_type_changes_between_batches() -> None:
+    """Without a missing value a column is often of integers; cells may be lists."""
+    gaps = {"ClNa": np.nan, "O2Ti": 2.5, "HLi": 3}
+
+    def term(batch: Compositions) -> TermValues:
+        cells = [gaps[formula] for formula in batch.formulas()]
+        lists = np.empty(len(batch), dtype=object)
+        lists[:] = [[formula, 1] for formula in batch.formulas()]
+        columns = {"gap": np.array(cells), "lists": lists}
+        return TermValues(np.zeros(len(batch)), np.ones(len(batch), dtype=np.bool_), columns)
+
+    cached = CachedTerm(Stub(function=term))
+    cached(Compositions.from_dicts([SALT, RUTILE]))
+    cached(Compositions.from_dicts([LIH]))
+    result = cached(Compositions.from_dicts([SALT, RUTILE, LIH]))
+    assert result.valid.all()
+    np.testing.assert_array_equal(result.columns["gap"], [np.nan, 2.5, 3.0])
+    assert result.columns["lists"].tolist() == [["ClNa", 1], ["O2Ti", 1], ["HLi", 1]]

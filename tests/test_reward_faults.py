@@ -192,7 +192,7 @@ def test_a_plugin_that_prints_or_exits_on_import(tmp_path: Path) -> None:
 
 def test_a_slow_import_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_SLOW_IMPORT_S", 0.05)
-    with pytest.warns(RewardWarning, match="took 0 s to import; load what is heavy on the term's first call"):
+    with pytest.warns(RewardWarning, match="took 0 s to import; load what is heavy when a term is built"):
         registry.load_plugin(write(tmp_path / "slow.py", "slow", first="time.sleep(0.1)\n"))
 
 
@@ -255,4 +255,41 @@ def test_a_batch_type_that_does_not_exist(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("scale =", "batch_type = 'ase'; scale ="))
     registry.load_plugin(path)
     with pytest.raises(RewardContractError, match="expected batch_type 'arrays' or 'pymatgen', got 'ase'"):
+        registry.make_term("mine")
+
+
+class Stop(BaseException):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_exceptions_of_any_kind_cost_an_item() -> None:
+    def raises(batch: Compositions) -> TermValues:
+        if "ClNa" in batch.formulas():
+            raise Stop
+        return ones(batch)
+
+    result = evaluate_term(Stub(function=raises), BATCH)
+    assert result.valid.tolist() == [False, True, True, True]
+    assert result.reasons == {0: "Stop, whose message cannot be shown"}
+
+
+def test_masked_values_are_invalid() -> None:
+    values = np.ma.masked_array([-9999.0, 1.0, 2.0, 3.0], mask=[True, False, False, True])
+    result = evaluate_term(Stub(TermValues(values, np.ones(N, dtype=np.bool_))), BATCH)
+    assert result.valid.tolist() == [False, True, True, False]
+
+
+def test_columns_that_no_table_can_hold_are_refused() -> None:
+    columns = {"phase": np.ones(N, dtype=complex)}
+    term = Stub(TermValues(np.ones(N), np.ones(N, dtype=np.bool_), columns))
+    with pytest.raises(RewardContractError, match="expected column 'phase' of numbers, text or dates, got complex128"):
+        evaluate_term(term, BATCH)
+
+
+def test_a_term_with_a_wrong_attribute_is_refused_when_it_is_built(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.py", "mine")
+    path.write_text(path.read_text().replace('"eV"', "None"))
+    registry.load_plugin(path)
+    with pytest.raises(RewardContractError, match="expected attribute 'unit' of type str, got None"):
         registry.make_term("mine")

@@ -92,9 +92,11 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
             f"its uncertainty            {summary['median_formation_energy_std_ev_per_atom']:.3f} eV/atom (median "
             f"standard deviation); {summary['share_far_from_training_data']:.1%} far from the training data"
         )
+        difference = uniform["value"] - ours["value"]
         print(
             f"uniform random, same world {uniform['value']:.3f} ± {uniform['standard_error']:.3f} eV/atom "
-            f"({summary['n_uniform_random']} objects): {uniform['value'] - ours['value']:.3f} eV/atom higher"
+            f"({summary['n_uniform_random']} objects): {abs(difference):.3f} eV/atom "
+            + ("higher" if difference > 0 else "lower")
         )
 
 

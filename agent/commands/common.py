@@ -38,7 +38,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = DONE
         except KeyboardInterrupt:
-            print("interrupted; the last complete checkpoint stays", file=sys.stderr)
+            print("interrupted; complete checkpoints stay", file=sys.stderr)
             code = STOPPED_BY_SIGNAL
         except Exception as error:
             if debug:
