@@ -161,10 +161,10 @@ def train(
             else:
                 n_skipped += 1
                 skipped_in_a_row += 1
-                if n_invalid > config.reward.invalid_budget * n_objects and not result.valid.any():
-                    over_budget = True  # nothing is wrong with the losses
-                    break
                 if skipped_in_a_row >= _MAX_SKIPPED_IN_A_ROW:
+                    if n_invalid > config.reward.invalid_budget * n_objects:
+                        over_budget = True  # nothing is wrong with the losses
+                        break
                     checkpoint(step)
                     raise TrainingError(
                         f"{skipped_in_a_row} losses in a row were not finite; lower sampler.learning_rate or log_max"

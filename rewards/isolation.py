@@ -65,6 +65,7 @@ class _Worker:
         self._answers: queue.Queue = queue.Queue()
         self.about: dict[str, Any] = {}
         self._number = 0
+        self.halted = False  # set from another thread: whatever is under way is of no use any more
 
     def start(self) -> None:
         """Starts the process and builds the term in it.
@@ -139,7 +140,9 @@ class _Worker:
         """The next answer; None when the process is gone. Raises queue.Empty when time is up."""
         deadline = time.monotonic() + limit_s
         while True:
-            gone = process.poll() is not None  # asked before the queue, so that a last answer is not missed
+            gone = (
+                self.halted or process.poll() is not None
+            )  # asked before the queue, so that a last answer is not missed
             try:
                 # In slices: a child that the term forked may hold the pipe open after the worker has died.
                 return self._answers.get(timeout=max(min(_SLICE_S, deadline - time.monotonic()), 0.0))
@@ -242,7 +245,6 @@ class IsolatedTerm:
         self._lock = threading.Lock()
         self._failures_in_a_row = 0
         self._n_timed, self._seconds_per_item = 0, 0.0
-        self._stopping = False
         self.n_workers_lost = 0
         self.registered_name, self.params = name, dict(params or {})
         weakref.finalize(self, _stop_all, self._workers)
@@ -271,12 +273,14 @@ class IsolatedTerm:
         if self._pool is None:
             parts = [self._evaluate(self._workers[0], batch[shares[0]])]
         else:
-            self._stopping = False
+            for worker in self._workers:
+                worker.halted = False
             futures = [self._pool.submit(self._evaluate, w, batch[rows]) for w, rows in zip(self._workers, shares)]
             try:
                 parts = [future.result() for future in futures]
             except BaseException:  # else the interpreter would wait for the other workers before it ends
-                self._stopping = True
+                for worker in self._workers:
+                    worker.halted = True
                 _stop_all(self._workers)
                 raise
         result = join(parts)
@@ -297,7 +301,7 @@ class IsolatedTerm:
         try:
             return self._call(worker, batch)
         except _WorkerLost as error:
-            if self._stopping:
+            if worker.halted:
                 raise
             with self._lock:
                 self.n_workers_lost += 1
