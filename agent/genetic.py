@@ -4,7 +4,7 @@ import numpy as np
 
 from agent.baselines import MAX_IDLE_ROUNDS, Score
 from agent.errors import TrainingError
-from agent.moves import back_and_forth, random_rollout, random_unroll, uniform_actions
+from agent.moves import back_and_forth, random_rollout, uniform_actions
 from envs.protocol import TransitionKernel
 
 _MAX_REPEATED_MUTATIONS = 10
@@ -22,7 +22,7 @@ class Genetic:
 
     Args:
         population: mu, the most objects kept. lambda is what the caller asks for at a time, and may change.
-        go_on: probability of each further step back, of mutations and crossovers, in [0, 1].
+        go_on: probability of each further step back of a mutation, in [0, 1].
         crossover_share: in [0, 1].
         tournament: objects of the population, drawn with replacement, of which the best becomes a parent; 1 chooses
             parents blindly.
@@ -151,7 +151,7 @@ class Genetic:
         offspring = self._parents(n, rng)
         crossed = rng.random(n) < self.crossover_share
         others = self._parents(int(crossed.sum()), rng)
-        offspring[crossed] = crossover(self.kernel, offspring[crossed], others, self.go_on, rng)
+        offspring[crossed] = crossover(self.kernel, offspring[crossed], others, rng)
         offspring[~crossed] = back_and_forth(self.kernel, offspring[~crossed], self.go_on, rng)[0]
         for _ in range(_MAX_REPEATED_MUTATIONS):
             is_known = np.ones(len(self.states) + n, dtype=np.bool_)
@@ -167,23 +167,27 @@ class Genetic:
         return self.states[rng.integers(len(self.states), size=(n, self.tournament)).min(axis=1)]
 
 
-def crossover(
-    kernel: TransitionKernel, one: np.ndarray, other: np.ndarray, go_on: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Takes `one` apart in part and adds the build steps of `other`, a random order of them, that are still allowed.
+def crossover(kernel: TransitionKernel, one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One-point crossover of build paths: the first steps of `one`, then those of `other` that are still allowed.
 
-    The steps of `other` include its stop. A child that is not terminal then is finished by random allowed actions.
+    Both paths are random ones among those that lead to the object. At least one step of `one` is kept, and where its
+    path is long enough at least one is left out besides the stop. A child that is not terminal in the end is finished
+    by random allowed actions.
 
     Args:
         one, other: terminal states [batch, *state_shape].
-        go_on: probability of each further step back of `one`, in [0, 1].
 
     Returns:
         Terminal states [batch, *state_shape].
     """
-    steps = _build_steps(kernel, other, rng)
-    states = random_unroll(kernel, one, go_on, rng)[0]
-    for actions in steps:
+    path = _build_steps(kernel, one, rng)
+    length = (path >= 0).sum(axis=0)
+    kept = np.minimum(rng.integers(1, np.maximum(length - 2, 1) + 1), length - 1)
+    states = kernel.initial(len(one))
+    for time, actions in enumerate(path, start=-len(path)):  # paths end together, at time 0
+        takes = (actions >= 0) & (time < kept - length)
+        states[takes] = kernel.step(states[takes], actions[takes])
+    for actions in _build_steps(kernel, other, rng):
         allowed = kernel.forward_allowed(states)  # all False once a child has stopped
         takes = (actions >= 0) & allowed[np.arange(len(states)), actions]
         states[takes] = kernel.step(states[takes], actions[takes])
@@ -192,25 +196,25 @@ def crossover(
     return states
 
 
-def _build_steps(kernel: TransitionKernel, terminal: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Forward actions of a random path to each object, in order: arrays int64 [batch], -1 where a path is shorter."""
-    steps: list[np.ndarray] = []
+def _build_steps(kernel: TransitionKernel, terminal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Forward actions of a random path to each object, int64 [max_steps, batch], -1 ahead of shorter paths."""
+    path = np.full((kernel.max_steps, len(terminal)), -1, dtype=np.int64)
     active, states = np.arange(len(terminal)), terminal
+    time = kernel.max_steps
     while len(active):
+        time -= 1
         backward = uniform_actions(kernel.backward_allowed(states), rng)[0]
-        actions = np.full(len(terminal), -1, dtype=np.int64)
-        actions[active] = kernel.redo_action(states, backward)
-        steps.append(actions)
+        path[time, active] = kernel.redo_action(states, backward)
         states = kernel.unstep(states, backward)
         running = kernel.backward_allowed(states).any(axis=1)
         active, states = active[running], states[running]
-    return steps[::-1]
+    return path
 
 
 def first_occurrences(states: np.ndarray) -> np.ndarray:
-    """Indices of the distinct states [batch, *state_shape], each the first of its kind, in no particular order."""
+    """Indices of the distinct states [batch, *state_shape], each the first of its kind, ascending."""
     if not len(states):
         return np.empty(0, dtype=np.int64)
     rows = np.ascontiguousarray(states).reshape(len(states), -1)
     keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).reshape(-1)
-    return np.unique(keys, return_index=True)[1]
+    return np.sort(np.unique(keys, return_index=True)[1])

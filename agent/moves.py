@@ -83,10 +83,10 @@ def back_and_forth(
 
         log_hastings = log q(m' | y) - log q(m | x).
 
-    Metropolis-Hastings with acceptance a(m) = min(1, R(y) / R(x) * exp(log_hastings)) leaves R/Z over objects invariant:
-    m and m' determine one another, and R(x) q(m | x) a(m) = R(y) q(m' | y) a(m') holds for each such pair. The paths
-    from x to y are the reversals of those from y to x, so the sum over them is R(x) K(x, y) = R(y) K(y, x), although
-    q(y | x), itself a sum over paths, is never computed.
+    Metropolis-Hastings with acceptance a(m) = min(1, R(y) / R(x) * exp(log_hastings)) leaves R/Z over objects
+    invariant: m and m' determine one another, and R(x) q(m | x) a(m) = R(y) q(m' | y) a(m') holds for each such pair.
+    The paths from x to y are the reversals of those from y to x, so the sum over them is R(x) K(x, y) = R(y) K(y, x),
+    although q(y | x), itself a sum over paths, is never computed.
 
     Args:
         terminal: [batch, *state_shape].
