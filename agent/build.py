@@ -9,9 +9,11 @@ import torch
 import rewards
 from agent.config import Config
 from agent.errors import ConfigError
+from agent.learner import Learner
 from agent.policy import Policy
-from agent.seeds import torch_generator
+from agent.seeds import stream, torch_generator
 from envs.composition_kernel import CompositionKernel
+from envs.protocol import TransitionKernel
 from rewards.energy_model import pretrained_names
 from rewards.errors import RewardParameterError, UnknownRewardError
 from rewards.registry import path_parameters
@@ -69,19 +71,37 @@ def make_checked(config: Config, source: str) -> tuple[CompositionKernel, reward
     return kernel, reward
 
 
-def make_policy(config: Config, kernel: CompositionKernel) -> Policy:
+def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
     """The untrained policy network."""
+    sampler = config.sampler
     return Policy(
         kernel.token_factors,
         kernel.action_factors,
         kernel.n_backward_actions,
-        config.sampler.hidden,
-        config.sampler.backward == "learned",
+        sampler.hidden,
+        sampler.backward == "learned",
         torch_generator(config.seed, "weights"),
+        state_flow=sampler.kind == "policy_gradient"
+        or sampler.objective in ("detailed_balance", "sub_trajectory_balance"),
     )
 
 
-def make_scorer(kernel: CompositionKernel, reward: rewards.Reward) -> Callable[[np.ndarray], np.ndarray]:
+def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
+    """The sampler of a config, ready to be trained."""
+    rng = stream(config.seed, "training")
+    match config.sampler.kind:
+        case "gflownet":
+            from agent.train_gfn import GFlowNetLearner
+
+            return GFlowNetLearner(config, kernel, make_policy(config, kernel), rng)
+        case "policy_gradient":
+            from agent.train_policy_gradient import PolicyGradientLearner
+
+            return PolicyGradientLearner(config, kernel, make_policy(config, kernel), rng)
+    raise NotImplementedError(config.sampler.kind)
+
+
+def make_scorer(kernel: TransitionKernel, reward: rewards.Reward) -> Callable[[np.ndarray], np.ndarray]:
     """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`."""
 
     def scorer(states: np.ndarray) -> np.ndarray:

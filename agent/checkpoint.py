@@ -5,7 +5,6 @@ A checkpoint is a folder, written under a temporary name and renamed when comple
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from agent.errors import CheckpointError
-from agent.files import sha256
+from agent.files import sha256, sync
 from agent.policy import Policy
 
-_SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def save_checkpoint(
     folder: Path,
     step: int,
-    policy: Policy,
-    optimizer: torch.optim.Optimizer,
+    policy: Policy | None,
+    optimizer: torch.optim.Optimizer | None,
     rng: np.random.Generator,
     state: dict[str, Any],
     keep: int,
+    arrays: dict[str, np.ndarray] | None = None,
 ) -> Path:
     """Writes `folder/step_<step>` and removes all but the newest `keep` checkpoints.
 
     Args:
+        policy, optimizer: None for samplers that learn nothing.
         state: JSON-ready counters that training needs to go on.
+        arrays: replay buffer, chains or population.
     """
     final = folder / f"step_{step:08d}"
     temporary = folder / f".tmp_step_{step:08d}"
@@ -43,26 +45,36 @@ def save_checkpoint(
         shutil.rmtree(stray)
     temporary.mkdir()
     try:
-        save_file(
-            {k: v.detach().contiguous() for k, v in policy.state_dict().items()}, temporary / "policy.safetensors"
-        )
-        moments = optimizer.state_dict()["state"]
-        flat = {f"{i}.{k}": torch.as_tensor(v).contiguous() for i, slot in moments.items() for k, v in slot.items()}
-        save_file(flat, temporary / "optimizer.safetensors")
-        full_state = {"schema_version": _SCHEMA_VERSION, "step": step, "rng": rng.bit_generator.state, **state}
+        if policy is not None and optimizer is not None:
+            weights = {k: v.detach().contiguous() for k, v in policy.state_dict().items()}
+            save_file(weights, temporary / "policy.safetensors")
+            moments = optimizer.state_dict()["state"]
+            flat = {f"{i}.{k}": torch.as_tensor(v).contiguous() for i, slot in moments.items() for k, v in slot.items()}
+            save_file(flat, temporary / "optimizer.safetensors")
+        if arrays:
+            with (temporary / "buffer.npz").open("wb") as file:
+                np.savez(file, **arrays)
+        full_state = {
+            "schema_version": SCHEMA_VERSION,
+            "step": step,
+            "rng": rng.bit_generator.state,
+            "versions": {"torch": torch.__version__, "numpy": np.__version__},
+            **state,
+        }
         (temporary / "state.json").write_text(json.dumps(full_state, indent=1), encoding="utf-8")
         digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / "MANIFEST.json").write_text(json.dumps(digests, indent=1), encoding="utf-8")
         for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        if final.exists():
-            shutil.rmtree(final)
+            sync(path)
+        if final.exists():  # set aside until the new one is in place
+            final.rename(folder / f".tmp_step_{step:08d}_old")
         temporary.rename(final)
+        sync(folder)
     except SafetensorError as error:  # how its writer reports a full disk
         raise OSError(f"cannot write the checkpoint {final}: {error}; free space, or choose another --out") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for stray in folder.glob(".tmp_step_*"):
+            shutil.rmtree(stray, ignore_errors=True)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -84,13 +96,28 @@ def verify_checkpoint(path: Path) -> None:
         entries = dict(manifest)
     except (OSError, ValueError, TypeError):
         raise CheckpointError(f"{path} has no readable MANIFEST.json; it is no checkpoint of oreflow") from None
-    for name in ("policy.safetensors", "optimizer.safetensors", "state.json"):
-        if name not in entries:
-            raise CheckpointError(f"{path}: the manifest does not list {name}; use an earlier checkpoint")
+    if "state.json" not in entries:
+        raise CheckpointError(f"{path}: the manifest does not list state.json; use an earlier checkpoint")
     for name, digest in entries.items():
         file = path / Path(name).name
         if not file.is_file() or sha256(file) != digest:
             raise CheckpointError(f"{file} is missing or does not match its checksum; use an earlier checkpoint")
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Verifies a checkpoint and returns its counters, `rng` and config among them.
+
+    Raises:
+        CheckpointError: for a damaged checkpoint, or one of another schema.
+    """
+    verify_checkpoint(path)
+    state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if state.get("schema_version") != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{path} has schema {state.get('schema_version')}, this version of oreflow reads {SCHEMA_VERSION}; go on
+            with " "the version named in provenance.json, or train again"
+        )
+    return state
 
 
 def load_policy(path: Path, policy: Policy) -> dict[str, Any]:
@@ -99,11 +126,11 @@ def load_policy(path: Path, policy: Policy) -> dict[str, Any]:
     Raises:
         CheckpointError: for a damaged checkpoint, or one of another world or network.
     """
-    verify_checkpoint(path)
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    if state.get("schema_version") != _SCHEMA_VERSION:
-        raise CheckpointError(f"{path} has schema {state.get('schema_version')}, expected {_SCHEMA_VERSION}")
-    weights = load_file(path / "policy.safetensors")
+    state = read_state(path)
+    file = path / "policy.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{path} has no policy.safetensors; it belongs to a sampler of another kind")
+    weights = load_file(file)
     expected = {name: tuple(tensor.shape) for name, tensor in policy.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if expected != found:
@@ -111,6 +138,15 @@ def load_policy(path: Path, policy: Policy) -> dict[str, Any]:
         raise CheckpointError(f"{path} belongs to another world or network: {', '.join(different[:3])} differ in shape")
     policy.load_state_dict(weights)
     return state
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Replay buffer, chains or population of a verified checkpoint; empty when there are none."""
+    file = path / "buffer.npz"
+    if not file.is_file():
+        return {}
+    with np.load(file, allow_pickle=False) as data:
+        return dict(data)
 
 
 def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:

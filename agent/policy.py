@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_CONDITION_WIDTH = 64
+
 
 def masked_log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
     """Log-probabilities over the allowed actions, float32 [batch, action]; forbidden ones get -inf.
@@ -50,10 +52,10 @@ class FactoredWeights(nn.Module):
 
 
 class Policy(nn.Module):
-    """Multilayer perceptron on a bag of tokens, with a forward and, if learned, a backward head.
+    """Multilayer perceptron on a bag of tokens, with a head for forward actions and, where asked for, further heads.
 
     The first layer is a sum of embeddings, which equals a dense layer on the multi-hot encoding of the state at a cost
-    that grows with the tokens present instead of all tokens there are. Both heads share one pass.
+    that grows with the tokens present instead of all tokens there are. All heads share one pass.
 
     Args:
         token_factors: int64 [n_tokens, factor], see `TransitionKernel`; token `n_tokens` pads.
@@ -62,6 +64,8 @@ class Policy(nn.Module):
         hidden: widths of the hidden layers.
         learned_backward: whether P_B has a head; otherwise P_B is uniform over the parents.
         generator: source of the initial weights.
+        state_flow: whether there is a head for log F(s), the state flow, which is also the soft value V(s).
+        n_conditions: length of the vector that tells which of a family of rewards is meant; 0 for a single reward.
     """
 
     def __init__(
@@ -72,9 +76,13 @@ class Policy(nn.Module):
         hidden: Sequence[int],
         learned_backward: bool,
         generator: torch.Generator,
+        *,
+        state_flow: bool = False,
+        n_conditions: int = 0,
     ) -> None:
         super().__init__()
         self.n_tokens = len(token_factors)
+        self.n_conditions = n_conditions
         self.embedding = FactoredWeights(token_factors, 1, hidden[0], 0.5, generator)
         self.embedding_bias = nn.Parameter(torch.zeros(hidden[0]))
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(hidden))
@@ -82,31 +90,76 @@ class Policy(nn.Module):
         self.head = FactoredWeights(action_factors, 1, hidden[-1], 0.01, generator)
         self.head_bias = nn.Parameter(torch.zeros(len(action_factors) + 1))
         self.backward_head = nn.Linear(hidden[-1], n_backward_actions) if learned_backward else None
+        self.flow_head = nn.Linear(hidden[-1], 1) if state_flow else None
+        self.condition_layers = _perceptron(n_conditions, hidden[0], generator) if n_conditions else None
+        self.log_z_layers = _perceptron(n_conditions, 1, generator) if n_conditions else None
         self.log_z = nn.Parameter(torch.zeros((), dtype=torch.float64))
         with torch.no_grad():
             for layer in self.layers:
                 assert isinstance(layer, nn.Linear)
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-                layer.bias.zero_()
-            if self.backward_head is not None:
-                self.backward_head.weight.normal_(0.0, 0.01, generator=generator)
-                self.backward_head.bias.zero_()
+                _kaiming(layer, generator)
+            for head in (self.backward_head, self.flow_head):
+                if head is not None:
+                    head.weight.normal_(0.0, 0.01, generator=generator)
+                    head.bias.zero_()
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """Rows of the first and last layer, summed up. A rollout does this once for all its passes."""
         return self.embedding(), self.head()
 
-    def forward(self, tokens: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits of forward actions [batch, n_actions] and, if learned, backward actions [batch, n_backward_actions].
+    def trunk(
+        self, tokens: Tensor, weights: tuple[Tensor, Tensor] | None = None, condition: Tensor | None = None
+    ) -> Tensor:
+        """The last hidden layer, float32 [batch, hidden], which all heads read.
 
         Args:
             tokens: int64 [batch, token], padded with `n_tokens`.
             weights: what `weights()` gave since the parameters last changed; computed anew when None.
+            condition: float32 [batch, n_conditions] where there are conditions.
         """
-        embedding, head = weights or self.weights()
+        embedding = self.embedding() if weights is None else weights[0]
         x = nn.functional.embedding_bag(tokens, embedding, mode="sum", padding_idx=self.n_tokens)
-        x = torch.relu(x + self.embedding_bias)
+        x = x + self.embedding_bias
+        if self.condition_layers is not None:
+            x = x + self.condition_layers(condition)
+        x = torch.relu(x)
         for layer in self.layers:
             x = torch.relu(layer(x))
-        logits = nn.functional.linear(x, head, self.head_bias)
+        return x
+
+    def forward(
+        self, tokens: Tensor, weights: tuple[Tensor, Tensor] | None = None, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits of forward actions [batch, n_actions] and, if learned, backward actions [batch, n_backward_actions].
+
+        Arguments as for `trunk`.
+        """
+        x = self.trunk(tokens, weights, condition)
+        logits = nn.functional.linear(x, self.head() if weights is None else weights[1], self.head_bias)
         return logits, None if self.backward_head is None else self.backward_head(x)
+
+    def log_flow(self, x: Tensor) -> Tensor:
+        """log F(s), float64 [batch], from the last hidden layer. It is measured from `log_z`, which learns faster."""
+        assert self.flow_head is not None
+        return self.flow_head(x).squeeze(-1).double() + self.log_z
+
+    def log_partition(self, condition: Tensor | None = None) -> Tensor:
+        """The learned log Z: a scalar, or float64 [batch] for conditions [batch, n_conditions]."""
+        if self.log_z_layers is None or condition is None:
+            return self.log_z
+        return self.log_z + self.log_z_layers(condition).squeeze(-1).double()
+
+
+def _perceptron(n_in: int, n_out: int, generator: torch.Generator) -> nn.Sequential:
+    """Two layers that start as zero, so that conditions begin without effect."""
+    first, last = nn.Linear(n_in, _CONDITION_WIDTH), nn.Linear(_CONDITION_WIDTH, n_out)
+    with torch.no_grad():
+        _kaiming(first, generator)
+        last.weight.zero_()
+        last.bias.zero_()
+    return nn.Sequential(first, nn.ReLU(), last)
+
+
+def _kaiming(layer: nn.Linear, generator: torch.Generator) -> None:
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+    layer.bias.zero_()

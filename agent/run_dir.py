@@ -36,6 +36,11 @@ class RunFolder:
         return self.path / "reward_failures.jsonl"
 
     @property
+    def timings_path(self) -> Path:
+        """What the clock said; apart from the metrics, which repeat exactly."""
+        return self.path / "timings.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -77,8 +82,21 @@ class RunFolder:
 
         for name in ("checkpoints", "samples", "eval", "report"):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        self.metrics_path.unlink(missing_ok=True)
-        self.reward_failures_path.unlink(missing_ok=True)
+        for path in self._logs():
+            path.unlink(missing_ok=True)
+
+    def _logs(self) -> list[Path]:
+        return [self.metrics_path, self.timings_path, self.reward_failures_path]
+
+    def log_sizes(self) -> dict[str, int]:
+        """Bytes of each log, which a checkpoint remembers."""
+        return {path.name: path.stat().st_size for path in self._logs() if path.exists()}
+
+    def cut_logs(self, sizes: dict[str, int]) -> None:
+        """Drops what was logged after a checkpoint, given its `log_sizes`."""
+        for path in self._logs():
+            if path.exists():
+                os.truncate(path, min(sizes.get(path.name, 0), path.stat().st_size))
 
     def load_config(self) -> Config:
         """The resolved config of an existing run.

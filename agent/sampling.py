@@ -56,7 +56,7 @@ def load_run(folder: RunFolder) -> TrainedRun:
     checkpoint = folder.latest_checkpoint()
     state = load_policy(checkpoint, policy)
     world = config.world.model_dump(mode="json")
-    if state.get("world", world) != world:
+    if state.get("config", {}).get("world", world) != world:
         raise CheckpointError(
             f"{checkpoint} was trained in another world than {folder.config_path} describes; train again"
         )

@@ -20,10 +20,10 @@ from agent.checkpoint import list_checkpoints, load_optimizer, load_policy, save
 from agent.config import Config, validate_config
 from agent.errors import CheckpointError, RunFolderError
 from agent.files import sha256
+from agent.learner import make_optimizer
 from agent.policy import Policy
 from agent.run_dir import RunFolder
 from agent.sampling import load_run
-from agent.train_gfn import make_optimizer
 
 FILES = ("policy.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json")
 
@@ -64,6 +64,13 @@ def stepped(config: Config, n: int = 3) -> tuple[Policy, torch.optim.Optimizer]:
 def save(folder: Path, step: int = 12, config: Config | None = None, keep: int = 2, **state: Any) -> Path:
     policy, optimizer = stepped(config or config_of())
     return save_checkpoint(folder, step, policy, optimizer, np.random.default_rng(5), state, keep)
+
+
+def save_of(folder: Path, step: int, config: Config) -> Path:
+    """With the config beside the weights, as training writes it."""
+    policy, optimizer = stepped(config)
+    state = {"config": config.model_dump(mode="json")}
+    return save_checkpoint(folder, step, policy, optimizer, np.random.default_rng(5), state, 2)
 
 
 def resign(path: Path) -> None:
@@ -160,7 +167,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     state = json.loads((path / "state.json").read_text()) | {"schema_version": 99}
     (path / "state.json").write_text(json.dumps(state))
     resign(path)
-    with pytest.raises(CheckpointError, match="has schema 99, expected 1"):
+    with pytest.raises(CheckpointError, match="has schema 99, this version of oreflow reads 2"):
         load_policy(path, policy_of(config_of()))
 
 
@@ -180,9 +187,9 @@ def test_other_elements_of_the_same_number_are_refused(tmp_path: Path) -> None:
     trained, other = config_of(("Li", "Mn", "O")), config_of(("Na", "Fe", "S"))
     folder = RunFolder(tmp_path / "run")
     folder.create(trained, overwrite=False, plugins=[])
-    save(folder.checkpoints, config=trained, world=trained.world.model_dump(mode="json"))
+    save_of(folder.checkpoints, 12, trained)
     assert load_run(folder).step == 12
-    save(folder.checkpoints, step=13, config=other, world=other.world.model_dump(mode="json"))
+    save_of(folder.checkpoints, 13, other)
     with pytest.raises(CheckpointError, match="was trained in another world than"):
         load_run(folder)
 

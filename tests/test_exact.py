@@ -17,7 +17,7 @@ from agent.exact import (
 )
 from agent.losses import trajectory_balance
 from agent.policy import Policy, masked_log_softmax
-from agent.rollout import draw_actions, forward_rollout
+from agent.rollout import forward_rollout
 from envs.composition_kernel import CompositionKernel
 from envs.protocol import EnumeratedWorld
 from tests.worlds import SPACES, kernel
@@ -182,18 +182,3 @@ def test_masked_log_softmax_by_hand() -> None:
     assert log_p[0, 2] == -torch.inf
     assert log_p[0, :2].exp().tolist() == pytest.approx([1 / (1 + math.e), math.e / (1 + math.e)])
     assert log_p[1, 1:].exp().tolist() == [0.5, 0.5]
-
-
-def test_draw_actions_follows_probabilities_and_epsilon(rng: np.random.Generator) -> None:
-    n = 30_000
-    probabilities = np.tile(np.array([[0.1, 0.0, 0.6, 0.3]], dtype=np.float32), (n, 1))
-    allowed = np.tile(np.array([[True, False, True, True]]), (n, 1))
-    for epsilon in (0.0, 0.5):
-        drawn = draw_actions(probabilities, allowed, rng.random((n, 2)), epsilon)
-        expected = (1 - epsilon) * probabilities[0] + epsilon * allowed[0] / 3
-        assert np.abs(np.bincount(drawn, minlength=4) / n - expected).max() < 4 * math.sqrt(0.25 / n)
-    assert draw_actions(probabilities[:1], np.zeros((1, 4), dtype=bool), np.zeros((1, 2)), 0.0)[0] == -1
-    edge = np.array([[1 - 1e-16, 1.0]])  # rounding must not fall off the end of the row
-    assert draw_actions(probabilities[:1], allowed[:1], edge, 0.0)[0] == 3
-    python = draw_actions.py_func(probabilities[:200], allowed[:200], rng.random((200, 2)), 0.3)
-    assert set(python.tolist()) == {0, 2, 3}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from agent.action_head import Workspace, choose
 from agent.losses import trajectory_balance
 from agent.policy import Policy, masked_log_softmax
-from agent.rollout import Trajectories, draw_actions, forward_rollout
+from agent.rollout import Trajectories, forward_rollout
 from envs.errors import DeadEndError
 from envs.single import KernelEnv
 from envs.vector import KernelVectorEnv
@@ -64,7 +65,7 @@ def test_sums_of_long_trajectories_keep_float64() -> None:
     n = 100_000
     per_step = torch.full((n,), -103.97207641601562, dtype=torch.float32)
     empty = np.zeros((1, 1), dtype=np.int64)
-    trajectories = Trajectories(empty, np.zeros(n, dtype=np.int64), empty, empty[0], per_step, per_step)
+    trajectories = Trajectories(empty, np.array([0, n]), empty, empty[0], per_step, per_step)
     total = trajectories.total(per_step)
     assert total.dtype == torch.float64
     assert total.item() == pytest.approx(n * -103.97207641601562, rel=1e-12)  # float32 would be off by 1e-4
@@ -89,5 +90,9 @@ def test_underflow_is_neither_drawn_nor_nan() -> None:
     assert log_p[0, :2].tolist() == [0.0, -500.0]
     assert log_p[0, 2:].tolist() == [-np.inf, -np.inf]
     uniform = np.stack([np.linspace(0, 1, 1000, endpoint=False), np.full(1000, 0.5)], axis=1)
-    drawn = draw_actions(np.repeat(log_p.exp().numpy(), 1000, 0), np.repeat(allowed.numpy(), 1000, 0), uniform, 0.0)
+    head = (torch.zeros(1, 1), torch.zeros(4, 1), logits[0], allowed.numpy())
+    drawn_log_p, drawn = choose(*head, np.zeros(1000, dtype=np.int64), Workspace(), uniform=uniform)
     assert set(drawn.tolist()) == {0}
+    assert (drawn_log_p == 0).all()
+    given, _ = choose(*head, np.zeros(2, dtype=np.int64), Workspace(), actions=np.array([0, 1]))
+    assert given.tolist() == [0.0, -500.0]

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-import agent.train_gfn as module
-from agent.build import make_scorer
+import agent.train as module
+import agent.train_gfn as objectives
+from agent.build import make_kernel, make_policy, make_scorer
 from agent.checkpoint import list_checkpoints
 from agent.config import Config, load_config, validate_config
 from agent.errors import TrainingError
 from agent.exact import compare_exactly
+from agent.learner import linear, make_optimizer
 from agent.run_dir import RunFolder
 from agent.sampling import load_run
-from agent.train_gfn import schedule, train
+from agent.train import train
+from agent.train_gfn import cosine
 from rewards import Reward, RewardValues
 from rewards.errors import RewardBudgetError
 
@@ -83,12 +86,12 @@ def test_checkpoints_appear_and_old_ones_go(tmp_path: Path) -> None:
 
 
 def test_learning_rates_and_exploration_follow_the_schedule() -> None:
-    config = tiny(steps=101, epsilon_start=0.2, epsilon_end=0.1, final_learning_rate_share=0.01)
-    assert schedule(config, 0) == (1.0, 0.2)
-    share, epsilon = schedule(config, 50)
-    assert (share, epsilon) == (pytest.approx(0.505), pytest.approx(0.15))
-    assert schedule(config, 100) == (pytest.approx(0.01), pytest.approx(0.1))
-    optimizer = module.make_optimizer(module.make_policy(config, module.make_kernel(config)), config)
+    assert cosine(0.01, 0.0) == 1.0
+    assert cosine(0.01, 0.5) == pytest.approx(0.505)
+    assert cosine(0.01, 1.0) == pytest.approx(0.01)
+    assert [linear(0.2, 0.1, done) for done in (0.0, 0.5, 1.0)] == [0.2, pytest.approx(0.15), pytest.approx(0.1)]
+    config = tiny()
+    optimizer = make_optimizer(make_policy(config, make_kernel(config)), config)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 0.1]
 
 
@@ -135,14 +138,14 @@ def test_few_invalid_rewards_are_left_out_and_counted(tmp_path: Path, monkeypatc
 def test_poisoned_losses_are_skipped_and_end_training_when_they_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poisoned: int
 ) -> None:
-    honest = module.trajectory_balance
+    honest = objectives.trajectory_balance
     calls = []
 
     def loss(*arguments: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         return honest(*arguments) * (float("nan") if 5 < len(calls) <= 5 + poisoned else 1.0)
 
-    monkeypatch.setattr(module, "trajectory_balance", loss)
+    monkeypatch.setattr(objectives, "trajectory_balance", loss)
     if poisoned > 20:
         with pytest.raises(TrainingError, match="20 losses in a row"):
             run(tiny(), tmp_path / "run")
@@ -157,7 +160,7 @@ def test_poisoned_losses_are_skipped_and_end_training_when_they_stay(
 def test_a_signal_stops_at_a_step_boundary_with_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    honest = module.trajectory_balance
+    honest = objectives.trajectory_balance
     calls = []
 
     def loss(*arguments: torch.Tensor) -> torch.Tensor:
@@ -167,7 +170,7 @@ def test_a_signal_stops_at_a_step_boundary_with_a_checkpoint(
         return honest(*arguments)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(module, "trajectory_balance", loss)
+    monkeypatch.setattr(objectives, "trajectory_balance", loss)
     folder, result = run(tiny(), tmp_path / "run")
     assert (result.stopped_by, result.steps) == (name, 7)
     assert load_run(folder).step == 7

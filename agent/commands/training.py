@@ -43,7 +43,7 @@ def train(
     from agent.build import make_checked
     from agent.config import load_config
     from agent.run_dir import RunFolder
-    from agent.train_gfn import train as run_training
+    from agent.train import train as run_training
 
     plugins = load_plugins(plugin)
     resolved = load_config(config, set_, seed)
@@ -100,7 +100,7 @@ def exact(
     from agent.run_dir import RunFolder
     from agent.sampling import load_run
     from agent.seeds import stream
-    from agent.train_gfn import train as run_training
+    from agent.train import train as run_training
 
     load_plugins(plugin)
     with tempfile.TemporaryDirectory(prefix="oreflow-exact-") as scratch:

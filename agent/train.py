@@ -1,0 +1,225 @@
+"""The training loop of every sampler: step, log, checkpoint; and going on exactly where a run stopped."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.build import make_kernel, make_learner, make_reward, set_threads
+from agent.checkpoint import load_arrays, load_optimizer, load_policy, read_state, save_checkpoint
+from agent.config import OBJECTIVES, Config
+from agent.distinct import distinct
+from agent.errors import TrainingError
+from agent.files import to_json
+from agent.learner import Learner, Update
+from agent.ledger import RewardLedger
+from agent.progress import Progress
+from agent.reward_failures import RewardFailures
+from agent.run_dir import RunFolder
+from agent.signals import StopFlag
+from envs.compositions import Compositions
+from envs.errors import OreflowError
+from envs.protocol import TransitionKernel
+from rewards import Reward
+from rewards.charge_balance import ChargeBalance
+
+_MAX_SKIPPED_IN_A_ROW = 20
+
+
+@dataclass
+class TrainingResult:
+    """How a training ended.
+
+    Attributes:
+        steps: gradient steps done.
+        stopped_by: name of the signal that stopped it, None when it ran to its end.
+        metrics: the last line of metrics.jsonl.
+        checkpoint: the last checkpoint.
+    """
+
+    steps: int
+    stopped_by: str | None
+    metrics: dict[str, Any]
+    checkpoint: Path
+
+
+def train(
+    config: Config,
+    folder: RunFolder,
+    *,
+    kernel: TransitionKernel | None = None,
+    reward: Reward | None = None,
+    resume_from: Path | None = None,
+    quiet: bool = False,
+) -> TrainingResult:
+    """Trains into an existing run folder, from the start or from a checkpoint.
+
+    With one thread and the same versions, a training that is stopped and resumed any number of times leaves the same
+    weights, moments, buffer, random state and metrics as one that ran through.
+
+    Args:
+        kernel, reward: those of the config, where they have been built already.
+        resume_from: a checkpoint of this run to go on from; what was logged after it is cut off.
+
+    Raises:
+        RewardBudgetError: when the share of objects without a valid reward exceeds `reward.invalid_budget`.
+        TrainingError: when losses stay non-finite.
+        OreflowError: as a reward raises it. A checkpoint of the last good state is written first in all cases.
+    """
+    set_threads(config.run.threads)
+    kernel, reward = kernel or make_kernel(config), reward or make_reward(config)
+    learner = make_learner(config, kernel)
+    figures = _Figures(config)
+    ledger = RewardLedger(kernel, reward, RewardFailures(folder.reward_failures_path), config.reward.invalid_budget)
+    step = n_skipped = skipped_in_a_row = 0
+    metrics: dict[str, Any] = {}
+    if resume_from is not None:
+        state = _restore(learner, resume_from)
+        step, n_skipped, skipped_in_a_row = state["step"], state["n_skipped"], state["skipped_in_a_row"]
+        metrics = state["metrics"]
+        ledger.load_state(state["ledger"])
+        figures.sums = state["figures"]
+        folder.cut_logs(state["log_sizes"])
+
+    def checkpoint(rng_state: dict[str, Any] | None = None) -> Path:
+        if rng_state is not None:
+            learner.rng.bit_generator.state = rng_state
+        state = {
+            "config": config.model_dump(mode="json"),
+            "n_skipped": n_skipped,
+            "skipped_in_a_row": skipped_in_a_row,
+            "ledger": ledger.state(),
+            "figures": figures.sums,
+            "metrics": json.loads(to_json(metrics)),
+            "log_sizes": folder.log_sizes(),
+        }
+        return save_checkpoint(
+            folder.checkpoints,
+            step,
+            learner.policy,
+            learner.optimizer,
+            learner.rng,
+            state,
+            config.run.keep_checkpoints,
+            learner.arrays(),
+        )
+
+    with (
+        StopFlag() as stop,
+        Progress("train", config.sampler.steps, quiet) as progress,
+        folder.metrics_path.open("a", encoding="utf-8") as log,
+        folder.timings_path.open("a", encoding="utf-8") as timings,
+    ):
+        clock = _Clock(ledger)
+
+        def write_line() -> None:
+            nonlocal metrics
+            log_z = learner.log_z()
+            metrics = {"step": step, **figures.close()} | ({} if log_z is None else {"log_z": log_z})
+            metrics |= {"n_objects": ledger.n_objects, "n_invalid": ledger.n_invalid, "n_skipped": n_skipped}
+            metrics |= {"n_log_reward_bounded": ledger.n_bounded}
+            metrics["nondeterministic_rewards"] = reward.nondeterministic
+            timing: dict[str, Any] = {"step": step, **clock.close()}
+            for file, line in ((log, metrics), (timings, timing)):
+                file.write(to_json(line, indent=None) + "\n")
+                file.flush()
+            names = {"loss": "loss", "log_z": "log_Z", "mean_log_reward": "mean_log_R", "share_neutral": "neutral"}
+            shown = {label: metrics[name] for name, label in names.items() if name in metrics}
+            rate = timing["objects_per_second"]
+            progress.update(step, **shown, unique=metrics["share_unique"], objects_per_s=rate)
+
+        while step < config.sampler.steps and not stop.raised:
+            rng_state = dict(learner.rng.bit_generator.state)
+            try:
+                update = learner.step(step, ledger)
+            except (OreflowError, KeyboardInterrupt):
+                if ledger.scoring or ledger.over_budget:  # weights, moments and buffer are those before the step
+                    checkpoint(rng_state)
+                raise
+            n_skipped += update.skipped
+            skipped_in_a_row = skipped_in_a_row + 1 if update.skipped else 0
+            if skipped_in_a_row >= _MAX_SKIPPED_IN_A_ROW:
+                checkpoint()
+                ledger.check()
+                raise TrainingError(
+                    f"{skipped_in_a_row} losses in a row were not finite; lower sampler.learning_rate or log_max"
+                )
+            step += 1
+            figures.add(kernel, update)
+
+            # Log and checkpoint
+            if step % config.run.log_every_steps == 0 or step == config.sampler.steps:
+                write_line()
+            if step % config.run.checkpoint_every_steps == 0 and step < config.sampler.steps and not stop.raised:
+                checkpoint()
+        last = checkpoint()
+        if stop.raised and figures.sums:
+            write_line()  # for the reader only: resuming cuts it off and completes it
+    ledger.check()
+    return TrainingResult(step, stop.raised, metrics, last)
+
+
+def _restore(learner: Learner, path: Path) -> dict[str, Any]:
+    """Puts a learner back to where a checkpoint left it; returns the checkpoint's counters."""
+    if learner.policy is not None and learner.optimizer is not None:
+        state = load_policy(path, learner.policy)
+        load_optimizer(path, learner.optimizer)
+    else:
+        state = read_state(path)
+    learner.load_arrays(load_arrays(path))
+    learner.rng.bit_generator.state = state["rng"]
+    return state
+
+
+class _Clock:
+    """Wall time and objects since the last line of the log."""
+
+    def __init__(self, ledger: RewardLedger) -> None:
+        self._ledger = ledger
+        self._started, self._n = time.monotonic(), ledger.n_objects
+
+    def close(self) -> dict[str, float]:
+        """Seconds and objects a second; starts anew."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        n = self._ledger.n_objects - self._n
+        self._started, self._n = time.monotonic(), self._ledger.n_objects
+        return {"seconds": seconds, "objects_per_second": n / seconds}
+
+
+class _Figures:
+    """Means over the steps since the last line of the log, kept as sums so that a resumed training repeats them."""
+
+    def __init__(self, config: Config) -> None:
+        self._neutral = ChargeBalance(config.world.oxidation_table, config.world.mixed_valence)
+        self._learns = config.sampler.kind in OBJECTIVES
+        self.sums: dict[str, list[float]] = {}
+
+    def _add(self, name: str, total: float, n: float) -> None:
+        if n:
+            old = self.sums.get(name, [0.0, 0.0])
+            self.sums[name] = [old[0] + total, old[1] + n]
+
+    def add(self, kernel: TransitionKernel, update: Update) -> None:
+        """Takes in one step."""
+        if update.loss is not None and math.isfinite(update.loss):
+            self._add("loss", update.loss, 1)
+        valid = update.values.log_reward[update.values.valid]
+        self._add("mean_log_reward", float(valid.sum()), len(valid))
+        self._add("share_unique", len(distinct(update.states)[0]), len(update.states))
+        objects = kernel.objects(update.states)
+        if isinstance(objects, Compositions):
+            residual = self._neutral(objects)
+            self._add("share_neutral", int(np.sum(residual.valid & (residual.values == 0))), len(objects))
+        for name, value in update.figures.items():
+            self._add(name, value, 1)
+
+    def close(self) -> dict[str, float]:
+        """The means; starts anew. Defined in runs/README.md."""
+        names = ("loss",) * self._learns + ("mean_log_reward", "share_unique")
+        means = dict.fromkeys(names, math.nan) | {name: total / n for name, (total, n) in self.sums.items()}
+        self.sums = {}
+        return means

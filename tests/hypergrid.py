@@ -1,0 +1,105 @@
+"""The hypergrid of the GFlowNet literature as a kernel: a world with published figures that is not chemistry at all.
+
+State: int16 [batch, dimensions + 1], the coordinates and 1 once stopped. Forward action d adds one along dimension d,
+the last one stops, which is allowed everywhere. Reward (Bengio et al. 2021, arXiv:2106.04399, section 4.1), with |y|
+the distance from the middle of an axis scaled to [0, 0.5]:
+
+    R = R0 + R1 * [all 0.25 < |y| <= 0.5] + R2 * [all 0.3 < |y| < 0.4]
+"""
+
+import itertools
+
+import numpy as np
+
+from envs.protocol import EnumeratedWorld
+from rewards.composite import RewardValues
+
+
+class HypergridKernel:
+    """Transition kernel over `side ** dimensions` objects; see the module's docstring."""
+
+    enumeration_unavailable_reason: str | None = None
+
+    def __init__(self, dimensions: int = 2, side: int = 16) -> None:
+        self.dimensions, self.side = dimensions, side
+        self.n_actions = self.n_backward_actions = dimensions + 1
+        self.max_steps = dimensions * (side - 1) + 1
+        self.state_shape: tuple[int, ...] = (dimensions + 1,)
+        self.n_tokens = dimensions * side
+        self.token_factors = np.stack(np.divmod(np.arange(self.n_tokens), side), axis=1)
+        self.action_factors = np.arange(dimensions)[:, None]
+
+    @property
+    def state_high(self) -> np.ndarray:
+        return np.append(np.full(self.dimensions, self.side - 1), 1).astype(np.int16)
+
+    def initial(self, batch: int) -> np.ndarray:
+        return np.zeros((batch, *self.state_shape), dtype=np.int16)
+
+    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        states = states.copy()
+        states[np.arange(len(states)), actions] += 1
+        return states
+
+    def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        states = states.copy()
+        states[np.arange(len(states)), backward_actions] -= 1
+        return states
+
+    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
+        allowed = states < self.state_high
+        return allowed & (states[:, -1:] == 0)
+
+    def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+        allowed = states > 0
+        allowed[:, :-1] &= states[:, -1:] == 0
+        return allowed
+
+    def inverse_action(self, actions: np.ndarray) -> np.ndarray:
+        return np.asarray(actions)
+
+    def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        return np.asarray(backward_actions)
+
+    def is_terminal(self, states: np.ndarray) -> np.ndarray:
+        return states[:, -1] == 1
+
+    def encode(self, states: np.ndarray) -> np.ndarray:
+        return states[:, :-1].astype(np.int64) + np.arange(self.dimensions) * self.side
+
+    def describe(self, states: np.ndarray) -> list[str]:
+        return [" ".join(map(str, row[:-1])) + ("" if row[-1] else "…") for row in states.tolist()]
+
+    def objects(self, states: np.ndarray) -> np.ndarray:
+        return states[:, :-1]
+
+    def enumerate(self) -> EnumeratedWorld:
+        cells = sorted(itertools.product(range(self.side), repeat=self.dimensions), key=lambda cell: (sum(cell), cell))
+        number = {cell: i for i, cell in enumerate(cells)}
+        edges = [
+            (number[cell], number[(*cell[:d], cell[d] + 1, *cell[d + 1 :])], d)
+            for cell in cells
+            for d in range(self.dimensions)
+            if cell[d] + 1 < self.side
+        ]
+        states = np.zeros((len(cells), self.dimensions + 1), dtype=np.int16)
+        states[:, :-1] = cells
+        parent, child, action = np.array(edges).T
+        return EnumeratedWorld(states, parent, child, action, np.ones(len(cells), dtype=np.bool_))
+
+
+class HypergridReward:
+    """log R of coordinates [batch, dimensions], in the form that training asks for."""
+
+    nondeterministic: tuple[str, ...] = ()
+
+    def __init__(self, side: int = 16, r0: float = 0.1, r1: float = 0.5, r2: float = 2.0) -> None:
+        self.side, self.r0, self.r1, self.r2 = side, r0, r1, r2
+
+    def __call__(self, coordinates: np.ndarray) -> RewardValues:
+        y = np.abs(coordinates / (self.side - 1) - 0.5)
+        outer = (y > 0.25).all(axis=1)
+        inner = ((y > 0.3) & (y < 0.4)).all(axis=1)
+        log_reward = np.log(self.r0 + self.r1 * outer + self.r2 * inner)
+        n = len(log_reward)
+        return RewardValues(log_reward, np.ones(n, dtype=np.bool_), {}, {}, np.zeros(n, dtype=np.bool_))
