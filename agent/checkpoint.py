@@ -114,8 +114,8 @@ def read_state(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if state.get("schema_version") != SCHEMA_VERSION:
         raise CheckpointError(
-            f"{path} has schema {state.get('schema_version')}, this version of oreflow reads {SCHEMA_VERSION}; go on
-            with " "the version named in provenance.json, or train again"
+            f"{path} has schema {state.get('schema_version')}, this version of oreflow reads {SCHEMA_VERSION}; go on "
+            "with the version named in provenance.json, or train again"
         )
     return state
 
