@@ -119,7 +119,8 @@ def train(
         def write_line() -> None:
             nonlocal metrics
             log_z = learner.log_z()
-            metrics = {"step": step, **figures.close()} | ({} if log_z is None else {"log_z": log_z})
+            metrics = {"step": step, **figures.close()}
+            metrics |= {} if log_z is None else {"log_z": log_z}
             metrics |= {"n_objects": ledger.n_objects, "n_invalid": ledger.n_invalid, "n_skipped": n_skipped}
             metrics |= {"n_log_reward_bounded": ledger.n_bounded}
             metrics["nondeterministic_rewards"] = reward.nondeterministic
