@@ -57,9 +57,7 @@ class RunLock:
             ) from None
         started = datetime.now(UTC).isoformat(timespec="seconds")
         with contextlib.suppress(OSError):  # the lock holds without it; only another process's message gets poorer
-            write_text(
-                self.holder_path, to_json({"process": os.getpid(), "host": platform.node(), "started": started})
-            )
+            write_text(self.holder_path, to_json({"process": os.getpid(), "host": platform.node(), "started": started}))
         return self
 
     def __exit__(

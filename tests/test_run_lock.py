@@ -70,12 +70,12 @@ def test_within_one_process_and_after_an_error(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(RunFolderError, match="cannot write the folder .*: Permission denied; choose another"):
+    with pytest.raises(RunFolderError, match=r"cannot write the folder .*: Permission denied; choose another"):
         enter(tmp_path)
     tmp_path.chmod(0o700)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunFolderError, match="cannot write the folder .*: Not a directory; choose another"):
+    with pytest.raises(RunFolderError, match=r"cannot write the folder .*: Not a directory; choose another"):
         enter(tmp_path / "file" / "run")
