@@ -102,10 +102,10 @@ def _plain_energy(
     terms: Sequence[RewardTerm], result: RewardValues, energy_model: FormationEnergy
 ) -> TermValues | None:
     """What `energy_model` says, where a term of the reward has said it already."""
+    plain = (energy_model.name, energy_model.version, 0.0, None)  # a label would rename the columns
     for term in terms:
-        if isinstance(term, FormationEnergy) and term.name == energy_model.name:  # a label would rename the columns
-            if (term.version, term.std_weight, term.max_distance) == (energy_model.version, 0.0, None):
-                return result.terms[term.name]
+        if isinstance(term, FormationEnergy) and (term.name, term.version, term.std_weight, term.max_distance) == plain:
+            return result.terms[term.name]
     return None
 
 

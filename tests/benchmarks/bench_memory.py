@@ -1,10 +1,11 @@
 """Memory and speed of `oreflow sample`: resident memory at each tenth of its passes, rows a second, and growth.
 
-    python -m tests.benchmarks.bench_memory [-n 1000000] [--unique] [--steps 200] [--config runs/configs/quickstart.yaml]
+    python -m tests.benchmarks.bench_memory [-n 1000000] [--unique] [--steps 200] [--config CONFIG.yaml]
 
 Trains a short run in a scratch folder, then samples from it in this process. "Anonymous" is the memory that the process
 alone owns; "resident" counts pages of the scratch files too while they are mapped, which the system takes back at need.
-Growth is the difference between the end and the second tenth of the first pass, when everything is compiled and loaded.
+Growth is given over each pass from its second tenth on, when what the pass needs is compiled and loaded, and from the
+second tenth of the first pass to the end.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import agent.sampling
 from agent.build import make_checked
@@ -32,7 +34,7 @@ def memory_mib() -> tuple[float, float]:
 class Watch(Progress):
     """Prints memory each time another tenth of a pass is done."""
 
-    second_tenth: tuple[float, float] | None = None
+    by_pass: ClassVar[dict[str, list[tuple[float, float]]]] = {}
 
     def update(self, done: int, **figures: float) -> None:
         reached = int(10 * done / max(self.total, 1))
@@ -40,8 +42,8 @@ class Watch(Progress):
             return
         self.reached = reached
         resident, anonymous = memory_mib()
-        if self.label == "draw" and reached >= 2 and Watch.second_tenth is None:
-            Watch.second_tenth = resident, anonymous
+        if reached >= 2:
+            self.by_pass.setdefault(self.label, []).append((resident, anonymous))
         seconds = time.monotonic() - self._started
         print(
             f"{self.label:5s} {reached:2d}/10  resident {resident:6.0f} MiB, anonymous {anonymous:6.0f} MiB, "
@@ -68,14 +70,15 @@ def main() -> None:
         summary = agent.sampling.sample(folder, options.n, out=folder.samples, unique=options.unique)
         seconds = time.monotonic() - started
         size = sum(path.stat().st_size for path in folder.samples.iterdir()) / 2**20
-    resident, anonymous = memory_mib()
-    first = Watch.second_tenth or (resident, anonymous)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{summary['n_rows']} rows, {summary['n_unique']} distinct, {size:.0f} MiB of files, in {seconds:.0f} s: "
-        f"{summary['n_rows'] / seconds:.0f} rows/s; peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} "
-        f"MiB\ngrowth from the second tenth to the end: resident {resident - first[0]:+.0f} MiB, "
-        f"anonymous {anonymous - first[1]:+.0f} MiB"
+        f"{summary['n_rows'] / seconds:.0f} rows/s; peak {peak:.0f} MiB"
     )
+    spans = {f"pass {label}": (found[0], found[-1]) for label, found in Watch.by_pass.items()}
+    spans["second tenth to the end"] = Watch.by_pass["draw"][0], memory_mib()
+    for label, (first, last) in spans.items():
+        print(f"growth, {label}: resident {last[0] - first[0]:+.0f} MiB, anonymous {last[1] - first[1]:+.0f} MiB")
 
 
 if __name__ == "__main__":
