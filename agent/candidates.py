@@ -55,7 +55,7 @@ def candidate_table(
     """
     n = len(objects)
     table = resolve_table(table)
-    energy = energy_model(objects)
+    energy = _plain_energy(terms, result, energy_model) or energy_model(objects)
     neutral, ordered = verdicts(objects, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
     columns |= formula_columns(objects)
@@ -96,6 +96,17 @@ def energy_model_of(reward: Reward) -> FormationEnergy:
         if getattr(own, "registered_name", None) in ("formation_energy", "energy_above_hull"):  # in a worker
             return FormationEnergy(own.params.get("model", DEFAULT_MODEL))
     return FormationEnergy()
+
+
+def _plain_energy(
+    terms: Sequence[RewardTerm], result: RewardValues, energy_model: FormationEnergy
+) -> TermValues | None:
+    """What `energy_model` says, where a term of the reward has said it already."""
+    plain = (energy_model.name, energy_model.version, 0.0, None)  # a label would rename the columns
+    for term in terms:
+        if isinstance(term, FormationEnergy) and (term.name, term.version, term.std_weight, term.max_distance) == plain:
+            return result.terms[term.name]
+    return None
 
 
 def _plain(values: np.ndarray) -> np.ndarray:

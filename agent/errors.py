@@ -18,3 +18,7 @@ class CheckpointError(OreflowError, ValueError):
 
 class TrainingError(OreflowError, RuntimeError):
     """Training that cannot go on, such as losses that stay non-finite."""
+
+
+class OutputError(OreflowError, OSError):
+    """Results that cannot be written, as when the disk is full."""

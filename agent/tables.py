@@ -1,10 +1,14 @@
 """Reading tables of formulas and writing tables of candidates."""
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from agent.files import write_atomically
 from envs.compositions import Compositions
@@ -20,6 +24,7 @@ __all__ = [
     "read_reference",
     "read_table",
     "row_errors",
+    "write_chunks",
     "write_csv",
     "write_parquet",
 ]
@@ -42,11 +47,33 @@ def is_known(compositions: Compositions, reference: Compositions) -> np.ndarray:
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """CSV, missing values as empty cells; text that a spreadsheet would run as a formula gets a quote before it."""
+    write_atomically(path, lambda temporary: _guarded(frame).to_csv(temporary, index=False, lineterminator="\n"))
+
+
+def write_chunks(chunks: Iterable[pa.Table], csv: Path, parquet: Path) -> None:
+    """The same rows as CSV, as `write_csv` writes it, and as Parquet, a row group each chunk.
+
+    Args:
+        chunks: at least one, all of one schema.
+        csv, parquet: new files; a failure leaves part of them.
+    """
+    with contextlib.ExitStack() as stack:
+        text = stack.enter_context(csv.open("w", encoding="utf-8", newline=""))
+        writer: pq.ParquetWriter | None = None
+        for chunk in chunks:
+            _guarded(chunk.to_pandas()).to_csv(text, index=False, lineterminator="\n", header=writer is None)
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(parquet, chunk.schema))
+            if len(chunk):
+                writer.write_table(chunk, row_group_size=len(chunk))
+
+
+def _guarded(frame: pd.DataFrame) -> pd.DataFrame:
     guarded = frame.rename(columns=_guard)
     for name in guarded.columns:
         if guarded[name].dtype.kind == "O":
             guarded[name] = guarded[name].map(_guard)
-    write_atomically(path, lambda temporary: guarded.to_csv(temporary, index=False, lineterminator="\n"))
+    return guarded
 
 
 def _guard(cell: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.compositions import Compositions
-from envs.elements import atomic_number
+from envs.elements import atomic_number, symbols
 from envs.errors import FormulaError, UnknownElementError
 
 _MAX_COUNT = 10_000
@@ -76,15 +76,21 @@ def parse_formulas(texts: Sequence[str]) -> tuple[Compositions, np.ndarray, list
 def formula_columns(compositions: Compositions) -> dict[str, list]:
     """The identity columns of the candidate table, in the notation of Materials Project and OPTIMADE."""
     from pymatgen.core import Composition
+    from pymatgen.core.composition import reduce_formula
 
-    pretty, anonymous, systems = [], [], []
+    names = symbols()
+    pretty, texts, anonymous, systems = [], [], [], []
     reduced = compositions.reduced()
-    texts = reduced.formulas()
-    for text in texts:
-        composition = _silently(Composition, text)
-        pretty.append(_silently(lambda c: c.reduced_formula, composition))
-        systems.append(composition.chemical_system)
-        anonymous.append(_anonymous(sorted((int(n) for n in composition.values()), reverse=True)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of elements without an electronegativity: last in a formula
+        for zs, counts in zip(reduced.atomic_numbers.tolist(), reduced.counts.tolist()):
+            amounts = dict(sorted((names[z], n) for z, n in zip(zs, counts) if z))
+            # What Composition.reduced_formula does, without the parsing before it.
+            formula = reduce_formula(amounts)[0]
+            pretty.append(Composition.special_formulas.get(formula, formula))
+            texts.append("".join([symbol if n == 1 else f"{symbol}{n}" for symbol, n in amounts.items()]))
+            systems.append("-".join(amounts))
+            anonymous.append(_anonymous(sorted(amounts.values(), reverse=True)))
     return {
         "formula_pretty": pretty,
         "formula_reduced": texts,

@@ -1,5 +1,6 @@
 """Charge balance: how far a composition is from neutrality, and the oxidation states that witness it."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -87,6 +88,7 @@ def witnesses(batch: Compositions, table: TableSpec = DEFAULT_TABLE, mixed_valen
     from rewards.oxidation_balance import pauling_ordered
 
     chi = electronegativities()
+    known, place = chi.tolist(), np.nan_to_num(chi, nan=np.inf).tolist()
     reduced = batch.reduced()
     table = resolve_table(table)
     independent = independent_elements(mixed_valence)
@@ -98,10 +100,10 @@ def witnesses(batch: Compositions, table: TableSpec = DEFAULT_TABLE, mixed_valen
         choices = []
         for z, _ in pairs:
             states = by_z.get(z, ())
-            if not np.isnan(limit):
-                states = tuple(s for s in states if (s >= 0 if chi[z] <= limit else s <= 0))
+            if not math.isnan(limit):
+                states = tuple(s for s in states if (s >= 0 if known[z] <= limit else s <= 0))
             choices.append(states)
-        out.append(_format(pairs, _assign([n for _, n in pairs], choices, mixed_valence)))
+        out.append(_format(pairs, _assign([n for _, n in pairs], choices, mixed_valence), place))
     return out
 
 
@@ -130,12 +132,13 @@ def _assign(counts: list[int], choices: list[tuple[int, ...]], mixed: bool) -> l
     return taken
 
 
-def _format(pairs: list[tuple[int, int]], taken: list[dict[int, int]] | None) -> str:
+def _format(pairs: list[tuple[int, int]], taken: list[dict[int, int]] | None, place: list[float]) -> str:
+    """The choice as text, elements in ascending order of `place` [119]."""
     if taken is None:
         return ""
-    names, chi = symbols(), electronegativities()
+    names = symbols()
     parts = []
-    for (z, _), states in sorted(zip(pairs, taken), key=lambda entry: np.nan_to_num(chi[entry[0][0]], nan=np.inf)):
+    for (z, _), states in sorted(zip(pairs, taken), key=lambda entry: place[entry[0][0]]):
         for state in sorted(states):
             sign = "+" if state > 0 else "-" if state < 0 else ""
             size = str(abs(state)) if abs(state) != 1 else ""

@@ -49,6 +49,12 @@ def sample(
         _print_summary(summary, out)
     if summary["n_rejected_invalid_reward"]:
         print(f"oreflow: {summary['n_rejected_invalid_reward']} left out without a valid reward", file=sys.stderr)
+    elif summary["world_exhausted"] and not summary["complete"]:
+        print(
+            f"oreflow: {summary['n_rows']} of {n}: these are all objects of this world; for more, widen the world in "
+            "the config and train again",
+            file=sys.stderr,
+        )
     elif not summary["complete"]:
         print(
             f"oreflow: {summary['n_rows']} of {n} after {summary['n_draws']} draws; raise --max-draws", file=sys.stderr

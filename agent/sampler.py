@@ -1,0 +1,50 @@
+"""What draws objects, however it was made: the contract that `oreflow sample` writes candidate sets by."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from agent.exact import log_terminating_probability
+from agent.policy import Policy
+from agent.rollout import forward_rollout
+from envs.protocol import TransitionKernel
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws terminal states of a kernel."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Terminal states [n, *state_shape] of the next n draws, in order."""
+        ...
+
+    def log_probability(self, terminal: np.ndarray) -> np.ndarray | None:
+        """log of the probability that one draw is this object, float64 [batch]; None where it is not known."""
+        ...
+
+
+class PolicySampler:
+    """A trained policy: each draw is a rollout.
+
+    Args:
+        kernel: builds the objects.
+        policy: picks the actions.
+    """
+
+    def __init__(self, kernel: TransitionKernel, policy: Policy) -> None:
+        self.kernel = kernel
+        self.policy = policy
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Terminal states [n, *state_shape].
+
+        Raises:
+            DeadEndError: if a state has no allowed action, which would be a defect of the kernel.
+        """
+        with torch.no_grad():
+            return forward_rollout(self.kernel, self.policy, n, rng).terminal
+
+    def log_probability(self, terminal: np.ndarray) -> np.ndarray:
+        """log P_T, float64 [batch]: all build orders summed."""
+        return log_terminating_probability(self.kernel, self.policy, terminal)

@@ -1,0 +1,85 @@
+"""Memory and speed of `oreflow sample`: resident memory at each tenth of its passes, rows a second, and growth.
+
+    python -m tests.benchmarks.bench_memory [-n 1000000] [--unique] [--steps 200] [--config CONFIG.yaml]
+
+Trains a short run in a scratch folder, then samples from it in this process. "Anonymous" is the memory that the process
+alone owns; "resident" counts pages of the scratch files too while they are mapped, which the system takes back at need.
+Growth is given over each pass from its second tenth on, when what the pass needs is compiled and loaded, and from the
+second tenth of the first pass to the end.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import agent.sampling
+from agent.build import make_checked
+from agent.config import load_config
+from agent.progress import Progress
+from agent.run_dir import RunFolder
+from agent.train_gfn import train
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def memory_mib() -> tuple[float, float]:
+    """Resident and anonymous memory of this process."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))  # type: ignore[return-value]
+
+
+class Watch(Progress):
+    """Prints memory each time another tenth of a pass is done."""
+
+    by_pass: ClassVar[dict[str, list[tuple[float, float]]]] = {}
+
+    def update(self, done: int, **figures: float) -> None:
+        reached = int(10 * done / max(self.total, 1))
+        if reached <= getattr(self, "reached", 0):
+            return
+        self.reached = reached
+        resident, anonymous = memory_mib()
+        if reached >= 2:
+            self.by_pass.setdefault(self.label, []).append((resident, anonymous))
+        seconds = time.monotonic() - self._started
+        print(
+            f"{self.label:5s} {reached:2d}/10  resident {resident:6.0f} MiB, anonymous {anonymous:6.0f} MiB, "
+            f"{done / seconds:8.0f} rows/s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-n", type=int, default=1_000_000)
+    parser.add_argument("--unique", action="store_true")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--config", type=Path, default=ROOT / "runs" / "configs" / "quickstart.yaml")
+    options = parser.parse_args()
+    agent.sampling.Progress = Watch  # type: ignore[misc, attr-defined]
+    with tempfile.TemporaryDirectory(prefix="oreflow-bench-") as scratch:
+        config = load_config(options.config, [f"sampler.steps={options.steps}"])
+        kernel, reward = make_checked(config, str(options.config))
+        folder = RunFolder(Path(scratch) / "run")
+        folder.create(config, overwrite=False, plugins=[])
+        train(config, folder, kernel=kernel, reward=reward, quiet=True)
+        started = time.monotonic()
+        summary = agent.sampling.sample(folder, options.n, out=folder.samples, unique=options.unique)
+        seconds = time.monotonic() - started
+        size = sum(path.stat().st_size for path in folder.samples.iterdir()) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{summary['n_rows']} rows, {summary['n_unique']} distinct, {size:.0f} MiB of files, in {seconds:.0f} s: "
+        f"{summary['n_rows'] / seconds:.0f} rows/s; peak {peak:.0f} MiB"
+    )
+    spans = {f"pass {label}": (found[0], found[-1]) for label, found in Watch.by_pass.items()}
+    spans["second tenth to the end"] = Watch.by_pass["draw"][0], memory_mib()
+    for label, (first, last) in spans.items():
+        print(f"growth, {label}: resident {last[0] - first[0]:+.0f} MiB, anonymous {last[1] - first[1]:+.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
