@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import rewards
+from agent.baselines import Searcher
 from agent.config import Config
 from agent.errors import ConfigError
 from agent.learner import Learner
@@ -98,7 +99,22 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
             from agent.train_policy_gradient import PolicyGradientLearner
 
             return PolicyGradientLearner(config, kernel, make_policy(config, kernel), rng)
-    raise NotImplementedError(config.sampler.kind)
+    from agent.train_baseline import BaselineLearner
+
+    return BaselineLearner(make_searcher(config, kernel), config.sampler.batch, rng)
+
+
+def make_searcher(config: Config, kernel: TransitionKernel) -> Searcher:
+    """The baseline of a config."""
+    from agent.baselines import MetropolisHastings, RandomFeasible
+    from agent.genetic import Genetic
+
+    match config.sampler.kind:
+        case "metropolis_hastings":
+            return MetropolisHastings(kernel, config.sampler.batch)
+        case "genetic":
+            return Genetic(kernel, config.sampler.batch)
+    return RandomFeasible(kernel)
 
 
 def make_scorer(kernel: TransitionKernel, reward: rewards.Reward) -> Callable[[np.ndarray], np.ndarray]:

@@ -2,7 +2,7 @@
 
 import typer
 
-from agent.commands import candidates, project, training
+from agent.commands import candidates, exactness, project, training
 
 app = typer.Typer(
     name="oreflow",
@@ -16,9 +16,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("train")(training.train)
+app.command("resume")(training.resume)
 app.command("sample")(candidates.sample)
 app.command("evaluate")(candidates.evaluate)
-app.command("exact")(training.exact)
+app.command("exact")(exactness.exact)
 app.command("score")(candidates.score)
 app.command("fit-energy")(project.fit_energy)
 app.command("list")(project.list_)

@@ -1,7 +1,6 @@
 """Going on where a run stopped: which checkpoint, and whether config and versions still fit it."""
 
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +71,10 @@ def check_fits(state: dict[str, Any], config: Config, folder: RunFolder) -> None
     for package, version in running.items():
         if state["versions"].get(package) != version:
             warnings.warn(
-                f"the checkpoint was written with {package} {state['versions'].get(package)}, this is {version}: the run "
-                "goes on, but not bit for bit as it would have",
+                f"the checkpoint was written with {package} {state['versions'].get(package)}, this is {version}: "
+                "the run goes on, but not bit for bit as it would have",
                 stacklevel=2,
             )
-
-
-def resumption(step: int, command: list[str]) -> dict[str, Any]:
-    """An entry for the provenance: when a run went on, from which step, by which command and versions."""
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "from_step": step,
-        "command": command,
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
-    }
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

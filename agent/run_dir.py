@@ -1,5 +1,6 @@
 """The run folder: where a run's config, provenance, metrics and checkpoints live."""
 
+import json
 import os
 import platform
 import subprocess
@@ -98,6 +99,20 @@ class RunFolder:
             if path.exists():
                 os.truncate(path, min(sizes.get(path.name, 0), path.stat().st_size))
 
+    def note_resumption(self, step: int) -> None:
+        """Adds to the provenance that the run went on from a step, when, and with which command and versions."""
+        path = self.path / "provenance.json"
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        entry = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from_step": step,
+            "command": sys.argv,
+            "versions": _versions(),
+            "git_commit": _git_commit(),
+        }
+        record["resumed"] = [*record.get("resumed", []), entry]
+        write_text(path, to_json(record))
+
     def load_config(self) -> Config:
         """The resolved config of an existing run.
 
@@ -122,24 +137,28 @@ class RunFolder:
 
 def provenance(config: Config, plugins: list[str]) -> dict[str, Any]:
     """What made a result: versions, machine, command, code state."""
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "versions": versions,
+        "versions": _versions(),
         "git_commit": _git_commit(),
         "seed": config.seed,
         "threads": config.run.threads,
         "plugins": plugins,
     }
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def _git_commit() -> str | None:

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from agent.baselines import Score, Searcher
 from agent.exact import log_terminating_probability
 from agent.policy import Policy
 from agent.rollout import forward_rollout
@@ -22,6 +23,25 @@ class Sampler(Protocol):
     def log_probability(self, terminal: np.ndarray) -> np.ndarray | None:
         """log of the probability that one draw is this object, float64 [batch]; None where it is not known."""
         ...
+
+
+class BaselineSampler:
+    """A search without a policy, which asks for rewards as it goes on.
+
+    Args:
+        score: log R of terminal states, NaN where invalid.
+    """
+
+    def __init__(self, searcher: Searcher, score: Score) -> None:
+        self.searcher = searcher
+        self.score = score
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Terminal states [n, *state_shape], as the searcher's own `draw` defines them."""
+        return self.searcher.draw(n, rng, self.score)
+
+    def log_probability(self, terminal: np.ndarray) -> None:
+        """Not known."""
 
 
 class PolicySampler:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from agent.build import make_kernel, make_policy, make_reward, set_threads
+from agent.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
 from agent.candidates import candidate_table, energy_model_of
-from agent.checkpoint import load_policy
-from agent.config import Config
+from agent.checkpoint import load_arrays, load_policy, read_state
+from agent.config import OBJECTIVES, Config
 from agent.draws import Draws, draw, first_of_their_kind
 from agent.errors import CheckpointError
 from agent.files import replacing, to_json
@@ -22,7 +22,7 @@ from agent.reward_failures import RewardFailures
 from agent.row_store import ROWS_PER_CHUNK, RowStore
 from agent.run_dir import RunFolder
 from agent.sample_summary import summarise
-from agent.sampler import PolicySampler, Sampler
+from agent.sampler import BaselineSampler, PolicySampler, Sampler
 from agent.scratch import scratch_folder, writing_to
 from agent.seeds import stream
 from agent.tables import is_known, write_chunks
@@ -43,7 +43,7 @@ class TrainedRun:
 
     config: Config
     kernel: CompositionKernel
-    policy: Policy
+    policy: Policy | None
     sampler: Sampler
     step: int
 
@@ -57,16 +57,23 @@ def load_run(folder: RunFolder) -> TrainedRun:
     config = folder.load_config()
     set_threads(config.run.threads)
     kernel = make_kernel(config)
-    policy = make_policy(config, kernel)
     checkpoint = folder.latest_checkpoint()
-    state = load_policy(checkpoint, policy)
+    learns = config.sampler.kind in OBJECTIVES
+    policy = make_policy(config, kernel) if learns else None
+    state = read_state(checkpoint) if policy is None else load_policy(checkpoint, policy)
     world = config.world.model_dump(mode="json")
     if state.get("config", {}).get("world", world) != world:
         raise CheckpointError(
             f"{checkpoint} was trained in another world than {folder.config_path} describes; train again"
         )
-    policy.eval()
-    return TrainedRun(config, kernel, policy, PolicySampler(kernel, policy), int(state["step"]))
+    sampler: Sampler
+    if policy is None:
+        searcher = make_searcher(config, kernel)
+        searcher.load_arrays(load_arrays(checkpoint))
+        sampler = BaselineSampler(searcher, make_scorer(kernel, make_reward(config)))
+    else:
+        sampler = PolicySampler(kernel, policy)
+    return TrainedRun(config, kernel, policy, sampler, int(state["step"]))
 
 
 def sample(

@@ -1,4 +1,4 @@
-"""The baselines in the training loop: propose, score, tell. They spend the budget of reward calls and learn no policy."""
+"""The baselines in the training loop: propose, score, tell. They spend reward calls and learn no policy."""
 
 import numpy as np
 

@@ -17,6 +17,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no s
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Root of all random streams; the config's by default.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers rewards; repeatable.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value; repeatable.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 

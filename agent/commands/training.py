@@ -1,10 +1,9 @@
-"""`train`, `exact` and `check`."""
+"""`train`, `resume` and `check`."""
 
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +12,7 @@ from agent.commands.common import (
     DONE,
     STOPPED_BY_SIGNAL,
     AsJson,
+    Overrides,
     Plugins,
     Quiet,
     Seed,
@@ -21,8 +21,11 @@ from agent.commands.common import (
     verb,
 )
 
+if TYPE_CHECKING:
+    from agent.config import Config
+    from agent.train import TrainingResult
+
 ConfigPath = Annotated[Path, typer.Argument(help="YAML config.", metavar="CONFIG.yaml")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value; repeatable.")]
 
 
 @verb
@@ -42,6 +45,7 @@ def train(
     """
     from agent.build import make_checked
     from agent.config import load_config
+    from agent.lock import RunLock
     from agent.run_dir import RunFolder
     from agent.train import train as run_training
 
@@ -49,105 +53,88 @@ def train(
     resolved = load_config(config, set_, seed)
     folder = RunFolder(out)
     kernel, reward = make_checked(resolved, str(config))
-    folder.create(resolved, overwrite, plugins, reward.describe())
-    started = time.monotonic()
-    result = run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
-    summary = {
-        "run": str(out),
-        "steps": result.steps,
-        "of_steps": resolved.sampler.steps,
-        "seconds": round(time.monotonic() - started, 1),
-        "stopped_by": result.stopped_by,
-        "checkpoint": str(result.checkpoint),
-        **{f"last_{key}": value for key, value in result.metrics.items() if key != "step"},
-    }
-    if as_json:
-        print_json(summary)
-    elif not quiet:
-        metrics = result.metrics
-        print(f"trained {result.steps} steps in {summary['seconds']} s; checkpoint {result.checkpoint}")
-        print(
-            f"loss {metrics['loss']:.4g}, log Z {metrics['log_z']:.4f}, mean log R {metrics['mean_log_reward']:.4f}, "
-            f"neutral {metrics['share_neutral']:.1%}, unique {metrics['share_unique']:.1%}"
-        )
-        print(f"next: oreflow sample {out} -n 1000 --unique")
-    if result.stopped_by:
-        print(f"stopped by {result.stopped_by} after a good checkpoint at step {result.steps}", file=sys.stderr)
-        return STOPPED_BY_SIGNAL
-    return DONE
+    with RunLock(out):
+        folder.create(resolved, overwrite, plugins, reward.describe())
+        started = time.monotonic()
+        result = run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
+    return _report(result, resolved, out, time.monotonic() - started, quiet, as_json)
 
 
 @verb
-def exact(
-    config_or_run: Annotated[
-        Path, typer.Argument(help="A run folder, or a config (trained first, in a scratch folder).")
-    ],
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
     set_: Overrides = None,
-    seed: Seed = None,
     plugin: Plugins = None,
+    auto: Annotated[bool, typer.Option("--auto", help="Take an older checkpoint where the newest is damaged.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Exact distribution of a trained sampler against R/Z, on a world small enough to enumerate.
+    """Go on exactly where a run stopped; with --set sampler.steps=N also beyond its end.
 
-    Nothing is estimated: the probability of every object is computed by pushing mass through all build orders.
+    On one thread, and with the same versions, the result is the same to the last bit as without the stop. Rewards that
+    came from plug-in files need their --plugin again.
 
-    Example: oreflow exact runs/configs/tiny_exact.yaml
+    Example: oreflow resume runs/quickstart
     """
-    from agent.build import make_checked, make_reward, make_scorer
-    from agent.config import load_config
-    from agent.exact import compare_exactly, perfect_sampler_floor
+    from agent.build import make_checked
+    from agent.config import dump_config, load_config
+    from agent.files import write_text
+    from agent.lock import RunLock
+    from agent.resume import check_fits, find_checkpoint
     from agent.run_dir import RunFolder
-    from agent.sampling import load_run
-    from agent.seeds import stream
     from agent.train import train as run_training
 
     load_plugins(plugin)
-    with tempfile.TemporaryDirectory(prefix="oreflow-exact-") as scratch:
-        if config_or_run.is_dir():
-            if set_ or seed is not None:
-                print("oreflow: --set and --seed change a training, and this run is trained already", file=sys.stderr)
-                return BAD_INPUT
-            folder = RunFolder(config_or_run)
-        else:
-            resolved = load_config(config_or_run, set_, seed)
-            kernel, reward = make_checked(resolved, str(config_or_run))
-            reason = kernel.enumeration_unavailable_reason
-            if reason:
-                raise ValueError(f"this world cannot be enumerated: {reason}")
-            folder = RunFolder(Path(scratch) / "run")
-            folder.create(resolved, overwrite=False, plugins=[])
-            run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
-        run = load_run(folder)
-    reward = make_reward(run.config)
-    result = compare_exactly(run.kernel, run.policy, make_scorer(run.kernel, reward))
-    floor = perfect_sampler_floor(result.target, 10_000, stream(run.config.seed, "check"))
-    figures = {
-        "n_objects": len(result.objects),
-        "n_invalid_reward": result.n_invalid,
-        "log_z_exact": result.log_z,
-        "log_z_learned": result.log_z + result.log_z_error,
-        "log_z_error": result.log_z_error,
-        "total_variation": result.total_variation,
-        "jensen_shannon_nats": result.jensen_shannon,
-        "learned_mass": float(result.learned.sum()),
-        "floor_total_variation_10000_samples": floor,
-        "step": run.step,
-        "nondeterministic_rewards": reward.nondeterministic,
-    }
+    folder = RunFolder(run)
+    folder.load_config()
+    resolved = load_config(folder.config_path, set_)
+    kernel, reward = make_checked(resolved, str(folder.config_path))
+    with RunLock(run):
+        checkpoint, state = find_checkpoint(folder, fall_back=auto)
+        check_fits(state, resolved, folder)
+        if state["step"] >= resolved.sampler.steps:
+            print(
+                f"oreflow: {run} has all its {state['step']} steps; for more, add --set sampler.steps=N",
+                file=sys.stderr,
+            )
+            return BAD_INPUT
+        write_text(folder.config_path, dump_config(resolved))
+        folder.note_resumption(state["step"])
+        started = time.monotonic()
+        result = run_training(resolved, folder, kernel=kernel, reward=reward, resume_from=checkpoint, quiet=quiet)
+    return _report(result, resolved, run, time.monotonic() - started, quiet, as_json)
+
+
+def _report(result: "TrainingResult", config: "Config", run: Path, seconds: float, quiet: bool, as_json: bool) -> int:
+    """The summary of a training, and its exit code."""
+    metrics = result.metrics
     if as_json:
-        print_json(figures)
+        summary = {
+            "run": str(run),
+            "steps": result.steps,
+            "of_steps": config.sampler.steps,
+            "seconds": round(seconds, 1),
+            "stopped_by": result.stopped_by,
+            "checkpoint": str(result.checkpoint),
+            **{f"last_{key}": value for key, value in metrics.items() if key != "step"},
+        }
+        print_json(summary)
     elif not quiet:
-        print(f"objects                    {figures['n_objects']}, of them without a valid reward {result.n_invalid}")
-        print(f"log Z                      exact {result.log_z:.6f}, learned {figures['log_z_learned']:.6f}")
-        print(f"log Z error                {result.log_z_error:+.6f}")
-        print(f"exact total variation      {result.total_variation:.6f}")
-        print(f"exact Jensen-Shannon       {result.jensen_shannon:.3e} nats")
-        print(f"mass of all objects        {figures['learned_mass']:.12f}")
-        print(f"for scale: 10 000 draws of a perfect sampler would show a total variation of {floor:.4f}")
-    if reward.nondeterministic:
-        names = ", ".join(reward.nondeterministic)
-        print(f"oreflow: {names} gives one formula different values: these figures prove nothing", file=sys.stderr)
+        print(f"trained {result.steps} steps in {seconds:.1f} s; checkpoint {result.checkpoint}")
+        labels = {"loss": "loss", "log_z": "log Z", "mean_log_reward": "mean log R"}
+        parts = [f"{label} {metrics[name]:.4g}" for name, label in labels.items() if metrics.get(name) is not None]
+        shares = {"share_neutral": "neutral", "share_unique": "unique in a batch"}
+        parts += [f"{label} {metrics[name]:.1%}" for name, label in shares.items() if name in metrics]
+        print(", ".join(parts))
+        if not result.stopped_by:
+            print(f"next: oreflow sample {run} -n 1000 --unique")
+    if result.stopped_by:
+        print(
+            f"stopped by {result.stopped_by} after a good checkpoint at step {result.steps}; go on with: "
+            f"oreflow resume {run}",
+            file=sys.stderr,
+        )
+        return STOPPED_BY_SIGNAL
     return DONE
 
 
