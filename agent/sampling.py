@@ -110,7 +110,7 @@ def sample(
         n_objects = len(draws.objects) if unique else draws.n
         rows = RowStore(scratch / "rows")
         with Progress("judge", n_objects, quiet) as progress:
-            found = _judge(folder, run, reward, draws, reference, rows, unique, progress)
+            found = _judge(folder, run, reward, draws, reference, rows, out, unique, progress)
         n_invalid = n_objects - len(rows)
         summary = summarise(
             run.config,
@@ -156,6 +156,7 @@ def _judge(
     draws: Draws,
     reference: Compositions | None,
     rows: RowStore,
+    out: Path,
     unique: bool,
     progress: Progress,
 ) -> _Findings:
@@ -189,7 +190,7 @@ def _judge(
             is_novel=None if reference is None else ~is_known(objects, reference),
             log_pf=log_pf[numbers],
         )
-        with writing_to(rows.path.parent.parent):
+        with writing_to(out):
             rows.add(frame[result.valid])
         failures.record(objects, result)
         found.n_bounded += int(result.bounded.sum())
