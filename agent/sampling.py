@@ -132,7 +132,7 @@ def sample(
         }
         order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
         with Progress("write", len(rows), quiet) as progress:
-            _write(rows.chunks(order, rows_per_chunk), summary, out, progress)
+            _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress)
     if n_invalid > run.config.reward.invalid_budget * n_objects:
         raise RewardBudgetError(
             f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
@@ -200,7 +200,7 @@ def _judge(
     return found
 
 
-def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, progress: Progress) -> None:
+def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, scratch: Path, progress: Progress) -> None:
     """Numbers the rows, and replaces the files in `out` when all of them are complete."""
 
     def numbered() -> Iterator[pa.Table]:
@@ -213,6 +213,6 @@ def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, progr
             )
             progress.update(n_rows)
 
-    with writing_to(out), replacing(*(out / name for name in _FILES)) as (csv, parquet, json):
+    with writing_to(out), replacing(*(out / name for name in _FILES), scratch=scratch) as (csv, parquet, json):
         write_chunks(numbered(), csv, parquet)
         json.write_text(to_json(summary), encoding="utf-8")
