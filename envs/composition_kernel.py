@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from envs.composition_masks import backward_allowed, forward_allowed, forward_allowed_parallel
+from envs.composition_masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
 from envs.composition_space import CompositionSpace
 from envs.compositions import Compositions
 from envs.elements import groups, symbols
@@ -101,11 +101,15 @@ class CompositionKernel:
         states[np.arange(len(states)), backward_actions] = 0
         return states
 
-    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            out = np.empty((len(states), self.n_actions), dtype=np.bool_)
         # Starting the thread pool costs about 20 microseconds, the work of some ten states.
         if len(states) < 64:
-            return forward_allowed(self.rules, self.table, states)
-        return forward_allowed_parallel(self.rules, self.table, states)
+            allow_rows(self.rules, self.table, states, out, 0, len(states))
+        else:
+            allow_rows_parallel(self.rules, self.table, states, out)
+        return out
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         return backward_allowed(self.rules, states)

@@ -49,8 +49,7 @@ class Rules(NamedTuple):
     element_groups: np.ndarray  # int64 [n]
     delta_start: np.ndarray  # int64 [class * width + 1]
     deltas: np.ndarray  # int64, charges (e) that `count` atoms of the class can carry together
-    radical_of: np.ndarray  # int64 [count + 1], radical index of a greatest common divisor; 0 for the empty state
-    next_radical: np.ndarray  # int64 [radical, width]
+    next_radical: np.ndarray  # int64 [radical, width], index of the radical of the greatest common divisor; 0: empty
     coprime: int  # the radical index of gcd 1
     n_charges: int  # charges in the window
     zero_charge: int  # index of charge 0 in the window
