@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from agent.policy import Policy, masked_log_softmax
 from envs.errors import DeadEndError
+from envs.jit import njit
 from envs.protocol import TransitionKernel
 
 
@@ -100,7 +100,7 @@ def _log_backward(kernel: TransitionKernel, logits: Tensor | None, states: np.nd
     return log_p.gather(1, torch.from_numpy(actions)[:, None]).squeeze(1)
 
 
-@numba.njit(cache=True)
+@njit
 def draw_actions(probabilities: np.ndarray, allowed: np.ndarray, uniform: np.ndarray, epsilon: float) -> np.ndarray:
     """One action a row, int64 [batch]; -1 where nothing is allowed.
 

@@ -13,7 +13,6 @@ under `order="free"` and one under `order="canonical"`.
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 
 from envs.composition_masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
@@ -22,13 +21,14 @@ from envs.compositions import Compositions
 from envs.elements import groups, symbols
 from envs.errors import EmptyWorldError
 from envs.feasibility import Rules, solve
+from envs.jit import njit
 from envs.protocol import EnumeratedWorld
 from envs.uniform_compositions import sample_uniform
 
 MAX_ENUMERATED_STATES = 2_000_000
 
 
-@numba.njit(cache=True)
+@njit
 def _encode(rules: Rules, states: np.ndarray) -> np.ndarray:
     tokens = np.full((len(states), rules.n_elements_max), rules.n * rules.width, dtype=np.int64)
     for i in range(len(states)):
@@ -40,7 +40,7 @@ def _encode(rules: Rules, states: np.ndarray) -> np.ndarray:
     return tokens
 
 
-@numba.njit(cache=True)
+@njit
 def _pairs(atomic_numbers: np.ndarray, slots: int, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     zs = np.zeros((len(states), slots), dtype=np.int16)
     ns = np.zeros((len(states), slots), dtype=np.int32)

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from envs.feasibility import FeasibilityTable, Rules, get_bit, may_stop, or_shifted, overlaps_shifted, set_bit
+from envs.jit import njit
 
 # Verdicts on an addition. SOMETIMES: it can be finished with some elements of the class, not with others.
 UNKNOWN, NEVER, SOMETIMES, ALWAYS = -1, 0, 1, 2
@@ -30,7 +31,7 @@ class Workspace(NamedTuple):
     barred_by_charge: np.ndarray  # uint64 [2 n_charges - 1, 2]
 
 
-@numba.njit(cache=True)
+@njit
 def workspace(rules: Rules) -> Workspace:
     n_words = (rules.n_charges + 63) >> 6
     return Workspace(
@@ -45,7 +46,7 @@ def workspace(rules: Rules) -> Workspace:
     )
 
 
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def summarise(rules: Rules, states: np.ndarray, row: int, work: Workspace) -> tuple[int, int, int, int]:
     """Elements, atoms, radical and groups of a partial composition; its possible charges as bits into `work.charges`.
 
@@ -79,7 +80,7 @@ def summarise(rules: Rules, states: np.ndarray, row: int, work: Workspace) -> tu
     return k, a, r, groups
 
 
-@numba.njit(cache=True)
+@njit
 def judge_by_sets(table: FeasibilityTable, child: int, delta: int, work: Workspace) -> int:
     """Verdict on an addition that leads to cell `child` by the charge `delta`, where families of sets decide.
 
@@ -110,7 +111,7 @@ def judge_by_sets(table: FeasibilityTable, child: int, delta: int, work: Workspa
     return SOMETIMES if found else NEVER
 
 
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def judge_additions(
     rules: Rules, table: FeasibilityTable, k: int, a: int, r: int, groups: int, work: Workspace
 ) -> bool:
@@ -159,7 +160,7 @@ def judge_additions(
     return any_sometimes
 
 
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def allow_free(
     rules: Rules, table: FeasibilityTable, states: np.ndarray, row: int, allowed: np.ndarray, work: Workspace
 ) -> None:
@@ -180,7 +181,7 @@ def allow_free(
             allowed[row, first + np.uint64(column)] = False
 
 
-@numba.njit(cache=True)
+@njit
 def spread(
     member_start: np.ndarray, members: np.ndarray, columns: int, verdicts: np.ndarray, row: int, allowed: np.ndarray
 ) -> None:
@@ -206,7 +207,7 @@ def spread(
                     allowed[row, other + np.uint64(column)] = verdicts[cls, column] == ALWAYS
 
 
-@numba.njit(cache=True)
+@njit
 def allow_unless_barred(rules: Rules, row: int, allowed: np.ndarray, work: Workspace) -> None:
     """Settles the additions whose verdict is SOMETIMES, element by element."""
     for e in range(rules.n):
@@ -217,7 +218,7 @@ def allow_unless_barred(rules: Rules, row: int, allowed: np.ndarray, work: Works
                 allowed[row, e * rules.width + column] = word & np.uint64(1) == np.uint64(0)
 
 
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def allow_canonical(
     rules: Rules, table: FeasibilityTable, states: np.ndarray, row: int, allowed: np.ndarray, work: Workspace
 ) -> None:
@@ -253,7 +254,7 @@ def allow_canonical(
                     allowed[row, e * rules.width + column] = True
 
 
-@numba.njit(cache=True)
+@njit
 def allow_rows(
     rules: Rules, table: FeasibilityTable, states: np.ndarray, allowed: np.ndarray, first: int, last: int
 ) -> None:
@@ -268,14 +269,14 @@ def allow_rows(
             allow_free(rules, table, states, row, allowed, work)
 
 
-@numba.njit(cache=True)
+@njit
 def forward_allowed(rules: Rules, table: FeasibilityTable, states: np.ndarray) -> np.ndarray:
     allowed = np.empty((len(states), rules.n * rules.width + 1), dtype=np.bool_)
     allow_rows(rules, table, states, allowed, 0, len(states))
     return allowed
 
 
-@numba.njit(cache=True, parallel=True)
+@njit(parallel=True)
 def allow_rows_parallel(rules: Rules, table: FeasibilityTable, states: np.ndarray, allowed: np.ndarray) -> None:
     """Masks of all states, into all of `allowed` [batch, n_actions]."""
     n = len(states)
@@ -284,7 +285,7 @@ def allow_rows_parallel(rules: Rules, table: FeasibilityTable, states: np.ndarra
         allow_rows(rules, table, states, allowed, first, min(n, first + ROWS_PER_BLOCK))
 
 
-@numba.njit(cache=True)
+@njit
 def backward_allowed(rules: Rules, states: np.ndarray) -> np.ndarray:
     allowed = np.zeros((len(states), rules.n + 1), dtype=np.bool_)
     for i in range(len(states)):
@@ -301,7 +302,7 @@ def backward_allowed(rules: Rules, states: np.ndarray) -> np.ndarray:
     return allowed
 
 
-@numba.njit(cache=True)
+@njit
 def are_objects(rules: Rules, states: np.ndarray) -> np.ndarray:
     out = np.zeros(len(states), dtype=np.bool_)
     work = workspace(rules)
