@@ -132,7 +132,8 @@ def judge_additions(
             if child < 0:
                 continue
             if child != judged:
-                by_charge[:] = UNKNOWN
+                for i in range(len(by_charge)):
+                    by_charge[i] = UNKNOWN
                 judged = child
             best = NEVER
             entry = cls * rules.width + column

@@ -5,7 +5,6 @@ import numpy as np
 
 from envs.jit import njit
 
-_COLUMNS_PER_BLOCK = 64
 _ROWS_PER_BLOCK = 64
 
 
@@ -23,38 +22,40 @@ def random_allowed_actions(allowed: np.ndarray, uniform: np.ndarray) -> np.ndarr
         )
     out = np.empty(len(allowed), dtype=np.int64)
     if len(allowed) <= _ROWS_PER_BLOCK:  # fewer rows are done before the threads have started
-        _draw(allowed.view(np.int8), uniform, out, 0, len(allowed))
+        _draw(allowed.view(np.uint8), uniform, out, 0, len(allowed))
     else:
-        _draw_parallel(allowed.view(np.int8), uniform, out)
+        _draw_parallel(allowed.view(np.uint8), uniform, out)
     return out
 
 
 @njit
+def _count(allowed: np.ndarray, row: int, first: int, last: int) -> int:
+    n = 0
+    start = np.uint64(first)  # an unsigned index needs no test for being negative, and the loop becomes vectors
+    for j in range(last - first):
+        n += allowed[row, start + np.uint64(j)]
+    return n
+
+
+@njit
 def _draw(allowed: np.ndarray, uniform: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
-    """Counts by blocks of columns, then looks into one block: a walk over all columns would not become vectors."""
-    n = allowed.shape[1]
-    counts = np.zeros((n + _COLUMNS_PER_BLOCK - 1) // _COLUMNS_PER_BLOCK, dtype=np.int64)
+    """Counts, then halves: counts become vector instructions, a walk to the chosen action would not."""
     for i in range(first, last):
-        total = 0
-        for block in range(len(counts)):
-            count = 0
-            for j in range(block * _COLUMNS_PER_BLOCK, min(n, (block + 1) * _COLUMNS_PER_BLOCK)):
-                count += allowed[i, j]
-            counts[block] = count
-            total += count
-        if total == 0:
-            out[i] = -1
-            continue
+        low, high = 0, allowed.shape[1]
+        total = _count(allowed, i, low, high)
         rank = min(int(uniform[i] * total), total - 1)
-        block = 0
-        while rank >= counts[block]:
-            rank -= counts[block]
-            block += 1
-        j = block * _COLUMNS_PER_BLOCK
-        while rank > 0 or allowed[i, j] == 0:
-            rank -= allowed[i, j]
-            j += 1
-        out[i] = j
+        if total == 0:
+            low = -1
+        else:
+            while high - low > 1:
+                middle = (low + high) // 2
+                before = _count(allowed, i, low, middle)
+                if rank < before:
+                    high = middle
+                else:
+                    rank -= before
+                    low = middle
+        out[i] = low
 
 
 @njit(parallel=True)
