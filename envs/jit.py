@@ -29,6 +29,10 @@ class DamagedCacheError(Exception):
 class _CheckedFiles(IndexDataCacheFile):
     """Files of one function that end in their checksum: damaged machine code would be run otherwise."""
 
+    def __init__(self, **paths: Any) -> None:
+        super().__init__(**paths)
+        self._version += " with checksums"  # so that numba's own files count as another version's, not as damaged
+
     def _dump(self, obj: Any) -> bytes:
         data = super()._dump(obj)
         return data + sha256(data).digest()  # behind the pickle's end, where its reader ignores it

@@ -101,6 +101,18 @@ def test_damaged_cache_is_mended(module: Path, tmp_path: Path, pattern: str, dam
     assert outcome(start(module, NUMBA_CACHE_DIR=cache)) == (20, 1, "")
 
 
+def test_cache_of_plain_numba_is_replaced_in_silence(module: Path, tmp_path: Path) -> None:
+    """As after an upgrade: files of the same names that carry no checksums."""
+    plain = KERNEL.replace("from envs.jit", "from numba").replace("@njit\n", "@njit(cache=True)\n")
+    (module / "kernel.py").write_text(plain.replace("nogil=True", "nogil=True, cache=True"))
+    assert outcome(start(module, NUMBA_CACHE_DIR=tmp_path)) == (20, 0, "")
+    (module / "kernel.py").write_text(KERNEL)
+    before = len(list(tmp_path.rglob("*.nb?")))
+    for hits in (0, 1):
+        assert outcome(start(module, NUMBA_CACHE_DIR=tmp_path)) == (20, hits, "")
+        assert len(list(tmp_path.rglob("*.nb?"))) == before == 4
+
+
 def test_cache_that_vanishes_while_compiling(module: Path, tmp_path: Path) -> None:
     """The folder is there at import and replaced by a file before the first call."""
     cache = tmp_path / "cache"
