@@ -131,6 +131,9 @@ def judge_additions(
             child = table.cell_of[k + 1, a + count, r2, groups | rules.class_groups[cls]]
             if child < 0:
                 continue
+            if rules.n_charges == 1 and table.always[child, 0] != np.uint64(0):  # no charges to tell apart
+                verdicts[cls, column] = ALWAYS
+                continue
             if child != judged:
                 for i in range(len(by_charge)):
                     by_charge[i] = UNKNOWN
