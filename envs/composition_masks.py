@@ -131,6 +131,9 @@ def judge_additions(
             child = table.cell_of[k + 1, a + count, r2, groups | rules.class_groups[cls]]
             if child < 0:
                 continue
+            entry = cls * rules.width + column
+            if rules.n_charges == 1 and rules.delta_start[entry] == rules.delta_start[entry + 1]:
+                continue  # a class without oxidation states
             if rules.n_charges == 1 and table.always[child, 0] != np.uint64(0):  # no charges to tell apart
                 verdicts[cls, column] = ALWAYS
                 continue
@@ -139,7 +142,6 @@ def judge_additions(
                     by_charge[i] = UNKNOWN
                 judged = child
             best = NEVER
-            entry = cls * rules.width + column
             for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
                 slot = rules.deltas[d] + rules.n_charges - 1
                 verdict = by_charge[slot]
