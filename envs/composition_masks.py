@@ -134,7 +134,7 @@ def judge_additions(
             entry = cls * rules.width + column
             if rules.n_charges == 1 and rules.delta_start[entry] == rules.delta_start[entry + 1]:
                 continue  # a class without oxidation states
-            if rules.n_charges == 1 and table.always[child, 0] != np.uint64(0):  # no charges to tell apart
+            if rules.n_charges == 1 and table.always[child, 0] & charges[0] != np.uint64(0):  # nothing to shift
                 verdicts[cls, column] = ALWAYS
                 continue
             if child != judged:
