@@ -13,22 +13,22 @@ under `order="free"` and one under `order="canonical"`.
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 
-from envs.composition_masks import backward_allowed, forward_allowed, forward_allowed_parallel
+from envs.composition_masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
 from envs.composition_space import CompositionSpace
 from envs.compositions import Compositions
 from envs.elements import groups, symbols
 from envs.errors import EmptyWorldError
 from envs.feasibility import Rules, solve
+from envs.jit import njit
 from envs.protocol import EnumeratedWorld
 from envs.uniform_compositions import sample_uniform
 
 MAX_ENUMERATED_STATES = 2_000_000
 
 
-@numba.njit(cache=True)
+@njit
 def _encode(rules: Rules, states: np.ndarray) -> np.ndarray:
     tokens = np.full((len(states), rules.n_elements_max), rules.n * rules.width, dtype=np.int64)
     for i in range(len(states)):
@@ -40,7 +40,7 @@ def _encode(rules: Rules, states: np.ndarray) -> np.ndarray:
     return tokens
 
 
-@numba.njit(cache=True)
+@njit
 def _pairs(atomic_numbers: np.ndarray, slots: int, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     zs = np.zeros((len(states), slots), dtype=np.int16)
     ns = np.zeros((len(states), slots), dtype=np.int32)
@@ -101,11 +101,15 @@ class CompositionKernel:
         states[np.arange(len(states)), backward_actions] = 0
         return states
 
-    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            out = np.empty((len(states), self.n_actions), dtype=np.bool_)
         # Starting the thread pool costs about 20 microseconds, the work of some ten states.
         if len(states) < 64:
-            return forward_allowed(self.rules, self.table, states)
-        return forward_allowed_parallel(self.rules, self.table, states)
+            allow_rows(self.rules, self.table, states, out, 0, len(states))
+        else:
+            allow_rows_parallel(self.rules, self.table, states, out)
+        return out
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         return backward_allowed(self.rules, states)

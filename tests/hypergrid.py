@@ -46,9 +46,9 @@ class HypergridKernel:
         states[np.arange(len(states)), backward_actions] -= 1
         return states
 
-    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
-        allowed = states < self.state_high
-        return allowed & (states[:, -1:] == 0)
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        allowed = np.logical_and(states < self.state_high, states[:, -1:] == 0, out=out)
+        return allowed  # type: ignore[no-any-return]
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         allowed = states > 0
