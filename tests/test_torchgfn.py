@@ -189,6 +189,22 @@ def test_learned_backward_probabilities_and_draws_are_ours(name: str) -> None:
     assert float(theirs.std()) > 0.1
 
 
+@pytest.mark.parametrize("name", ["hard", "groups", "hypergrid"])
+def test_exact_distribution_from_torchgfns_probabilities(name: str) -> None:
+    """torchgfn has no exact terminating distribution; pushed through the graph, its P_F gives ours."""
+    k = HypergridKernel() if name == "hypergrid" else kernel(name)
+    policy = policy_for(k, "trajectory_balance", False)
+    env = TorchGFNEnv(k, log_reward)
+    model = Heads(policy).gflownet("trajectory_balance", env)
+    with torch.no_grad():
+        p = model.pf.to_probability_distribution(env.all_states, model.pf(env.all_states)).probs.double().numpy()
+    with np.errstate(divide="ignore"):
+        theirs = terminating_distribution(env.world, np.log(p))
+    ours = terminating_distribution(env.world, action_log_probabilities(k, policy, env.world.states))
+    assert ours.max() > 1.5 / len(ours)
+    assert np.abs(theirs - ours).max() < 1e-5 * ours.max()
+
+
 def test_the_hypergrid_is_torchgfns() -> None:
     """Rewards of all cells, log Z, masks and steps of the kernel that published figures are repeated on."""
     k = HypergridKernel(2, 16)
