@@ -219,7 +219,8 @@ class SamplerConfig(_Closed):
             )
         if self.engine == "torchgfn" and self.kind != "gflownet":
             raise ValueError(f"engine: torchgfn trains gflownet, got kind {self.kind}; leave engine out")
-        if self.engine == "torchgfn" and (self.replay.share or self.local_search.rounds or self.temperature_start != 1):
+        tempered = not self.temperature_start == self.temperature_end == 1
+        if self.engine == "torchgfn" and (self.replay.share or self.local_search.rounds or tempered):
             raise ValueError(
                 "engine: torchgfn trains without replay, local_search and temperature here; leave them out"
             )
