@@ -17,27 +17,16 @@ import numpy as np
 
 from envs.composition_masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
 from envs.composition_space import CompositionSpace
+from envs.composition_tokens import CompositionTokens
 from envs.compositions import Compositions
-from envs.elements import groups, symbols
+from envs.elements import symbols
 from envs.errors import EmptyWorldError
-from envs.feasibility import Rules, solve
+from envs.feasibility import solve
 from envs.jit import njit
 from envs.protocol import EnumeratedWorld
 from envs.uniform_compositions import sample_uniform
 
 MAX_ENUMERATED_STATES = 2_000_000
-
-
-@njit
-def _encode(rules: Rules, states: np.ndarray) -> np.ndarray:
-    tokens = np.full((len(states), rules.n_elements_max), rules.n * rules.width, dtype=np.int64)
-    for i in range(len(states)):
-        slot = 0
-        for e in range(rules.n):
-            if states[i, e]:
-                tokens[i, slot] = e * rules.width + states[i, e] - rules.count_min
-                slot += 1
-    return tokens
 
 
 @njit
@@ -69,13 +58,11 @@ class CompositionKernel:
         self.n_backward_actions = self.rules.n + 1
         self.max_steps = self.rules.n_elements_max + 1
         self.state_shape: tuple[int, ...] = (self.rules.n + 1,)
-        self.n_tokens = self.rules.n * self.rules.width
         self.atomic_numbers = space.atomic_numbers
-        # Action i adds token i. What an element does is much like what its group does with the same count.
-        element, column = np.divmod(np.arange(self.n_tokens), self.rules.width)
-        group = groups()[self.atomic_numbers][element]
-        self.token_factors = np.stack([element, column, group * self.rules.width + column], axis=1)
-        self.action_factors = self.token_factors
+        self.tokens = CompositionTokens(space, self.rules)
+        self.n_tokens = self.tokens.n
+        self.token_factors = self.tokens.factors
+        self.action_factors = self.tokens.additions
         if not self.forward_allowed(self.initial(1)).any():
             raise EmptyWorldError(_why_empty(space))
         self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()
@@ -126,7 +113,7 @@ class CompositionKernel:
         return states[:, -1] == 1
 
     def encode(self, states: np.ndarray) -> np.ndarray:
-        return _encode(self.rules, states)
+        return self.tokens.encode(states)
 
     def objects(self, states: np.ndarray) -> Compositions:
         """The compositions of states, finished or not."""
