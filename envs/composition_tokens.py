@@ -20,7 +20,7 @@ class CompositionTokens:
 
     First one for each element with each count, in the order of the actions that add it; then one for each number of
     atoms; then, unless neutrality is off, one for each lowest, each highest and each smallest absolute charge that the
-    oxidation states allow, and one for none.
+    oxidation states allow, and one for none. Charges that no part of a neutral object can carry are left out.
 
     Attributes:
         n: number of tokens.

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-import envs.composition_kernel as kernel_module
-import envs.composition_tokens as tokens_module
 import envs.composition_masks as module
+import envs.composition_tokens as tokens_module
 import envs.uniform_compositions as uniform_compositions
 from envs.check import check_kernel
 from envs.composition_kernel import CompositionKernel
@@ -161,7 +160,9 @@ def test_compiled_functions_equal_their_python_source(name: str, monkeypatch: py
         assert np.array_equal(table.bound, k.table.bound)
         assert np.array_equal(module.forward_allowed.py_func(k.rules, table, states), compiled)
     assert np.array_equal(module.backward_allowed.py_func(k.rules, states), backward)
-    assert np.array_equal(tokens_module._encode.py_func(k.tokens.rules, k.tokens.has_charges, k.n_tokens, states), tokens)
+    assert np.array_equal(
+        tokens_module._encode.py_func(k.tokens.rules, k.tokens.has_charges, k.n_tokens, states), tokens
+    )
 
 
 def test_serial_and_parallel_masks_agree(rng: np.random.Generator) -> None:

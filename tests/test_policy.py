@@ -31,8 +31,13 @@ def test_tokens_that_share_an_element_share_its_row() -> None:
     k = kernel("off")
     width = k.rules.width
     assert k.token_factors.shape == (k.n_tokens, 3)
-    assert (k.token_factors[:, 0] == np.arange(k.n_tokens) // width).all()
-    assert (k.token_factors[:, 1] == np.arange(k.n_tokens) % width).all()
+    additions = np.arange(k.n_actions - 1)
+    assert (k.token_factors[additions, 0] == additions // width).all()
+    assert (k.token_factors[additions, 1] == additions % width).all()
+    assert np.array_equal(k.token_factors[additions], k.action_factors)
+    others = k.token_factors[k.n_actions - 1 :]
+    assert (others == others[0]).all()  # they share nothing with elements and counts
+    assert not (others[0] == k.action_factors).any()
     groups = {0: 1, 1: 16, 2: 7}  # Li, O, Mn by atomic number
     for element, group in groups.items():
         assert (k.token_factors[element * width : (element + 1) * width, 2] == group * width + np.arange(width)).all()
