@@ -65,6 +65,29 @@ def _ordered(bits: np.int32) -> np.int32:
     return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
+@njit(fastmath=_REORDER)
+def _exponentiate_row(
+    row: np.ndarray, bits: np.ndarray, may: np.ndarray, block_sums: np.ndarray
+) -> tuple[np.float32, np.float64]:
+    """One row of `_exponentiate`; returns its largest logit and its sum. Apart, for the loops to run in lanes."""
+    top = np.int32(-2147483648)
+    for j in range(len(row)):
+        top = max(top, _ordered(bits[j]) if may[j] else np.int32(-2147483648))
+    largest = _bits_as_float(_ordered(top))
+    total = np.float64(0.0)
+    for block in range(len(block_sums)):
+        part = row[block * _BLOCK : (block + 1) * _BLOCK]
+        part_may = may[block * _BLOCK : (block + 1) * _BLOCK]
+        s = np.float32(0.0)
+        for j in range(len(part)):
+            e = _exp(part[j] - largest if part_may[j] else np.float32(-100.0))
+            part[j] = e
+            s += e
+        block_sums[block] = s
+        total += s
+    return largest, total
+
+
 @njit(parallel=True, fastmath=_REORDER)
 def _exponentiate(
     logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
@@ -72,24 +95,8 @@ def _exponentiate(
     """Logits [row, action] become exp(logit - largest of the row), 0 where forbidden; sums a block and a row beside."""
     bits = logits.view(np.int32)
     may = allowed.view(np.uint8)
-    n = logits.shape[1]
     for i in numba.prange(len(logits)):
-        row, row_bits, row_may = logits[i], bits[i], may[i]
-        top = np.int32(-2147483648)
-        for j in range(n):
-            top = max(top, _ordered(row_bits[j]) if row_may[j] else np.int32(-2147483648))
-        m = _bits_as_float(_ordered(top))
-        largest[i] = m
-        sum_of_row = np.float64(0.0)
-        for block in range(block_sums.shape[1]):
-            s = np.float32(0.0)
-            for j in range(block * _BLOCK, min((block + 1) * _BLOCK, n)):
-                e = _exp(row[j] - m if row_may[j] else np.float32(-100.0))
-                row[j] = e
-                s += e
-            block_sums[i, block] = s
-            sum_of_row += s
-        total[i] = sum_of_row
+        largest[i], total[i] = _exponentiate_row(logits[i], bits[i], may[i], block_sums[i])
 
 
 @njit

@@ -50,11 +50,16 @@ Work = Callable[[], object]
 
 
 def make_policy(kernel: CompositionKernel, backward: str) -> Policy:
+    """Untrained, with log Z where it belongs: with log Z = 0 it would collapse onto a few objects within seconds."""
     generator = torch.Generator().manual_seed(0)
     learned = backward == "learned"
-    return Policy(
+    policy = Policy(
         kernel.token_factors, kernel.action_factors, kernel.n_backward_actions, [256, 256], learned, generator
     )
+    with torch.no_grad():
+        t = rollout.forward_rollout(kernel, policy, 1024, np.random.default_rng(1))
+        policy.log_z.copy_((t.total(t.log_pb) - t.total(t.log_pf)).mean())
+    return policy
 
 
 def make_descent(policy: Policy) -> Descent:
