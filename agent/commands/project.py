@@ -85,9 +85,33 @@ def _rewards() -> dict[str, dict[str, str]]:
 
 def _samplers() -> dict[str, dict[str, str]]:
     return {
-        "samplers": {"gflownet": "samples each object with probability R/Z"},
-        "objectives": {"trajectory_balance": "Malkin et al. 2022, arXiv:2201.13259; log Z on its own learning rate"},
+        "samplers (sampler.kind)": {
+            "gflownet": "draws each object with probability R/Z",
+            "policy_gradient": "the same, learned as entropy-regularised reinforcement learning",
+            "random": "baseline: random allowed actions",
+            "metropolis_hastings": "baseline: parallel chains that leave R/Z unchanged; sample continues them",
+            "genetic": "baseline: an optimiser, no sampler of R/Z",
+        },
+        "objectives of gflownet": {
+            "trajectory_balance": "Malkin et al. 2022, arXiv:2201.13259; log Z on its own learning rate",
+            "sub_trajectory_balance": "Madan et al. 2023, arXiv:2209.12782; learns state flows",
+            "detailed_balance": "Bengio et al. 2023, arXiv:2111.09266; learns state flows",
+            "log_partition_variance": "Zhang et al. 2023, arXiv:2302.05446; needs no log Z",
+        },
+        "objectives of policy_gradient": {
+            "baseline": "returns minus a learned value",
+            "gae": "generalised advantage estimation, arXiv:1506.02438; the default",
+            "entropic_ppo": "several clipped, KL-anchored epochs a batch, arXiv:2606.15793",
+        },
+        "engines": {"oreflow": "compiled, the default", "torchgfn": "torchgfn's own sampler and losses (gflownet)"},
         "backward policies": {"uniform": "each parent equally likely", "learned": "a head of the network"},
+        "recipes, off by default": {
+            "replay": "objects found before, along new build orders drawn from P_B",
+            "warm_start": "known compounds from a table fill the replay buffer",
+            "local_search": "takes objects apart and finishes them anew, keeps the better ones",
+            "temperature_start, temperature_end": "draws training batches from a flatter policy",
+            "family": "one policy for all temperatures, or all weightings of the terms, chosen when it samples",
+        },
     }
 
 
