@@ -130,6 +130,27 @@ class WarmStartConfig(_Closed):
     column: str = Field("formula", description="its column of formulas")
 
 
+class FamilyConfig(_Closed):
+    """One policy for a family of rewards; which one is meant is chosen when it samples."""
+
+    kind: Literal["none", "temperature", "preference"] = Field(
+        "none", description="temperature: R^beta for all beta of a range; preference: all weightings of the terms"
+    )
+    beta: tuple[float, float] = Field(
+        (0.5, 2.0), description="temperature: smallest and largest beta, drawn log-uniformly for each trajectory"
+    )
+    concentration: float = Field(
+        1.0, gt=0, description="preference: of the Dirichlet distribution of the weights; 1 is uniform"
+    )
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> "FamilyConfig":
+        low, high = self.beta
+        if self.kind == "temperature" and not 0 < low < high:
+            raise ValueError(f"beta: expected 0 < low < high, got {low:g} and {high:g}; change them")
+        return self
+
+
 class SamplerConfig(_Closed):
     """How to search."""
 
@@ -184,6 +205,7 @@ class SamplerConfig(_Closed):
     replay: ReplayConfig = ReplayConfig()
     local_search: LocalSearchConfig = LocalSearchConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
+    family: FamilyConfig = FamilyConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -225,6 +247,23 @@ class SamplerConfig(_Closed):
             )
         return self
 
+    @model_validator(mode="after")
+    def _family_fits(self) -> "SamplerConfig":
+        if self.family.kind == "none":
+            return self
+        faults = {
+            f"kind {self.kind} learns nothing; choose gflownet or policy_gradient": self.kind not in OBJECTIVES,
+            "log_partition_variance compares the members of a batch, which must share one reward; choose another "
+            "objective": self.objective == "log_partition_variance",
+            "torchgfn trains for one reward; leave engine out": self.engine == "torchgfn",
+            "replay.share: the buffer holds objects under one reward; leave it out": self.replay.share > 0,
+            "local_search.rounds: it compares objects under one reward; leave it out": self.local_search.rounds > 0,
+        }
+        for fault, applies in faults.items():
+            if applies:
+                raise ValueError(f"family: {self.family.kind} has many rewards, but {fault}, or leave family out")
+        return self
+
 
 class RunConfig(_Closed):
     """Housekeeping."""
@@ -255,6 +294,15 @@ class Config(_Closed):
             raise ValueError(
                 "world.neutrality is soft, so reward.terms must hold charge_balance, which pays for neutrality; "
                 "add it, or choose hard or off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _preference_needs_terms(self) -> "Config":
+        if self.sampler.family.kind == "preference" and len(self.reward.terms) < 2:
+            raise ValueError(
+                f"sampler.family: preference weighs reward.terms against each other, expected at least 2, got "
+                f"{len(self.reward.terms)}; add one, or choose temperature"
             )
         return self
 

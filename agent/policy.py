@@ -138,10 +138,11 @@ class Policy(nn.Module):
         logits = nn.functional.linear(x, self.head() if weights is None else weights[1], self.head_bias)
         return logits, None if self.backward_head is None else self.backward_head(x)
 
-    def log_flow(self, x: Tensor) -> Tensor:
-        """log F(s), float64 [batch], from the last hidden layer. It is measured from `log_z`, which learns faster."""
+    def log_flow(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """log F(s), float64 [batch], from the last hidden layer. It is measured from `log_partition`, which learns
+        faster."""
         assert self.flow_head is not None
-        return self.flow_head(x).squeeze(-1).double() + self.log_z
+        return self.flow_head(x).squeeze(-1).double() + self.log_partition(condition)
 
     def log_partition(self, condition: Tensor | None = None) -> Tensor:
         """The learned log Z: a scalar, or float64 [batch] for conditions [batch, n_conditions]."""
