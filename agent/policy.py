@@ -92,6 +92,7 @@ class Policy(nn.Module):
         self.backward_head = nn.Linear(hidden[-1], n_backward_actions) if learned_backward else None
         self.flow_head = nn.Linear(hidden[-1], 1) if state_flow else None
         self.condition_layers = _perceptron(n_conditions, hidden[0], generator) if n_conditions else None
+        self.condition_scale = _perceptron(n_conditions, hidden[-1], generator) if n_conditions else None
         self.log_z_layers = _perceptron(n_conditions, 1, generator) if n_conditions else None
         self.log_z = nn.Parameter(torch.zeros((), dtype=torch.float64))
         with torch.no_grad():
@@ -125,6 +126,8 @@ class Policy(nn.Module):
         x = torch.relu(x)
         for layer in self.layers:
             x = torch.relu(layer(x))
+        if self.condition_scale is not None:  # at one state log-probabilities are about linear in beta and in weights
+            x = x * (1 + self.condition_scale(condition))
         return x
 
     def forward(
