@@ -18,6 +18,8 @@ from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from envs.jit import njit
+
 _BLOCK = 64  # actions whose weights are summed up together before one of them is looked for
 _REORDER = {"reassoc", "nsz", "contract", "arcp"}  # lets sums run in several lanes; NaN and infinity keep their meaning
 _LOG2_E = np.float32(1.4426950408889634)
@@ -36,7 +38,7 @@ def _bits_as_float(context: Any, bits: Any) -> Any:
     return types.float32(types.int32), generate
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def _exp(x: np.float32) -> np.float32:
     """exp(x) for x <= 0 to 2e-7 relative, in steps that the compiler can carry out for many x at a time.
 
@@ -57,13 +59,13 @@ def _exp(x: np.float32) -> np.float32:
     return np.float32(0.0) if x < _SMALLEST else p * scale
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def _ordered(bits: np.int32) -> np.int32:
     """Integers in the order of the floats whose bits they are, and back: their maximum needs no rule for NaN."""
     return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
-@numba.njit(cache=True, parallel=True, fastmath=_REORDER)
+@njit(parallel=True, fastmath=_REORDER)
 def _exponentiate(
     logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
 ) -> None:
@@ -90,7 +92,7 @@ def _exponentiate(
         total[i] = sum_of_row
 
 
-@numba.njit(cache=True)
+@njit
 def _explore(allowed: np.ndarray, row: np.ndarray, uniform: np.ndarray, epsilon: float) -> np.ndarray:
     """A uniform choice among the allowed actions for the share epsilon of the members, -1 for the others."""
     out = np.full(len(row), -1, dtype=np.int64)
@@ -108,7 +110,7 @@ def _explore(allowed: np.ndarray, row: np.ndarray, uniform: np.ndarray, epsilon:
     return out
 
 
-@numba.njit(cache=True)
+@njit
 def _gather(logits: np.ndarray, row: np.ndarray, actions: np.ndarray) -> np.ndarray:
     out = np.zeros(len(row), dtype=np.float32)
     for i in range(len(row)):
@@ -117,7 +119,7 @@ def _gather(logits: np.ndarray, row: np.ndarray, actions: np.ndarray) -> np.ndar
     return out
 
 
-@numba.njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _draw(
     weights: np.ndarray,
     block_sums: np.ndarray,
@@ -160,7 +162,7 @@ def _draw(
                     break
 
 
-@numba.njit(cache=True)
+@njit
 def _tempered(weights: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
     """weights ** (1 / temperature) and their sums by block."""
     out = np.power(weights, np.float32(1.0 / temperature))
@@ -172,7 +174,7 @@ def _tempered(weights: np.ndarray, temperature: float) -> tuple[np.ndarray, np.n
     return out, sums
 
 
-@numba.njit(cache=True, parallel=True)
+@njit(parallel=True)
 def _logits_gradient(
     exponentials: np.ndarray,
     total: np.ndarray,

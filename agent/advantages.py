@@ -6,10 +6,11 @@ arXiv:2310.12934; Deleu et al. 2024, arXiv:2402.10309). With g_t = r_t - log pi(
 is zero everywhere at that optimum, for each single trajectory, so estimates from few samples become exact there.
 """
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from envs.jit import njit
 
 
 def soft_step_rewards(
@@ -28,7 +29,7 @@ def soft_step_rewards(
     return g
 
 
-@numba.njit(cache=True)
+@njit
 def generalised_advantages(g: np.ndarray, values: np.ndarray, offsets: np.ndarray, lamda: float) -> np.ndarray:
     """Generalised advantage estimates (Schulman et al. 2016, arXiv:1506.02438) without discount, float64 [step].
 

@@ -1,5 +1,6 @@
 """From a config to the objects it names: kernel, reward, policy, and log R of kernel states."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
 
 
 def make_checked(config: Config, source: str) -> tuple[CompositionKernel, rewards.Reward]:
-    """Kernel and reward, so that a bad world or term stops before any work.
+    """Kernel and reward, so that a bad world or term, or an engine that is not there, stops before any work.
 
     Files that reward terms read are written into the config with their full paths: a run is used from any folder.
 
@@ -64,6 +65,7 @@ def make_checked(config: Config, source: str) -> tuple[CompositionKernel, reward
         kernel = make_kernel(config)
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
+    _engine_is_there(config, source)
     reward = make_reward(config, source)
     for term in config.reward.terms:
         for name in path_parameters(term.name):
@@ -91,9 +93,18 @@ def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
 
 
 def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
-    """The sampler of a config, ready to be trained."""
+    """The sampler of a config, ready to be trained.
+
+    Raises:
+        ConfigError: when the config asks for torchgfn and it is not installed.
+    """
     rng = stream(config.seed, "training")
     match config.sampler.kind:
+        case "gflownet" if config.sampler.engine == "torchgfn":
+            _engine_is_there(config, "config")
+            from agent.train_torchgfn import TorchGFNLearner
+
+            return TorchGFNLearner(config, kernel, make_policy(config, kernel), rng)
         case "gflownet":
             from agent.train_gfn import GFlowNetLearner
 
@@ -118,6 +129,13 @@ def make_searcher(config: Config, kernel: TransitionKernel) -> Searcher:
         case "genetic":
             return Genetic(kernel, config.sampler.batch)
     return RandomFeasible(kernel)
+
+
+def _engine_is_there(config: Config, source: str) -> None:
+    if config.sampler.engine == "torchgfn" and importlib.util.find_spec("gfn") is None:
+        raise ConfigError(
+            f"{source}: sampler.engine: torchgfn is not installed; pip install oreflow[torchgfn], or leave engine out"
+        )
 
 
 def make_scorer(

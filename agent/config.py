@@ -5,7 +5,6 @@ resolved config, defaults filled in, is written beside each result.
 """
 
 import math
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from agent.errors import ConfigError
+from agent.strict_yaml import parse_yaml
 from envs.composition_space import CompositionSpace
 from envs.elements import nearest
 from envs.oxidation import DEFAULT_TABLE, resolve_table
@@ -241,7 +241,8 @@ class SamplerConfig(_Closed):
             )
         if self.engine == "torchgfn" and self.kind != "gflownet":
             raise ValueError(f"engine: torchgfn trains gflownet, got kind {self.kind}; leave engine out")
-        if self.engine == "torchgfn" and (self.replay.share or self.local_search.rounds or self.temperature_start != 1):
+        tempered = not self.temperature_start == self.temperature_end == 1
+        if self.engine == "torchgfn" and (self.replay.share or self.local_search.rounds or tempered):
             raise ValueError(
                 "engine: torchgfn trains without replay, local_search and temperature here; leave them out"
             )
@@ -317,42 +318,6 @@ class Config(_Closed):
         return self
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses duplicate keys and aliases (a few lines of them can expand without bound)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not supported", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float | bool):
-                raise yaml.constructor.ConstructorError(None, None, f"unusable key {key!r}", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# Chemists write NO and No, Y and N for compounds and elements; YAML 1.1 would read them as booleans.
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-# YAML 1.1 would read 1e-3, which has no dot, as text.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def load_config(path: str | Path, overrides: list[str] | None = None, seed: int | None = None) -> Config:
     """Reads, overrides and validates a config.
 
@@ -368,7 +333,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None, seed: int 
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"cannot read the config {path}: {reason}") from None
-    data = _parse_yaml(text, str(path))
+    data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"expected a mapping at the top of {path}, got {type(data).__name__}")
     for override in overrides or []:
@@ -376,18 +341,6 @@ def load_config(path: str | Path, overrides: list[str] | None = None, seed: int 
     if seed is not None:
         data["seed"] = seed
     return validate_config(data, str(path))
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        text = " ".join(str(error).split()).replace("<unicode string>", source)
-        raise ConfigError(f"{source} is no valid YAML: {text}") from None
-    except ValueError as error:  # a date that does not exist, a number of thousands of digits
-        raise ConfigError(f"{source} holds an unreadable value: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{source} is nested too deeply") from None
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
@@ -407,7 +360,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         else:
             raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} holds a value, not a section")
         if last:
-            target[index] = _parse_yaml(value, f"--set {path}")
+            target[index] = parse_yaml(value, f"--set {path}")
         else:
             target = target.setdefault(index, {}) if isinstance(target, dict) else target[index]
 
@@ -426,7 +379,7 @@ def term_parameters(texts: list[str], names: list[str]) -> dict[str, dict[str, A
             raise ConfigError(f"expected --param NAME.KEY=VALUE, got {text!r}")
         if name not in names:
             raise ConfigError(f"--param {path}: expected a reward given by --reward; {nearest(name, names)}")
-        out.setdefault(name, {})[key] = _parse_yaml(value, f"--param {path}")
+        out.setdefault(name, {})[key] = parse_yaml(value, f"--param {path}")
     return out
 
 

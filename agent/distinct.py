@@ -1,10 +1,11 @@
 """Which rows of a batch of states are the same, compiled: networks and masks are computed once for each."""
 
-import numba
 import numpy as np
 
+from envs.jit import njit
 
-@numba.njit(cache=True)
+
+@njit
 def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, width = rows.shape
     n_slots = 16

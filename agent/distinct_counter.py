@@ -1,12 +1,13 @@
 """Counting distinct objects among millions: 128-bit keys in a hash table, 40 bytes an object and none a draw."""
 
-import numba
 import numpy as np
+
+from envs.jit import njit
 
 _FREE = -1
 
 
-@numba.njit(cache=True)
+@njit
 def _mixed(word: np.uint64) -> np.uint64:
     """SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), which spreads every input bit over the word."""
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -14,7 +15,7 @@ def _mixed(word: np.uint64) -> np.uint64:
     return word ^ (word >> np.uint64(31))
 
 
-@numba.njit(cache=True)
+@njit
 def _keys(rows: np.ndarray) -> np.ndarray:
     """uint64 [batch, 2] of uint8 [batch, byte]: two hashes from different starts, of eight bytes at a time."""
     out = np.empty((len(rows), 2), dtype=np.uint64)
@@ -30,7 +31,7 @@ def _keys(rows: np.ndarray) -> np.ndarray:
     return out
 
 
-@numba.njit(cache=True)
+@njit
 def _place(slots: np.ndarray, known: np.ndarray, key: np.ndarray) -> int:
     """The slot that holds a key, or the free one where it belongs; the number of slots is a power of two."""
     last = np.uint64(len(slots) - 1)
@@ -40,13 +41,13 @@ def _place(slots: np.ndarray, known: np.ndarray, key: np.ndarray) -> int:
     return np.int64(slot)  # type: ignore[return-value]
 
 
-@numba.njit(cache=True)
+@njit
 def _fill(slots: np.ndarray, known: np.ndarray, n: int) -> None:
     for i in range(n):
         slots[_place(slots, known, known[i])] = i
 
 
-@numba.njit(cache=True)
+@njit
 def _count(
     slots: np.ndarray, known: np.ndarray, times: np.ndarray, n: int, keys: np.ndarray, stop_at: int, out: np.ndarray
 ) -> tuple[int, int]:

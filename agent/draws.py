@@ -55,7 +55,8 @@ def draw(
     """
     counter = DistinctCounter()
     objects, numbers = ArrayFile(scratch / "objects"), ArrayFile(scratch / "numbers")
-    n_drawn, n_objects = 0, 0  # of the world; 0 while not known
+    n_drawn = n_stale = 0
+    n_objects = 0  # of the world; 0 while not known
     while n_drawn < max_draws and (len(counter) if unique else n_drawn) < n and not 0 < n_objects <= len(counter):
         wanted = n - len(counter) if unique else n - n_drawn
         terminal = sampler.draw(min(_BATCH, max_draws - n_drawn, max(wanted, 32)), rng)
@@ -68,7 +69,8 @@ def draw(
             if not unique:
                 numbers.append(number)
         n_drawn += len(number)
-        if unique and not n_objects and len(counter) == n_before and kernel.enumeration_unavailable_reason is None:
+        n_stale = n_stale + len(number) if len(counter) == n_before else 0
+        if unique and not n_objects and n_stale >= _BATCH and kernel.enumeration_unavailable_reason is None:
             n_objects = kernel.enumerate().n_objects  # only now: it costs more than the draws of a small sample
         progress.update(min(len(counter) if unique else n_drawn, n), draws=n_drawn)
     return Draws(n_drawn, objects, numbers, counter.times, 0 < n_objects <= len(counter))

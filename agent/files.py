@@ -11,9 +11,13 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def replacing(*paths: Path) -> Iterator[list[Path]]:
-    """Context with a temporary sibling of each path, to write to; all are moved there at its end, none on failure."""
-    temporaries = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths]
+def replacing(*paths: Path, scratch: Path | None = None) -> Iterator[list[Path]]:
+    """Context with a temporary file for each path, to write to; all are moved there at its end, none on failure.
+
+    Args:
+        scratch: folder of the temporary files, on the same disk; None puts each beside its path.
+    """
+    temporaries = [(scratch or path.parent) / f".{path.name}.{os.getpid()}.tmp" for path in paths]
     try:
         yield temporaries
         for temporary in temporaries:

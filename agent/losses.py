@@ -5,10 +5,11 @@ over all steps of the first member, then of the second, and so on. The last step
 All of them vanish exactly when the sampler draws each object x with probability R(x)/Z along every trajectory.
 """
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from envs.jit import njit
 
 
 def trajectory_balance(log_z: Tensor, log_pf: Tensor, log_pb: Tensor, log_reward: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def sub_trajectory_balance(
     return (torch.from_numpy(weight) * residual.square()).sum()
 
 
-@numba.njit(cache=True)
+@njit
 def _pairs(offsets: np.ndarray, lamda: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Start and end of all sub-trajectories, ends of trajectories numbered after all steps, and their weights."""
     batch, n_steps = len(offsets) - 1, offsets[-1]

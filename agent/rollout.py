@@ -6,7 +6,6 @@ leaves one action only, nothing is computed.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from agent.action_head import Workspace, choose
 from agent.distinct import distinct
 from agent.policy import Policy
 from envs.errors import DeadEndError
+from envs.jit import njit
 from envs.protocol import TransitionKernel
 
 
@@ -321,7 +321,7 @@ class _Nodes:
         return log_pb, self.policy.log_flow(torch.cat(self._hidden), conditions)[torch.from_numpy(row)]
 
 
-@numba.njit(cache=True)
+@njit
 def _only_actions(allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first allowed action of each row, -1 where there is none, and whether there are others."""
     first = np.full(len(allowed), -1, dtype=np.int64)

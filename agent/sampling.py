@@ -129,7 +129,7 @@ def sample(
         n_objects = len(draws.objects) if unique else draws.n
         rows = RowStore(scratch / "rows")
         with Progress("judge", n_objects, quiet) as progress:
-            found = _judge(folder, run, reward, draws, reference, rows, unique, progress)
+            found = _judge(folder, run, reward, draws, reference, rows, out, unique, progress)
         n_invalid = n_objects - len(rows)
         summary = summarise(
             run.config,
@@ -155,7 +155,7 @@ def sample(
                 summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
         order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
         with Progress("write", len(rows), quiet) as progress:
-            _write(rows.chunks(order, rows_per_chunk), summary, out, progress)
+            _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress)
     if n_invalid > run.config.reward.invalid_budget * n_objects:
         raise RewardBudgetError(
             f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
@@ -179,6 +179,7 @@ def _judge(
     draws: Draws,
     reference: Compositions | None,
     rows: RowStore,
+    out: Path,
     unique: bool,
     progress: Progress,
 ) -> _Findings:
@@ -213,7 +214,7 @@ def _judge(
             is_novel=None if reference is None else ~is_known(objects, reference),
             log_pf=log_pf[numbers],
         )
-        with writing_to(rows.path.parent.parent):
+        with writing_to(out):
             rows.add(frame[result.valid])
         failures.record(objects, result)
         found.n_bounded += int(result.bounded.sum())
@@ -223,7 +224,7 @@ def _judge(
     return found
 
 
-def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, progress: Progress) -> None:
+def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, scratch: Path, progress: Progress) -> None:
     """Numbers the rows, and replaces the files in `out` when all of them are complete."""
 
     def numbered() -> Iterator[pa.Table]:
@@ -236,6 +237,6 @@ def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, progr
             )
             progress.update(n_rows)
 
-    with writing_to(out), replacing(*(out / name for name in _FILES)) as (csv, parquet, json):
+    with writing_to(out), replacing(*(out / name for name in _FILES), scratch=scratch) as (csv, parquet, json):
         write_chunks(numbered(), csv, parquet)
         json.write_text(to_json(summary), encoding="utf-8")

@@ -17,7 +17,7 @@ from agent.replay import ReplayBuffer
 from agent.rollout import Trajectories, backward_rollout, concatenate, forward_rollout
 from envs.protocol import TransitionKernel
 
-_LOG_Z_MEMORY = 0.9  # of the running mean that stands for log Z where the objective does not learn it
+LOG_Z_MEMORY = 0.9  # of the running mean that stands for log Z where the objective does not learn it
 
 
 class GFlowNetLearner:
@@ -102,7 +102,7 @@ class GFlowNetLearner:
         if not self.log_z_started or self.sampler.objective == "log_partition_variance":
             with torch.no_grad():  # what minimises the first loss saves log Z a long way
                 estimate = (log_reward + log_pb - log_pf).mean()
-                memory = _LOG_Z_MEMORY if self.log_z_started else 0.0
+                memory = LOG_Z_MEMORY if self.log_z_started else 0.0
                 if torch.isfinite(estimate):
                     self.policy.log_z.copy_(memory * self.policy.log_z + (1 - memory) * estimate)
                     self.log_z_started = True

@@ -72,6 +72,9 @@ def check_batching(kernel: TransitionKernel, states: np.ndarray) -> None:
     order = np.arange(len(states))[::-1]
     allowed, tokens = kernel.forward_allowed(states), kernel.encode(states)
     assert np.array_equal(kernel.forward_allowed(states[order]), allowed[order]), "masks depend on the batch's order"
+    out = ~allowed
+    assert kernel.forward_allowed(states, out=out) is out, "forward_allowed must return `out` where it is given"
+    assert np.array_equal(out, allowed), "masks written into `out` differ"
     assert np.array_equal(kernel.forward_allowed(states[:1]), allowed[:1]), "masks depend on the batch's size"
     assert np.array_equal(kernel.encode(states[:1]), tokens[:1]), "encode depends on the batch's size"
     assert ((tokens >= 0) & (tokens <= kernel.n_tokens)).all(), "a token lies outside [0, n_tokens]"

@@ -13,34 +13,23 @@ under `order="free"` and one under `order="canonical"`.
 from dataclasses import replace
 from typing import Any
 
-import numba
 import numpy as np
 
-from envs.composition_masks import backward_allowed, forward_allowed, forward_allowed_parallel
+from envs.composition_masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
 from envs.composition_space import CompositionSpace
+from envs.composition_tokens import CompositionTokens
 from envs.compositions import Compositions
-from envs.elements import groups, symbols
+from envs.elements import symbols
 from envs.errors import EmptyWorldError
-from envs.feasibility import Rules, solve
+from envs.feasibility import solve
+from envs.jit import njit
 from envs.protocol import EnumeratedWorld
 from envs.uniform_compositions import sample_uniform
 
 MAX_ENUMERATED_STATES = 2_000_000
 
 
-@numba.njit(cache=True)
-def _encode(rules: Rules, states: np.ndarray) -> np.ndarray:
-    tokens = np.full((len(states), rules.n_elements_max), rules.n * rules.width, dtype=np.int64)
-    for i in range(len(states)):
-        slot = 0
-        for e in range(rules.n):
-            if states[i, e]:
-                tokens[i, slot] = e * rules.width + states[i, e] - rules.count_min
-                slot += 1
-    return tokens
-
-
-@numba.njit(cache=True)
+@njit
 def _pairs(atomic_numbers: np.ndarray, slots: int, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     zs = np.zeros((len(states), slots), dtype=np.int16)
     ns = np.zeros((len(states), slots), dtype=np.int32)
@@ -69,13 +58,11 @@ class CompositionKernel:
         self.n_backward_actions = self.rules.n + 1
         self.max_steps = self.rules.n_elements_max + 1
         self.state_shape: tuple[int, ...] = (self.rules.n + 1,)
-        self.n_tokens = self.rules.n * self.rules.width
         self.atomic_numbers = space.atomic_numbers
-        # Action i adds token i. What an element does is much like what its group does with the same count.
-        element, column = np.divmod(np.arange(self.n_tokens), self.rules.width)
-        group = groups()[self.atomic_numbers][element]
-        self.token_factors = np.stack([element, column, group * self.rules.width + column], axis=1)
-        self.action_factors = self.token_factors
+        self.tokens = CompositionTokens(space, self.rules)
+        self.n_tokens = self.tokens.n
+        self.token_factors = self.tokens.factors
+        self.action_factors = self.tokens.additions
         if not self.forward_allowed(self.initial(1)).any():
             raise EmptyWorldError(_why_empty(space))
         self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()
@@ -101,11 +88,15 @@ class CompositionKernel:
         states[np.arange(len(states)), backward_actions] = 0
         return states
 
-    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            out = np.empty((len(states), self.n_actions), dtype=np.bool_)
         # Starting the thread pool costs about 20 microseconds, the work of some ten states.
         if len(states) < 64:
-            return forward_allowed(self.rules, self.table, states)
-        return forward_allowed_parallel(self.rules, self.table, states)
+            allow_rows(self.rules, self.table, states, out, 0, len(states))
+        else:
+            allow_rows_parallel(self.rules, self.table, states, out)
+        return out
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         return backward_allowed(self.rules, states)
@@ -122,7 +113,7 @@ class CompositionKernel:
         return states[:, -1] == 1
 
     def encode(self, states: np.ndarray) -> np.ndarray:
-        return _encode(self.rules, states)
+        return self.tokens.encode(states)
 
     def objects(self, states: np.ndarray) -> Compositions:
         """The compositions of states, finished or not."""

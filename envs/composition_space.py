@@ -174,7 +174,6 @@ class CompositionSpace:
             element_groups=np.array(element_groups),
             delta_start=np.array(delta_start),
             deltas=np.array(deltas, dtype=np.int64),
-            radical_of=np.array([0] + [index[_radical(g)] for g in range(1, largest + 1)]),
             next_radical=next_radical,
             coprime=index[1],
             n_charges=highest - lowest + 1,

@@ -21,8 +21,9 @@ balanced by the atoms that are left, whatever they are.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from envs.jit import njit
 
 
 class Rules(NamedTuple):
@@ -49,8 +50,7 @@ class Rules(NamedTuple):
     element_groups: np.ndarray  # int64 [n]
     delta_start: np.ndarray  # int64 [class * width + 1]
     deltas: np.ndarray  # int64, charges (e) that `count` atoms of the class can carry together
-    radical_of: np.ndarray  # int64 [count + 1], radical index of a greatest common divisor; 0 for the empty state
-    next_radical: np.ndarray  # int64 [radical, width]
+    next_radical: np.ndarray  # int64 [radical, width], index of the radical of the greatest common divisor; 0: empty
     coprime: int  # the radical index of gcd 1
     n_charges: int  # charges in the window
     zero_charge: int  # index of charge 0 in the window
@@ -68,17 +68,17 @@ class FeasibilityTable(NamedTuple):
     bound: np.ndarray  # int16 [cell, charge], canonical order only
 
 
-@numba.njit(cache=True)
+@njit
 def get_bit(words: np.ndarray, index: int) -> bool:
     return (words[index >> 6] >> np.uint64(index & 63)) & np.uint64(1) != np.uint64(0)
 
 
-@numba.njit(cache=True)
+@njit
 def set_bit(words: np.ndarray, index: int) -> None:
     words[index >> 6] |= np.uint64(1) << np.uint64(index & 63)
 
 
-@numba.njit(cache=True)
+@njit
 def or_shifted(target: np.ndarray, source: np.ndarray, shift: int, n_bits: int) -> None:
     """target |= source << shift (towards higher indices; negative: lower), cut to bits [0, n_bits) of `target`."""
     word, bit = shift >> 6, np.uint64(shift & 63)  # floors, so bit counts upwards for either sign
@@ -94,7 +94,7 @@ def or_shifted(target: np.ndarray, source: np.ndarray, shift: int, n_bits: int) 
         target[n_bits >> 6] &= (np.uint64(1) << np.uint64(n_bits & 63)) - np.uint64(1)
 
 
-@numba.njit(cache=True)
+@njit
 def overlaps_shifted(target: np.ndarray, row: int, source: np.ndarray, shift: int) -> bool:
     """Whether any bit of `source << shift` (negative: towards lower indices) is set in `target[row]`.
 
@@ -116,7 +116,7 @@ def overlaps_shifted(target: np.ndarray, row: int, source: np.ndarray, shift: in
     return False
 
 
-@numba.njit(cache=True)
+@njit
 def _can_meet_all(sets: np.ndarray, n_sets: int, x0: np.uint64, x1: np.uint64, budget: int, stack: np.ndarray) -> bool:
     """Whether at most `budget` elements outside X = (x0, x1) meet every one of the first `n_sets` sets.
 
@@ -154,7 +154,7 @@ def _can_meet_all(sets: np.ndarray, n_sets: int, x0: np.uint64, x1: np.uint64, b
             p1 |= low
 
 
-@numba.njit(cache=True)
+@njit
 def number_cells(rules: Rules) -> tuple[np.ndarray, int]:
     """Numbers the cells that some sequence of additions reaches, charges and distinctness left aside."""
     shape = (rules.n_elements_max + 1, rules.n_atoms_max + 1, len(rules.next_radical), rules.all_groups + 1)
@@ -179,7 +179,7 @@ def number_cells(rules: Rules) -> tuple[np.ndarray, int]:
     return cell_of, n_cells
 
 
-@numba.njit(cache=True)
+@njit
 def may_stop(rules: Rules, k: int, a: int, r: int, groups: int) -> bool:
     """All terminal constraints but neutrality."""
     return (
@@ -190,7 +190,7 @@ def may_stop(rules: Rules, k: int, a: int, r: int, groups: int) -> bool:
     )
 
 
-@numba.njit(cache=True)
+@njit
 def _fill_free(
     rules: Rules,
     table: FeasibilityTable,
@@ -246,7 +246,7 @@ def _fill_free(
     return size
 
 
-@numba.njit(cache=True)
+@njit
 def _fill_canonical(rules: Rules, table: FeasibilityTable, k: int, a: int, r: int, groups: int, q: int) -> int:
     """Largest index that the next element may have, -1 when nothing finishes."""
     best = -1
@@ -275,7 +275,7 @@ def _fill_canonical(rules: Rules, table: FeasibilityTable, k: int, a: int, r: in
     return best
 
 
-@numba.njit(cache=True)
+@njit
 def solve(rules: Rules) -> FeasibilityTable:
     """Solves the table backwards, from the largest number of elements to none."""
     cell_of, n_cells = number_cells(rules)

@@ -73,8 +73,11 @@ class TransitionKernel(Protocol):
         """States before, for allowed backward actions [batch]."""
         ...
 
-    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
-        """Allowed forward actions, bool [batch, n_actions]; a row is all False exactly for terminal states."""
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Allowed forward actions, bool [batch, n_actions]; a row is all False exactly for terminal states.
+
+        Written into `out` (C-contiguous), whatever it held, where it is given: masks are large.
+        """
         ...
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:

@@ -5,11 +5,19 @@ its backward action i undoes forward action i (so backward masks are one column 
 leads to a sink outside the state space, and masks are computed by the states class.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from gfn.actions import Actions
+from gfn.containers import Trajectories
 from gfn.env import DiscreteEnv
+from gfn.estimators import DiscretePolicyEstimator, ScalarEstimator
+from gfn.gflownet import DBGFlowNet, LogPartitionVarianceGFlowNet, SubTBGFlowNet, TBGFlowNet
+from gfn.preprocessors import Preprocessor
 from gfn.states import DiscreteStates
+from gfn.utils.prob_calculations import get_trajectory_pfs_and_pbs
 
 from envs.protocol import EnumeratedWorld, Scorer, TransitionKernel
 from envs.single import uniform_scorer
@@ -59,14 +67,20 @@ class TorchGFNEnv(DiscreteEnv):
                 return torch.from_numpy(allowed).view(*self.batch_shape, -1)
 
             def _compute_backward_masks(self) -> torch.Tensor:
-                states = env._kernel_states(self.tensor)
-                states[states[:, -1] == 1] = 0  # the sink has no backward action here
-                row, backward = np.nonzero(env.kernel.backward_allowed(states))
-                masks = np.zeros((len(states), env.n_actions - 1), dtype=np.bool_)
-                masks[row, env.kernel.redo_action(states[row], backward)] = True
-                return torch.from_numpy(masks).view(*self.batch_shape, -1)
+                row, _, column = env.backward_columns(self.tensor)
+                masks = torch.zeros(self.tensor[..., 0].numel(), env.n_actions - 1, dtype=torch.bool)
+                masks[row, column] = True
+                return masks.view(*self.batch_shape, -1)
 
         return KernelStates
+
+    def backward_columns(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Allowed backward actions of torchgfn states [..., n]: row, kernel's number and torchgfn's number of each."""
+        states = self._kernel_states(tensor)
+        states[states[:, -1] == 1] = 0  # the sink has no backward action here
+        row, backward = np.nonzero(self.kernel.backward_allowed(states))
+        column = self.kernel.redo_action(states[row], backward)
+        return torch.from_numpy(row), torch.from_numpy(backward), torch.from_numpy(np.asarray(column, dtype=np.int64))
 
     def step(self, states: DiscreteStates, actions: Actions) -> DiscreteStates:
         """Forward transition; torchgfn never passes stop or sinks here."""
@@ -142,3 +156,124 @@ class TorchGFNEnv(DiscreteEnv):
         states = self.world.states[self.world.can_stop].copy()
         states[:, -1] = 1
         return torch.from_numpy(self.scorer(states))
+
+
+Logits = Callable[[torch.Tensor], torch.Tensor]
+"""From the kernel's tokens, int64 [state, token], to a row a state. An `nn.Module` brings its parameters along."""
+
+
+class _Tokens(Preprocessor):
+    """torchgfn states to the kernel's tokens, int64 [*batch_shape, token]."""
+
+    def __init__(self, env: TorchGFNEnv) -> None:
+        super().__init__(output_dim=None)
+        self.env = env
+
+    def preprocess(self, states: DiscreteStates) -> torch.Tensor:
+        tokens = self.env.kernel.encode(self.env._kernel_states(states.tensor))
+        return torch.from_numpy(tokens).view(*states.batch_shape, -1)
+
+
+class _BackwardEstimator(DiscretePolicyEstimator):
+    """P_B from logits of the kernel's backward actions, each put where torchgfn looks for the action that it undoes."""
+
+    def forward(self, states: DiscreteStates) -> torch.Tensor:
+        logits = self.module(self.preprocessor(states))
+        logits = logits.view(-1, logits.shape[-1])
+        row, backward, column = self.preprocessor.env.backward_columns(states.tensor)
+        placed = logits.new_zeros(len(logits), self.n_actions - 1)
+        return placed.index_put((row, column), logits[row, backward]).view(*states.batch_shape, -1)
+
+
+class _LogFlow(torch.nn.Module):
+    """log F as torchgfn takes it: float32, so that it can stand beside its rewards, in a column."""
+
+    def __init__(self, log_flow: Logits) -> None:
+        super().__init__()
+        self.log_flow = log_flow
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.log_flow(tokens).float().unsqueeze(-1)
+
+
+def make_gflownet(
+    objective: str,
+    env: TorchGFNEnv,
+    forward_logits: Logits,
+    backward_logits: Logits | None = None,
+    *,
+    log_z: torch.nn.Parameter | None = None,
+    log_flow: Logits | None = None,
+    sub_trajectory_lambda: float = 0.9,
+) -> TBGFlowNet | DBGFlowNet | SubTBGFlowNet | LogPartitionVarianceGFlowNet:
+    """torchgfn's GFlowNet of an objective, named as in our configs.
+
+    Args:
+        objective: trajectory_balance, detailed_balance, sub_trajectory_balance (weights lambda ** length within each
+            trajectory) or log_partition_variance.
+        forward_logits: logits [state, n_actions].
+        backward_logits: logits of the kernel's own backward actions [state, n_backward_actions]; P_B is uniform over
+            the parents when None.
+        log_z: the scalar that trajectory balance learns; a new one from 0 when None.
+        log_flow: log F, [state], for detailed and sub-trajectory balance.
+
+    Raises:
+        ValueError: for an objective that torchgfn does not have, or one that lacks its `log_flow`.
+    """
+    tokens = _Tokens(env)
+    pf = DiscretePolicyEstimator(forward_logits, env.n_actions, preprocessor=tokens)
+    if backward_logits is None:
+        pb = DiscretePolicyEstimator.uniform(env.n_actions, preprocessor=tokens)
+    else:
+        pb = _BackwardEstimator(backward_logits, env.n_actions, preprocessor=tokens, is_backward=True)
+    match objective:
+        case "trajectory_balance":
+            model = TBGFlowNet(pf=pf, pb=pb)
+            if log_z is not None:
+                model.logZ = log_z  # not by the constructor, which takes a log Z of 0 for none
+            return model
+        case "log_partition_variance":
+            return LogPartitionVarianceGFlowNet(pf=pf, pb=pb)
+        case "detailed_balance" | "sub_trajectory_balance":
+            if log_flow is None:
+                raise ValueError(f"{objective} balances state flows; expected log_flow, got None")
+            flow = ScalarEstimator(_LogFlow(log_flow), preprocessor=tokens)
+            if objective == "detailed_balance":
+                return DBGFlowNet(pf=pf, pb=pb, logF=flow)
+            return SubTBGFlowNet(pf=pf, pb=pb, logF=flow, weighting="geometric_within", lamda=sub_trajectory_lambda)
+    raise ValueError(f"torchgfn has no objective {objective!r} here")
+
+
+def ragged(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """torchgfn's padded trajectories member by member: terminal states [batch, *state_shape], offsets [batch + 1],
+    states [step, *state_shape] before each action, and actions [step]."""
+    env, length = trajectories.env, trajectories.terminating_idx.numpy()
+    running = torch.from_numpy(np.arange(trajectories.max_length) < length[:, None])
+    states = env._kernel_states(trajectories.states.tensor[:-1].transpose(0, 1)[running])
+    actions = trajectories.actions.tensor[..., 0].T[running].numpy()
+    return terminal_states(trajectories), np.concatenate([[0], np.cumsum(length)]), states, actions
+
+
+def terminal_states(trajectories: Trajectories) -> np.ndarray:
+    """The kernel's terminal states, [batch, *state_shape], that trajectories end in."""
+    return trajectories.env._kernel_states(trajectories.terminating_states.tensor, stopped=1)
+
+
+def with_rewards(trajectories: Trajectories, log_reward: np.ndarray, keep: np.ndarray) -> Trajectories:
+    """The members where `keep`, bool [batch], is true, with log R, [batch], given instead of asked from the env."""
+    given = Trajectories(
+        env=trajectories.env,
+        states=trajectories.states,
+        actions=trajectories.actions,
+        terminating_idx=trajectories.terminating_idx,
+        log_rewards=torch.from_numpy(log_reward.astype(np.float32)),
+        log_probs=trajectories.log_probs,
+    )
+    return given if keep.all() else given[torch.from_numpy(np.flatnonzero(keep))]
+
+
+def log_partition_estimates(model: Any, trajectories: Trajectories, recalculate: bool) -> torch.Tensor:
+    """What log Z would be by each trajectory, log R + log P_B - log P_F, float32 [batch], without gradient."""
+    with torch.no_grad():
+        log_pf, log_pb = get_trajectory_pfs_and_pbs(model.pf, model.pb, trajectories, recalculate)
+        return trajectories.log_rewards + (log_pb - log_pf).sum(dim=0)

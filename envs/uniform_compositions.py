@@ -5,11 +5,11 @@ and the required groups. A dynamic program counts the ways to complete each pref
 element by element; those with a common divisor or, under a hard constraint, without neutrality are dropped.
 """
 
-import numba
 import numpy as np
 
 from envs.composition_masks import are_objects
 from envs.feasibility import Rules
+from envs.jit import njit
 
 _DRAWS_AT_ONCE = 50_000
 _MAX_DRAWS_PER_OBJECT = 10_000_000
@@ -73,7 +73,7 @@ def _count_completions(rules: Rules, forced: np.ndarray, groups: np.ndarray) -> 
     return ways
 
 
-@numba.njit(cache=True)
+@njit
 def _draw_counts(
     rules: Rules, ways: np.ndarray, forced: np.ndarray, groups: np.ndarray, uniform: np.ndarray
 ) -> np.ndarray:

@@ -13,10 +13,10 @@ numba takes half a second to import: import this module on first use only.
 from functools import cache
 
 import numpy as np
-from numba import njit
 
 from envs.compositions import Compositions
 from envs.elements import N_ELEMENTS
+from envs.jit import njit
 from envs.oxidation import oxidation_matrix
 from rewards.features import element_properties, element_property_names
 from rewards.oxidation_balance import residual_charge
@@ -51,7 +51,7 @@ def stoichiometric_feature_names() -> tuple[str, ...]:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _norms_and_ionicity(atomic_numbers, counts, chi, norms, out):
     """Writes out [batch, norm + 3] for reduced formulas; chi: electronegativity by atomic number."""
     n_norms = len(norms)
@@ -79,7 +79,7 @@ def _norms_and_ionicity(atomic_numbers, counts, chi, norms, out):
         out[row, n_norms + 2] = largest
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _hash_counts(atomic_numbers, counts, chi, offset, prime, out):
     """Writes FNV-1a hashes [batch, 2] of the counts of reduced formulas: by electronegativity, and by size."""
     n_slots = atomic_numbers.shape[1]

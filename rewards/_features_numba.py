@@ -1,10 +1,11 @@
 """The compiled loop behind `rewards.features`; imported on first use because numba is slow to import."""
 
 import numpy as np
-from numba import njit
+
+from envs.jit import njit
 
 
-@njit(cache=True)
+@njit
 def _gcd(a, b):
     while b:
         a, b = b, a % b
@@ -13,7 +14,7 @@ def _gcd(a, b):
 
 # One thread on purpose: numba's threads forbid a later fork and concurrent callers, and the network behind these
 # features takes twenty times as long. `nogil` lets callers use threads of their own.
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def magpie_kernel(atomic_numbers, counts, table, features, valid):
     """Writes features [batch, 6 * property] and valid [batch] in place.
 

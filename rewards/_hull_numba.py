@@ -7,7 +7,8 @@ needs to be built or kept, and nothing grows with the number of elements as the 
 """
 
 import numpy as np
-from numba import njit
+
+from envs.jit import njit
 
 # Reduced costs above this count as zero, in eV/atom. As weights sum to one, no hull energy is farther off than this.
 COST_TOLERANCE = 1e-11
@@ -17,7 +18,7 @@ _MAX_PIVOTS = 20_000
 _LEAST_AMOUNT = 1e-8
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _find(words, low, high):
     """Place of a chemical system's two words in the sorted list, -1 where absent."""
     first, last = 0, words.shape[0]
@@ -32,7 +33,7 @@ def _find(words, low, high):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _systems_within(zs, d, words, systems):
     """Writes the places of all listed chemical systems within d elements; returns how many there are."""
     bits = np.zeros((d, 2), dtype=np.uint64)
@@ -63,7 +64,7 @@ def _systems_within(zs, d, words, systems):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _invert(columns, basis, inverse):
     """Writes the inverse of the basis matrix by Gauss-Jordan elimination with row pivoting."""
     d = basis.shape[0]
@@ -92,7 +93,7 @@ def _invert(columns, basis, inverse):
             inverse[i, k] = work[i, d + k]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _minimise(columns, energies, x, basis, weights):
     """Solves the programme; writes the basis (columns) and the weights. Returns whether it came to an end.
 
@@ -168,7 +169,7 @@ def _minimise(columns, energies, x, basis, weights):
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _phases_within(zs, d, words, starts, n_known, phase_zs, phase_counts, phase_energies):
     """All phases within d elements, the elements first.
 
@@ -205,7 +206,7 @@ def _phases_within(zs, d, words, starts, n_known, phase_zs, phase_counts, phase_
     return columns, energies, ids, known
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _without(columns, energies, x):
     """The energies, inf for every compound whose atomic fractions are x."""
     out = energies.copy()
@@ -219,7 +220,7 @@ def _without(columns, energies, x):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def hull_kernel(
     order,
     zs,

@@ -5,11 +5,12 @@ costs (elements x states) word operations where trying every combination costs s
 banks of memory that all rows of a batch share: allocating them anew would take longer than the rest.
 """
 
-import numba
 import numpy as np
 
+from envs.jit import njit
 
-@numba.njit(cache=True, nogil=True)
+
+@njit(nogil=True)
 def _banks(atomic_numbers: np.ndarray, counts: np.ndarray, states: np.ndarray, n_states: np.ndarray) -> np.ndarray:
     """Two banks, uint64 [2, word], wide enough for the net charges of every row."""
     widest = 0
@@ -23,7 +24,7 @@ def _banks(atomic_numbers: np.ndarray, counts: np.ndarray, states: np.ndarray, n
     return np.zeros((2, (widest >> 6) + 1), dtype=np.uint64)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _or_shifted(banks: np.ndarray, target: int, n_words: int, shift: int) -> None:
     """banks[target] |= banks[1 - target] << shift, where no set bit leaves the first `n_words` words."""
     source = 1 - target
@@ -38,7 +39,7 @@ def _or_shifted(banks: np.ndarray, target: int, n_words: int, shift: int) -> Non
             banks[target, j + word + 1] |= bits >> (np.uint64(64) - bit)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _admitted(z: int, side: int, states: np.ndarray, n_states: np.ndarray) -> tuple[int, int]:
     """First and one past the last state of an element that may be a cation only (1), an anion only (-1), or either."""
     first, end = 0, n_states[z]
@@ -51,7 +52,7 @@ def _admitted(z: int, side: int, states: np.ndarray, n_states: np.ndarray) -> tu
     return first, end
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def reachable_charges(
     zs: np.ndarray,
     counts: np.ndarray,
@@ -101,12 +102,12 @@ def reachable_charges(
     return bank, low, high
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _holds(banks: np.ndarray, bank: int, bit: int) -> bool:
     return (banks[bank, bit >> 6] >> np.uint64(bit & 63)) & np.uint64(1) != np.uint64(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def residual_charge(
     atomic_numbers: np.ndarray,
     counts: np.ndarray,
@@ -136,7 +137,7 @@ def residual_charge(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_by_electronegativity(
     zs: np.ndarray, ns: np.ndarray, row_zs: np.ndarray, row_counts: np.ndarray, i: int, chi: np.ndarray
 ) -> int:
@@ -155,7 +156,7 @@ def _sort_by_electronegativity(
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def pauling_ordered(
     atomic_numbers: np.ndarray,
     counts: np.ndarray,

@@ -46,9 +46,9 @@ class HypergridKernel:
         states[np.arange(len(states)), backward_actions] -= 1
         return states
 
-    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
-        allowed = states < self.state_high
-        return allowed & (states[:, -1:] == 0)
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        allowed = np.logical_and(states < self.state_high, states[:, -1:] == 0, out=out)
+        return allowed  # type: ignore[no-any-return]
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         allowed = states > 0
@@ -97,9 +97,11 @@ class HypergridReward:
         self.side, self.r0, self.r1, self.r2 = side, r0, r1, r2
 
     def __call__(self, coordinates: np.ndarray) -> RewardValues:
-        y = np.abs(coordinates / (self.side - 1) - 0.5)
-        outer = (y > 0.25).all(axis=1)
-        inner = ((y > 0.3) & (y < 0.4)).all(axis=1)
+        # Twice the distance from the middle, in whole numbers: at side 16 two cells of each axis lie on |y| = 0.3.
+        n = self.side - 1
+        y = np.abs(2 * coordinates.astype(np.int64) - n)
+        outer = (4 * y > 2 * n).all(axis=1)
+        inner = ((10 * y > 6 * n) & (10 * y < 8 * n)).all(axis=1)
         log_reward = np.log(self.r0 + self.r1 * outer + self.r2 * inner)
-        n = len(log_reward)
-        return RewardValues(log_reward, np.ones(n, dtype=np.bool_), {}, {}, np.zeros(n, dtype=np.bool_))
+        valid = np.ones(len(log_reward), dtype=np.bool_)
+        return RewardValues(log_reward, valid, {}, {}, np.zeros_like(valid))

@@ -84,6 +84,17 @@ def test_states_of_inverts_objects(rng: np.random.Generator) -> None:
         k.states_of(Compositions.from_dicts([{11: 1, 17: 1}, {26: 1, 11: 1}]))
 
 
+@pytest.mark.parametrize("neutrality", ["hard", "off"])
+@pytest.mark.parametrize("formula", [{3: 5, 8: 1}, {3: 10, 8: 1}, {3: 1, 11: 1, 8: 1}, {3: 1, 26: 1}], ids=str)
+def test_states_of_refuses_formulas_outside_the_ranges(formula: dict[int, int], neutrality: str) -> None:
+    """A count too large, too many elements, an element of another world."""
+    ranges = {"n_elements": (1, 2), "n_atoms": (1, 12), "count": (1, 4)}
+    k = CompositionKernel(CompositionSpace(elements=("Li", "Na", "O", "S"), neutrality=neutrality, **ranges))
+    assert len(k.states_of(Compositions.from_dicts([{3: 2, 8: 1}]))) == 1
+    with pytest.raises(ValueError, match="expected formulas of this world, got 1 others"):
+        k.states_of(Compositions.from_dicts([formula]))
+
+
 def test_large_world_says_why_it_cannot_be_enumerated() -> None:
     k = kernel("large")
     assert k.enumeration_unavailable_reason is not None
@@ -134,7 +145,8 @@ def test_compiled_functions_equal_their_python_source(name: str, monkeypatch: py
     states = k.enumerate().states
     names = ["get_bit", "set_bit", "or_shifted", "overlaps_shifted", "may_stop"]
     inner = ["_can_meet_all", "number_cells", "_fill_free", "_fill_canonical", *names]
-    own = ["summarise", "any_set_avoids", "sometimes_allowed", "allow_free", "allow_canonical", *names]
+    own = ["workspace", "summarise", "judge_by_sets", "judge_additions", *names]
+    own += ["allow_free", "spread", "allow_unless_barred", "allow_canonical", "allow_rows"]
     python = {n: getattr(feasibility, n).py_func for n in inner} | {n: getattr(module, n).py_func for n in own}
     compiled = module.forward_allowed(k.rules, k.table, states)
     backward, tokens = k.backward_allowed(states), k.encode(states)
@@ -158,7 +170,9 @@ def test_serial_and_parallel_masks_agree(rng: np.random.Generator) -> None:
     row = np.arange(len(states))
     for _ in range(2):
         serial = module.forward_allowed(k.rules, k.table, states)
-        assert np.array_equal(serial, module.forward_allowed_parallel(k.rules, k.table, states))
+        parallel = np.ones_like(serial)
+        module.allow_rows_parallel(k.rules, k.table, states, parallel)
+        assert np.array_equal(serial, parallel)
         element = np.argmax(states[:, :-1] > 0, axis=1)
         states = k.unstep(states, element)
     assert serial[row].any()

@@ -25,8 +25,8 @@ class WithDeadEnd:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._kernel, name)
 
-    def forward_allowed(self, states: np.ndarray) -> np.ndarray:
-        allowed = self._kernel.forward_allowed(states).copy()
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        allowed = self._kernel.forward_allowed(states, out)
         allowed[states[:, 0] > 0] = False
         return allowed
 

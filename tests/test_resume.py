@@ -1,4 +1,4 @@
-"""A training stopped and resumed leaves the same files as one that ran through; what does not fit is refused."""
+"""A training that is stopped and resumed leaves the files of one that ran through; what does not fit is refused."""
 
 import json
 import os

@@ -1,5 +1,6 @@
 """The lock of a folder: two processes, killed ones, and places that cannot be locked."""
 
+import errno
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import agent.lock
 from agent.errors import RunFolderError
 from agent.lock import RunLock
 
@@ -67,12 +69,18 @@ def test_within_one_process_and_after_an_error(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]  # removing it would let two processes in
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(RunFolderError, match=r"cannot write the folder .*: Permission denied; choose another"):
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(agent.lock.FileLock, "acquire", refuse)
+    if number == errno.ENOSPC:  # the folder is as good as another one on the same disk
+        with pytest.raises(OSError, match="No space left on device"):
+            enter(tmp_path)
+        return
+    with pytest.raises(RunFolderError, match=rf"cannot write the folder {tmp_path}: {os.strerror(number)}; choose"):
         enter(tmp_path)
-    tmp_path.chmod(0o700)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ import errno
 import itertools
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from agent.seeds import stream
 from rewards.tables import read_table
 from tests.cli import CONFIG, done, oreflow, refused
 
+ROOT = Path(__file__).parent.parent
 FILES = ["candidates.csv", "candidates.parquet", "summary.json"]
 
 
@@ -39,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def names(place: Path) -> list[str]:
-    return sorted(path.name for path in place.iterdir() if path.name != ".run.lock")
+    return sorted(path.name for path in place.iterdir() if not path.name.startswith(".run.lock"))
 
 
 def frame(place: Path) -> pd.DataFrame:
@@ -168,12 +172,29 @@ def test_a_full_disk_leaves_the_earlier_files(
     assert (out / FILES[0]).read_bytes() != before[FILES[0]]
 
 
-def test_what_a_killed_process_left_is_swept(folder: RunFolder, tmp_path: Path) -> None:
-    done("sample", folder.path, "-n", 5, "--out", tmp_path, "-q")
-    (tmp_path / ".oreflow-scratch").mkdir()
-    (tmp_path / ".oreflow-scratch" / "objects").write_bytes(b"left over")
-    done("sample", folder.path, "-n", 5, "--out", tmp_path, "-q")
+@pytest.mark.parametrize("passed", ["draw", "judge", "write"])
+def test_what_a_killed_process_leaves_is_swept(folder: RunFolder, tmp_path: Path, passed: str) -> None:
+    """The process kills itself when a pass reports its end: nothing of it reaches the results."""
+    done("sample", folder.path, "-n", 50, "--out", tmp_path, "-q")
+    before = {name: (tmp_path / name).read_bytes() for name in FILES}
+    code = f"""
+import os, signal
+from pathlib import Path
+import agent.sampling, agent.progress
+class Kill(agent.progress.Progress):
+    def update(self, done, **figures):
+        if self.label == {passed!r} and done == self.total:
+            os.kill(os.getpid(), signal.SIGKILL)
+agent.sampling.Progress = Kill
+agent.sampling.sample(agent.sampling.RunFolder({str(folder.path)!r}), 50, out=Path({str(tmp_path)!r}), seed=3)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == before
+    assert ".oreflow-scratch" in names(tmp_path)
+    done("sample", folder.path, "-n", 50, "--out", tmp_path, "-q")
     assert names(tmp_path) == FILES
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == before
 
 
 def test_two_processes_do_not_write_to_one_folder(folder: RunFolder, tmp_path: Path) -> None:
@@ -200,7 +221,7 @@ def test_a_sampler_without_probabilities(folder: RunFolder, tmp_path: Path, monk
     assert isinstance(run.sampler, PolicySampler)
     run.sampler = Uniform(run.kernel)
     assert isinstance(run.sampler, Sampler)
-    monkeypatch.setattr(agent.sampling, "load_run", lambda folder: run)
+    monkeypatch.setattr(agent.sampling, "load_run", lambda folder, **_: run)
     result = oreflow("sample", folder.path, "-n", 50, "--out", tmp_path)
     assert result.exit_code == 0
     assert "std of log R - log P" not in result.stdout

@@ -24,15 +24,15 @@ from agent.run_dir import RunFolder
 from agent.train import train
 from tests.hypergrid import HypergridKernel, HypergridReward
 
-# Keys that differ from the config's defaults, by objective; found by hand on seeds 100 to 102, which are not reported.
+# Keys that differ from the config's defaults, by objective; chosen on seeds 100 and 101, which are not reported.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "trajectory_balance": {},
-    "detailed_balance": {},
-    "sub_trajectory_balance": {},
-    "log_partition_variance": {},
-    "baseline": {},
-    "gae": {},
-    "entropic_ppo": {},
+    "trajectory_balance": {"learning_rate": 3e-3},
+    "detailed_balance": {"learning_rate": 3e-3},
+    "sub_trajectory_balance": {"learning_rate": 3e-3},
+    "log_partition_variance": {"learning_rate": 3e-3},
+    "baseline": {"learning_rate": 1e-3},
+    "gae": {"learning_rate": 1e-3},
+    "entropic_ppo": {"learning_rate": 1e-3},
 }
 POLICY_GRADIENT = ("baseline", "gae", "entropic_ppo")
 
@@ -44,7 +44,6 @@ def config_of(objective: str, seed: int, **changes: Any) -> Config:
         "objective": objective,
         "batch": 16,
         "steps": 2000,
-        "learning_rate": 1e-3,
     }
     if objective not in POLICY_GRADIENT:
         sampler["epsilon_start"] = 0.0

@@ -1,26 +1,38 @@
 """Training and sampling throughput beside torchgfn's own sampler: same environment, network and batch, in one process.
 
-    python tests/benchmarks/throughput.py [--rounds 5] [--batch 256]
+    python -m tests.benchmarks.throughput [--rounds 5] [--batch 256 1024] [--backward learned]
 
-Rounds alternate between the two, so that a change of the machine's speed meets both; medians and the median of the
-paired ratios are printed. Compilation and one warm-up round are excluded. Reward: a constant, so that only sampler and
-loss are timed. Uniform P_B on both sides; torchgfn keeps the log-probabilities of its sampling pass.
+Network: multilayer perceptron 2 x 256. A training step of ours is a forward rollout, trajectory balance and a clipped
+step of fused Adam, with one workspace kept, as `agent/train_gfn.py` does it; torchgfn's is its sampler, which keeps
+the log-probabilities of its pass, `TBGFlowNet.loss`, and the same clipped step. Both sum up the weights' factors once
+a step. Reward: a constant, so that only sampler, loss and descent are timed. Rounds alternate between the two, so that
+a change of the machine's speed meets both; medians and the median of the paired ratios are printed. Compilation and
+one warm-up step are excluded.
+
+For ours, the share of a training step outside the network is printed too. Network is: summing up the weights' factors,
+the bag of embeddings, hidden layers, ReLU, and the products of the output layers' weights with the hidden layer, all
+forward and backward, gradients of all parameters included. It is timed alone, on the tokens and numbers of states of
+the step just done, turn by turn with whole steps. Outside is all else: masks, transitions, encoding, finding equal
+states, softmax, drawing, log-probabilities and their gradient, loss, clipping, Adam.
 """
 
 import argparse
+import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from gfn.gflownet import TBGFlowNet
-from gfn.modules import DiscretePolicyEstimator
-from gfn.preprocessors import Preprocessor
+from torch import Tensor
 
+import agent.rollout as rollout
+from agent.action_head import Workspace
+from agent.learner import Descent
 from agent.losses import trajectory_balance
 from agent.policy import Policy
-from agent.rollout import forward_rollout
+from agent.train_torchgfn import Heads
 from envs.composition_kernel import CompositionKernel
 from envs.composition_space import CompositionSpace
 from envs.elements import symbols
@@ -32,90 +44,140 @@ WORLDS = {
     ),
     "the quickstart's world (84 elements, hard neutrality)": CompositionSpace(),
 }
+_CLIP = 10.0
+
+Work = Callable[[], object]
 
 
-class Tokens(Preprocessor):
-    """torchgfn states to the kernel's tokens."""
-
-    def __init__(self, env: TorchGFNEnv) -> None:
-        super().__init__(output_dim=env.kernel.max_steps - 1)
-        self.env = env
-
-    def preprocess(self, states):
-        return torch.from_numpy(self.env.kernel.encode(self.env._kernel_states(states.tensor)))
-
-
-class Forward(torch.nn.Module):
-    """The same network as a torchgfn module."""
-
-    def __init__(self, policy: Policy, input_dim: int) -> None:
-        super().__init__()
-        self.policy, self.input_dim = policy, input_dim
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.policy(tokens.reshape(-1, tokens.shape[-1]))[0].reshape(*tokens.shape[:-1], -1)
-
-
-class Uniform(torch.nn.Module):
-    """Equal backward logits."""
-
-    def __init__(self, input_dim: int, output_dim: int) -> None:
-        super().__init__()
-        self.input_dim, self.output_dim = input_dim, output_dim
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(*tokens.shape[:-1], self.output_dim)
-
-
-def make_policy(kernel: CompositionKernel) -> Policy:
+def make_policy(kernel: CompositionKernel, backward: str) -> Policy:
     generator = torch.Generator().manual_seed(0)
-    return Policy(kernel.token_factors, kernel.action_factors, kernel.n_backward_actions, [256, 256], False, generator)
+    learned = backward == "learned"
+    return Policy(
+        kernel.token_factors, kernel.action_factors, kernel.n_backward_actions, [256, 256], learned, generator
+    )
 
 
-def ours(kernel: CompositionKernel, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    policy, rng = make_policy(kernel), np.random.default_rng(0)
-    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
+def make_descent(policy: Policy) -> Descent:
+    return Descent(torch.optim.Adam(policy.parameters(), lr=1e-3, fused=True), _CLIP)
+
+
+def ours(kernel: CompositionKernel, policy: Policy, batch: int) -> tuple[Work, Work]:
+    """A training step, and sampling alone."""
+    rng, descent, workspace = np.random.default_rng(0), make_descent(policy), Workspace()
+    log_reward = torch.zeros(batch, dtype=torch.float64)
 
     def train() -> None:
-        t = forward_rollout(kernel, policy, batch, rng)
-        log_reward = torch.zeros(batch, dtype=torch.float64)
-        loss = trajectory_balance(policy.log_z, t.total(t.log_pf), t.total(t.log_pb), log_reward)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        workspace.clear()
+        t = rollout.forward_rollout(kernel, policy, batch, rng, workspace=workspace)
+        descent.step(trajectory_balance(policy.log_z, t.total(t.log_pf), t.total(t.log_pb), log_reward))
 
     def sample() -> None:
         with torch.no_grad():
-            forward_rollout(kernel, policy, batch, rng)
+            rollout.forward_rollout(kernel, policy, batch, rng, workspace=workspace)
 
     return train, sample
 
 
-def torchgfn(kernel: CompositionKernel, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    env, policy = TorchGFNEnv(kernel), make_policy(kernel)
-    width = kernel.max_steps - 1
-    tokens = Tokens(env)
-    forward = DiscretePolicyEstimator(Forward(policy, width), kernel.n_actions, preprocessor=tokens)
-    uniform = Uniform(width, kernel.n_actions - 1)
-    backward = DiscretePolicyEstimator(uniform, kernel.n_actions, preprocessor=tokens, is_backward=True)
-    model = TBGFlowNet(pf=forward, pb=backward, init_logZ=0.0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+def torchgfn(kernel: CompositionKernel, policy: Policy, batch: int) -> tuple[Work, Work]:
+    """The same by torchgfn."""
+    env, heads, descent = TorchGFNEnv(kernel), Heads(policy), make_descent(policy)
+    model = heads.gflownet("trajectory_balance", env)
 
     def train() -> None:
+        heads.clear()
         trajectories = model.sample_trajectories(env, n=batch, save_logprobs=True)
-        loss = model.loss(env, trajectories, recalculate_all_logprobs=False)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descent.step(model.loss(env, trajectories, recalculate_all_logprobs=False))
 
     def sample() -> None:
+        heads.clear()
         with torch.no_grad():
             model.sample_trajectories(env, n=batch, save_logprobs=False)
 
     return train, sample
 
 
-def rate(work: Callable[[], None], batch: int, seconds: float) -> float:
+class _Products(torch.autograd.Function):
+    """An output layer reduced to its products: logits into a kept buffer, and that buffer again as their gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, buffer: Tensor) -> Tensor:
+        torch.addmm(bias, x, weight.t(), out=buffer)
+        ctx.save_for_backward(x, weight)
+        ctx.buffer = buffer
+        return x.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        x, weight = ctx.saved_tensors
+        return ctx.buffer @ weight, ctx.buffer.t() @ x, ctx.buffer.sum(0), None
+
+
+class Passes:
+    """What the network was given in one training step: the tokens of each pass through the hidden layers, and in how
+    many of its states the forward head was used. The backward head is used in all."""
+
+    def __init__(self) -> None:
+        self.levels: list[tuple[Tensor, int]] = []
+
+    @contextlib.contextmanager
+    def recorded(self, policy: Policy) -> Iterator[None]:
+        """Takes note of all passes of `policy` in the block."""
+        trunk, choose = policy.trunk, rollout.choose
+
+        def noting_trunk(tokens: Tensor, *rest: Any) -> Tensor:
+            self.levels.append((tokens, 0))
+            return trunk(tokens, *rest)
+
+        def noting_choose(x: Tensor, weight: Tensor, *rest: Any, **keywords: Any) -> Any:
+            if policy.backward_head is None or weight is not policy.backward_head.weight:
+                self.levels[-1] = (self.levels[-1][0], len(x))
+            return choose(x, weight, *rest, **keywords)
+
+        policy.trunk, rollout.choose = noting_trunk, noting_choose  # type: ignore[assignment,method-assign]
+        try:
+            yield
+        finally:
+            del policy.trunk
+            rollout.choose = choose
+
+    def repeat(self, policy: Policy, workspace: Workspace) -> None:
+        """The network's share of the step, forward and backward."""
+        workspace.clear()
+        policy.zero_grad(set_to_none=True)
+        weights = policy.weights()
+        total, hidden = torch.zeros(()), []
+        for tokens, n in self.levels:
+            hidden.append(policy.trunk(tokens, weights))
+            if n:
+                x = hidden[-1] if n == len(tokens) else hidden[-1][:n]
+                logits = workspace.take(n, len(weights[1]))
+                total = total + _Products.apply(x, weights[1], policy.head_bias, logits)
+        if policy.backward_head is not None:
+            x, head = torch.cat(hidden), policy.backward_head
+            logits = workspace.take(len(x), len(head.weight))
+            total = total + _Products.apply(x, head.weight, head.bias, logits)
+        total.backward()
+
+
+def share_outside(policy: Policy, train: Work, seconds: float) -> float:
+    """Share of a training step's time outside the network, over at least `seconds`."""
+    steps, alone = [], []
+    workspace = Workspace()
+    while len(steps) < 2 or sum(steps) + sum(alone) < seconds:
+        passes = Passes()
+        with passes.recorded(policy):
+            steps.append(_seconds(train))
+        alone.append(_seconds(lambda passes=passes: passes.repeat(policy, workspace)))
+    return 1 - sum(alone[1:]) / sum(steps[1:])  # the first repetition allocates its memory
+
+
+def _seconds(work: Work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def rate(work: Work, batch: int, seconds: float) -> float:
     """Trajectories a second over at least `seconds`."""
     n, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
@@ -127,25 +189,32 @@ def rate(work: Callable[[], None], batch: int, seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, nargs="+", default=[256])
+    parser.add_argument("--backward", choices=["learned", "uniform"], default="learned", help="backward policy P_B")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one timing")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, batch {options.batch}, {options.threads} threads, MLP 2 x 256")
+    print(f"torch {torch.__version__}, {options.threads} threads, MLP 2 x 256, {options.backward} P_B")
     for label, space in WORLDS.items():
         kernel = CompositionKernel(space)
-        pairs = zip(("training", "sampling"), ours(kernel, options.batch), torchgfn(kernel, options.batch))
-        for name, mine, theirs in pairs:
-            mine()
-            theirs()
-            rounds = [
-                (rate(mine, options.batch, options.seconds), rate(theirs, options.batch, options.seconds))
-                for _ in range(options.rounds)
-            ]
-            median = [statistics.median(column) for column in zip(*rounds)]
-            ratio = statistics.median(a / b for a, b in rounds)
-            print(f"{label}: {name} {median[0]:,.0f}/s, torchgfn {median[1]:,.0f}/s, ratio {ratio:.1f}")
+        for batch in options.batch:
+            mine, theirs = (make_policy(kernel, options.backward) for _ in range(2))
+            works = zip(("training", "sampling"), ours(kernel, mine, batch), torchgfn(kernel, theirs, batch))
+            for name, work, other in works:
+                work()
+                other()
+                rounds = [
+                    (rate(work, batch, options.seconds), rate(other, batch, options.seconds))
+                    for _ in range(options.rounds)
+                ]
+                median = [statistics.median(column) for column in zip(*rounds)]
+                ratio = statistics.median(a / b for a, b in rounds)
+                where = f"{label}, batch {batch}"
+                print(f"{where}: {name} {median[0]:,.0f}/s, torchgfn {median[1]:,.0f}/s, ratio {ratio:.1f}", flush=True)
+                if name == "training":
+                    shares = [share_outside(mine, work, options.seconds) for _ in range(options.rounds)]
+                    print(f"{where}: {statistics.median(shares):.0%} of a step outside the network")
 
 
 if __name__ == "__main__":
