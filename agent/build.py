@@ -11,6 +11,7 @@ import rewards
 from agent.baselines import Searcher
 from agent.config import Config
 from agent.errors import ConfigError
+from agent.families import Condition, make_family
 from agent.learner import Learner
 from agent.policy import Policy
 from agent.seeds import stream, torch_generator
@@ -77,6 +78,7 @@ def make_checked(config: Config, source: str) -> tuple[CompositionKernel, reward
 def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
     """The untrained policy network."""
     sampler = config.sampler
+    family = make_family(config)
     return Policy(
         kernel.token_factors,
         kernel.action_factors,
@@ -86,6 +88,7 @@ def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
         torch_generator(config.seed, "weights"),
         state_flow=sampler.kind == "policy_gradient"
         or sampler.objective in ("detailed_balance", "sub_trajectory_balance"),
+        n_conditions=0 if family is None else family.n_conditions,
     )
 
 
@@ -135,11 +138,18 @@ def _engine_is_there(config: Config, source: str) -> None:
         )
 
 
-def make_scorer(kernel: TransitionKernel, reward: rewards.Reward) -> Callable[[np.ndarray], np.ndarray]:
-    """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`."""
+def make_scorer(
+    kernel: TransitionKernel, reward: rewards.Reward, condition: Condition | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`.
+
+    Args:
+        condition: the member of a family whose log R is meant.
+    """
 
     def scorer(states: np.ndarray) -> np.ndarray:
         result = reward(kernel.objects(states))
+        result = result if condition is None else condition.rewards(result)
         return np.where(result.valid, result.log_reward, np.nan)
 
     return scorer

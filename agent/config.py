@@ -5,7 +5,6 @@ resolved config, defaults filled in, is written beside each result.
 """
 
 import math
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from agent.errors import ConfigError
+from agent.strict_yaml import parse_yaml
 from envs.composition_space import CompositionSpace
 from envs.elements import nearest
 from envs.oxidation import DEFAULT_TABLE, resolve_table
@@ -130,6 +130,27 @@ class WarmStartConfig(_Closed):
     column: str = Field("formula", description="its column of formulas")
 
 
+class FamilyConfig(_Closed):
+    """One policy for a family of rewards; which one is meant is chosen when it samples."""
+
+    kind: Literal["none", "temperature", "preference"] = Field(
+        "none", description="temperature: R^beta for all beta of a range; preference: all weightings of the terms"
+    )
+    beta: tuple[float, float] = Field(
+        (0.5, 2.0), description="temperature: smallest and largest beta, drawn log-uniformly for each trajectory"
+    )
+    concentration: float = Field(
+        1.0, gt=0, description="preference: of the Dirichlet distribution of the weights; 1 is uniform"
+    )
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> "FamilyConfig":
+        low, high = self.beta
+        if self.kind == "temperature" and not 0 < low < high:
+            raise ValueError(f"beta: expected 0 < low < high, got {low:g} and {high:g}; change them")
+        return self
+
+
 class SamplerConfig(_Closed):
     """How to search."""
 
@@ -184,6 +205,7 @@ class SamplerConfig(_Closed):
     replay: ReplayConfig = ReplayConfig()
     local_search: LocalSearchConfig = LocalSearchConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
+    family: FamilyConfig = FamilyConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -226,6 +248,23 @@ class SamplerConfig(_Closed):
             )
         return self
 
+    @model_validator(mode="after")
+    def _family_fits(self) -> "SamplerConfig":
+        if self.family.kind == "none":
+            return self
+        faults = {
+            f"kind {self.kind} learns nothing; choose gflownet or policy_gradient": self.kind not in OBJECTIVES,
+            "log_partition_variance compares the members of a batch, which must share one reward; choose another "
+            "objective": self.objective == "log_partition_variance",
+            "torchgfn trains for one reward; leave engine out": self.engine == "torchgfn",
+            "replay.share: the buffer holds objects under one reward; leave it out": self.replay.share > 0,
+            "local_search.rounds: it compares objects under one reward; leave it out": self.local_search.rounds > 0,
+        }
+        for fault, applies in faults.items():
+            if applies:
+                raise ValueError(f"family: {self.family.kind} has many rewards, but {fault}, or leave family out")
+        return self
+
 
 class RunConfig(_Closed):
     """Housekeeping."""
@@ -260,6 +299,15 @@ class Config(_Closed):
         return self
 
     @model_validator(mode="after")
+    def _preference_needs_terms(self) -> "Config":
+        if self.sampler.family.kind == "preference" and len(self.reward.terms) < 2:
+            raise ValueError(
+                f"sampler.family: preference weighs reward.terms against each other, expected at least 2, got "
+                f"{len(self.reward.terms)}; add one, or choose temperature"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tables_stand_in_the_config(self) -> "Config":
         for i, term in enumerate(self.reward.terms):
             if term.name in TABLE_TERMS and term.params.get("table") is not None:
@@ -268,42 +316,6 @@ class Config(_Closed):
                 except ValueError as error:
                     raise ValueError(f"reward.terms.{i} ({term.name}): table: {error}") from None
         return self
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses duplicate keys and aliases (a few lines of them can expand without bound)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not supported", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float | bool):
-                raise yaml.constructor.ConstructorError(None, None, f"unusable key {key!r}", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# Chemists write NO and No, Y and N for compounds and elements; YAML 1.1 would read them as booleans.
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-# YAML 1.1 would read 1e-3, which has no dot, as text.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, seed: int | None = None) -> Config:
@@ -321,7 +333,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None, seed: int 
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"cannot read the config {path}: {reason}") from None
-    data = _parse_yaml(text, str(path))
+    data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"expected a mapping at the top of {path}, got {type(data).__name__}")
     for override in overrides or []:
@@ -329,18 +341,6 @@ def load_config(path: str | Path, overrides: list[str] | None = None, seed: int 
     if seed is not None:
         data["seed"] = seed
     return validate_config(data, str(path))
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        text = " ".join(str(error).split()).replace("<unicode string>", source)
-        raise ConfigError(f"{source} is no valid YAML: {text}") from None
-    except ValueError as error:  # a date that does not exist, a number of thousands of digits
-        raise ConfigError(f"{source} holds an unreadable value: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{source} is nested too deeply") from None
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
@@ -360,7 +360,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         else:
             raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} holds a value, not a section")
         if last:
-            target[index] = _parse_yaml(value, f"--set {path}")
+            target[index] = parse_yaml(value, f"--set {path}")
         else:
             target = target.setdefault(index, {}) if isinstance(target, dict) else target[index]
 
@@ -379,7 +379,7 @@ def term_parameters(texts: list[str], names: list[str]) -> dict[str, dict[str, A
             raise ConfigError(f"expected --param NAME.KEY=VALUE, got {text!r}")
         if name not in names:
             raise ConfigError(f"--param {path}: expected a reward given by --reward; {nearest(name, names)}")
-        out.setdefault(name, {})[key] = _parse_yaml(value, f"--param {path}")
+        out.setdefault(name, {})[key] = parse_yaml(value, f"--param {path}")
     return out
 
 

@@ -16,6 +16,10 @@ class CheckpointError(OreflowError, ValueError):
     """A checkpoint that is damaged or belongs to another world."""
 
 
+class ConditionError(OreflowError, ValueError):
+    """A condition that a run was not trained for, or that cannot be read."""
+
+
 class TrainingError(OreflowError, RuntimeError):
     """Training that cannot go on, such as losses that stay non-finite."""
 

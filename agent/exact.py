@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from agent.learner import learned_log_z
 from agent.policy import Policy, masked_log_softmax
 from envs.protocol import EnumeratedWorld, TransitionKernel
 
@@ -41,13 +43,20 @@ class ExactComparison:
     n_invalid: int
 
 
-def action_log_probabilities(kernel: TransitionKernel, policy: Policy, states: np.ndarray) -> np.ndarray:
-    """log P_F of all actions, float64 [batch, n_actions], -inf where forbidden."""
+def action_log_probabilities(
+    kernel: TransitionKernel, policy: Policy, states: np.ndarray, condition: Tensor | None = None
+) -> np.ndarray:
+    """log P_F of all actions, float64 [batch, n_actions], -inf where forbidden.
+
+    Args:
+        condition: float32 [n_conditions] for a conditional policy.
+    """
     parts = []
     with torch.no_grad():
         for i in range(0, len(states), _CHUNK):
             chunk = states[i : i + _CHUNK]
-            logits, _ = policy(torch.from_numpy(kernel.encode(chunk)))
+            conditions = None if condition is None else condition.expand(len(chunk), -1)
+            logits, _ = policy(torch.from_numpy(kernel.encode(chunk)), condition=conditions)
             allowed = torch.from_numpy(kernel.forward_allowed(chunk))
             parts.append(masked_log_softmax(logits.double(), allowed).numpy())
     return np.concatenate(parts)
@@ -74,18 +83,22 @@ def terminating_distribution(world: EnumeratedWorld, log_pf: np.ndarray) -> np.n
 
 
 def compare_exactly(
-    kernel: TransitionKernel, policy: Policy, log_reward: Callable[[np.ndarray], np.ndarray]
+    kernel: TransitionKernel,
+    policy: Policy,
+    log_reward: Callable[[np.ndarray], np.ndarray],
+    condition: Tensor | None = None,
 ) -> ExactComparison:
     """Enumerates the world and compares the sampler's terminating distribution with R/Z.
 
     Args:
         log_reward: log R of terminal states, NaN where invalid.
+        condition: float32 [n_conditions] for a conditional policy; `log_reward` is the one it stands for.
 
     Raises:
         ValueError: when the world is too large to enumerate.
     """
     world = kernel.enumerate()
-    learned = terminating_distribution(world, action_log_probabilities(kernel, policy, world.states))
+    learned = terminating_distribution(world, action_log_probabilities(kernel, policy, world.states, condition))
     objects = world.states[world.can_stop]
     objects = kernel.step(objects, np.full(len(objects), kernel.n_actions - 1))
     log_r = log_reward(objects)
@@ -97,7 +110,7 @@ def compare_exactly(
         learned,
         target,
         log_z,
-        float(policy.log_z.detach()) - log_z,
+        learned_log_z(policy, torch.from_numpy(kernel.encode(kernel.initial(1))), condition) - log_z,
         total_variation(learned, target),
         jensen_shannon(learned, target),
         int((~valid).sum()),
@@ -126,19 +139,26 @@ def perfect_sampler_floor(target: np.ndarray, n_samples: int, rng: np.random.Gen
     return float(np.mean([total_variation(d / n_samples, target) for d in draws]))
 
 
-def log_terminating_probability(kernel: TransitionKernel, policy: Policy, terminal: np.ndarray) -> np.ndarray:
+def log_terminating_probability(
+    kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None = None
+) -> np.ndarray:
     """log P_T of given objects, float64 [object], exact in worlds of any size.
 
     Only the states from which an object is reachable and that lie on its build orders matter: for a formula of k
     elements these are its 2^k parts. All build orders are summed.
+
+    Args:
+        condition: float32 [n_conditions] for a conditional policy.
     """
     out = np.empty(len(terminal))
     for i in range(0, len(terminal), _CHUNK // 16):
-        out[i : i + _CHUNK // 16] = _log_terminating_chunk(kernel, policy, terminal[i : i + _CHUNK // 16])
+        out[i : i + _CHUNK // 16] = _log_terminating_chunk(kernel, policy, terminal[i : i + _CHUNK // 16], condition)
     return out
 
 
-def _log_terminating_chunk(kernel: TransitionKernel, policy: Policy, terminal: np.ndarray) -> np.ndarray:
+def _log_terminating_chunk(
+    kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None
+) -> np.ndarray:
     # Walk back level by level; a node is (object, state). Edges point from a level's nodes to the next level's.
     owner, states = np.arange(len(terminal)), terminal
     levels, edges = [(owner, states)], []
@@ -161,6 +181,6 @@ def _log_terminating_chunk(kernel: TransitionKernel, policy: Policy, terminal: n
     for level in range(len(levels) - 1, 0, -1):
         _, states = levels[level]
         child, parent, action = edges[level - 1]
-        log_pf = action_log_probabilities(kernel, policy, states)
+        log_pf = action_log_probabilities(kernel, policy, states, condition)
         np.logaddexp.at(log_mass[level - 1], child, log_mass[level][parent] + log_pf[parent, action])
     return log_mass[0]

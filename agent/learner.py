@@ -67,9 +67,9 @@ class Learner(Protocol):
 
 
 def make_optimizer(policy: Policy, config: Config) -> torch.optim.Adam:
-    """Adam with a separate, larger learning rate for log Z."""
-    network = [parameter for name, parameter in policy.named_parameters() if not name.startswith("log_z")]
-    partition = [parameter for name, parameter in policy.named_parameters() if name.startswith("log_z")]
+    """Adam with a separate, larger learning rate for log Z; how log Z depends on a condition learns as the network."""
+    network = [parameter for name, parameter in policy.named_parameters() if name != "log_z"]
+    partition = [policy.log_z]
     return torch.optim.Adam(
         [
             {"params": network, "lr": config.sampler.learning_rate},
@@ -109,16 +109,18 @@ def linear(start: float, end: float, done: float) -> float:
     return start + done * (end - start)
 
 
-def learned_log_z(policy: Policy, initial_tokens: Tensor) -> float:
+def learned_log_z(policy: Policy, initial_tokens: Tensor, condition: Tensor | None = None) -> float:
     """What a policy has learned log Z to be: log F of the initial state where it has state flows.
 
     Args:
         initial_tokens: int64 [1, token], the encoded initial state.
+        condition: float32 [n_conditions] for a conditional policy.
     """
+    conditions = None if condition is None else condition[None]
     with torch.no_grad():
         if policy.flow_head is not None:
-            return float(policy.log_flow(policy.trunk(initial_tokens))[0])
-        return float(policy.log_z)
+            return float(policy.log_flow(policy.trunk(initial_tokens, condition=conditions), conditions)[0])
+        return float(policy.log_partition(conditions).squeeze())
 
 
 def no_arrays(arrays: dict[str, Any]) -> None:

@@ -92,6 +92,7 @@ class Policy(nn.Module):
         self.backward_head = nn.Linear(hidden[-1], n_backward_actions) if learned_backward else None
         self.flow_head = nn.Linear(hidden[-1], 1) if state_flow else None
         self.condition_layers = _perceptron(n_conditions, hidden[0], generator) if n_conditions else None
+        self.condition_scale = _perceptron(n_conditions, hidden[-1], generator) if n_conditions else None
         self.log_z_layers = _perceptron(n_conditions, 1, generator) if n_conditions else None
         self.log_z = nn.Parameter(torch.zeros((), dtype=torch.float64))
         with torch.no_grad():
@@ -125,6 +126,8 @@ class Policy(nn.Module):
         x = torch.relu(x)
         for layer in self.layers:
             x = torch.relu(layer(x))
+        if self.condition_scale is not None:  # at one state log-probabilities are about linear in beta and in weights
+            x = x * (1 + self.condition_scale(condition))
         return x
 
     def forward(
@@ -138,10 +141,11 @@ class Policy(nn.Module):
         logits = nn.functional.linear(x, self.head() if weights is None else weights[1], self.head_bias)
         return logits, None if self.backward_head is None else self.backward_head(x)
 
-    def log_flow(self, x: Tensor) -> Tensor:
-        """log F(s), float64 [batch], from the last hidden layer. It is measured from `log_z`, which learns faster."""
+    def log_flow(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """log F(s), float64 [batch], from the last hidden layer. It is measured from `log_partition`, which learns
+        faster."""
         assert self.flow_head is not None
-        return self.flow_head(x).squeeze(-1).double() + self.log_z
+        return self.flow_head(x).squeeze(-1).double() + self.log_partition(condition)
 
     def log_partition(self, condition: Tensor | None = None) -> Tensor:
         """The learned log Z: a scalar, or float64 [batch] for conditions [batch, n_conditions]."""

@@ -264,13 +264,15 @@ class _Nodes:
         self._n = 0
         self._states: list[np.ndarray] = []
         self._hidden: list[Tensor] = []
+        self._conditions: list[Tensor] = []
         self._condition: Tensor | None = None
 
     def add(self, states: np.ndarray, condition: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Adds a level; returns the row of each state, the states of the rows and their allowed actions."""
-        if condition is None:
+        if condition is None or bool((condition == condition[:1]).all()):
             first, row = distinct(states)
             states = states[first]
+            condition = None if condition is None else condition[: len(first)]
         else:
             row = np.arange(len(states))
         self._condition = condition
@@ -288,6 +290,8 @@ class _Nodes:
         x = self.policy.trunk(tokens, self.weights, condition)
         if self.all_rows:
             self._hidden.append(x)
+            if condition is not None:
+                self._conditions.append(condition)
             return x if free.all() else x[torch.from_numpy(free)] if free.any() else None
         return x
 
@@ -313,7 +317,8 @@ class _Nodes:
             log_pb = log_pb.index_put((torch.from_numpy(came_from),), values)
         if self.policy.flow_head is None:
             return log_pb, None
-        return log_pb, self.policy.log_flow(torch.cat(self._hidden))[torch.from_numpy(row)]
+        conditions = torch.cat(self._conditions) if self._conditions else None
+        return log_pb, self.policy.log_flow(torch.cat(self._hidden), conditions)[torch.from_numpy(row)]
 
 
 @njit

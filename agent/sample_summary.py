@@ -7,11 +7,13 @@ import pandas as pd
 
 from agent.config import Config
 from agent.draws import Draws
+from agent.hypervolume import MAX_AXES, hypervolume
 from agent.row_store import RowStore
 from agent.seeds import stream
 from envs.composition_kernel import CompositionKernel
 from envs.elements import symbols
 from envs.uniform_compositions import TooRareError
+from rewards import Reward
 from rewards.formation_energy import FormationEnergy
 
 _N_BASELINE = 2000
@@ -64,6 +66,32 @@ def summarise(
         "median_formation_energy_std_ev_per_atom": _finite_median(rows.column("formation_energy_std")),
         "share_far_from_training_data": _share(rows, "formation_energy_extrapolates"),
         "log_reward_minus_log_pf_std": _spread(rows.column("log_reward") - rows.column("log_pf")),
+    }
+
+
+def dominated_volumes(kernel: CompositionKernel, reward: Reward, rows: RowStore, seed: int) -> dict[str, Any] | None:
+    """Hypervolume of the rows' log-scores and of those of uniform random objects; None for more than four terms.
+
+    The reference point is the worst log-score of each term among the uniform random objects, 0 where objects are too
+    rare to draw.
+    """
+    names = [term.name for term, _ in reward.terms]
+    if len(names) > MAX_AXES:
+        return None
+    try:
+        values = reward(kernel.objects(kernel.sample_uniform(_N_BASELINE, stream(seed, "baseline"))))
+        uniform = np.stack([values.log_scores[name][values.valid] for name in names], axis=1)
+    except TooRareError:
+        uniform = np.empty((0, len(names)))
+    uniform = uniform[np.isfinite(uniform).all(axis=1)]
+    reference = uniform.min(axis=0) if len(uniform) else np.zeros(len(names))
+    sampled = np.stack([rows.column(f"{name}_log_score") for name in names], axis=1)
+    return {
+        "value": hypervolume(sampled, reference),
+        "uniform_random_value": hypervolume(uniform, reference) if len(uniform) else None,
+        "n_rows": len(sampled),
+        "n_uniform_random": len(uniform),
+        "reference": dict(zip(names, reference.tolist())),
     }
 
 

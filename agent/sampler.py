@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agent.baselines import Score, Searcher
 from agent.exact import log_terminating_probability
@@ -50,11 +51,13 @@ class PolicySampler:
     Args:
         kernel: builds the objects.
         policy: picks the actions.
+        condition: float32 [n_conditions], what a conditional policy draws for.
     """
 
-    def __init__(self, kernel: TransitionKernel, policy: Policy) -> None:
+    def __init__(self, kernel: TransitionKernel, policy: Policy, condition: Tensor | None = None) -> None:
         self.kernel = kernel
         self.policy = policy
+        self.condition = condition
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Terminal states [n, *state_shape].
@@ -63,8 +66,9 @@ class PolicySampler:
             DeadEndError: if a state has no allowed action, which would be a defect of the kernel.
         """
         with torch.no_grad():
-            return forward_rollout(self.kernel, self.policy, n, rng).terminal
+            conditions = None if self.condition is None else self.condition.expand(n, -1)
+            return forward_rollout(self.kernel, self.policy, n, rng, condition=conditions).terminal
 
     def log_probability(self, terminal: np.ndarray) -> np.ndarray:
         """log P_T, float64 [batch]: all build orders summed."""
-        return log_terminating_probability(self.kernel, self.policy, terminal)
+        return log_terminating_probability(self.kernel, self.policy, terminal, self.condition)

@@ -1,6 +1,6 @@
 """Drawing from a trained run: the candidate set and its summary."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from agent.checkpoint import load_arrays, load_policy, read_state
 from agent.config import OBJECTIVES, Config
 from agent.draws import Draws, draw, first_of_their_kind
 from agent.errors import CheckpointError
+from agent.families import Condition, Preference, choose
 from agent.files import replacing, to_json
 from agent.lock import RunLock
 from agent.policy import Policy
@@ -21,7 +22,7 @@ from agent.progress import Progress
 from agent.reward_failures import RewardFailures
 from agent.row_store import ROWS_PER_CHUNK, RowStore
 from agent.run_dir import RunFolder
-from agent.sample_summary import summarise
+from agent.sample_summary import dominated_volumes, summarise
 from agent.sampler import BaselineSampler, PolicySampler, Sampler
 from agent.scratch import scratch_folder, writing_to
 from agent.seeds import stream
@@ -39,22 +40,28 @@ _FILES = ("candidates.csv", "candidates.parquet", "summary.json")
 
 @dataclass
 class TrainedRun:
-    """A run ready to sample from."""
+    """A run ready to sample from; `condition` is what it samples under where it was trained for a family."""
 
     config: Config
     kernel: CompositionKernel
     policy: Policy | None
     sampler: Sampler
     step: int
+    condition: Condition | None = None
 
 
-def load_run(folder: RunFolder) -> TrainedRun:
+def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[str, float] | None = None) -> TrainedRun:
     """The newest checkpoint of a run.
 
+    Args:
+        beta, weights: the condition to sample under, as `agent.families.choose` takes them.
+
     Raises:
+        ConditionError: when the run was not trained for the condition.
         RunFolderError, CheckpointError: when there is no run, or its checkpoint is damaged.
     """
     config = folder.load_config()
+    condition = choose(config, beta, weights)
     set_threads(config.run.threads)
     kernel = make_kernel(config)
     checkpoint = folder.latest_checkpoint()
@@ -72,8 +79,8 @@ def load_run(folder: RunFolder) -> TrainedRun:
         searcher.load_arrays(load_arrays(checkpoint))
         sampler = BaselineSampler(searcher, make_scorer(kernel, make_reward(config)))
     else:
-        sampler = PolicySampler(kernel, policy)
-    return TrainedRun(config, kernel, policy, sampler, int(state["step"]))
+        sampler = PolicySampler(kernel, policy, None if condition is None else condition.features)
+    return TrainedRun(config, kernel, policy, sampler, int(state["step"]), condition)
 
 
 def sample(
@@ -87,6 +94,8 @@ def sample(
     reference: Compositions | None = None,
     quiet: bool = False,
     rows_per_chunk: int = ROWS_PER_CHUNK,
+    beta: float | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Writes candidates.csv, candidates.parquet and summary.json, and returns the summary.
 
@@ -96,13 +105,16 @@ def sample(
 
     Args:
         rows_per_chunk: rows in memory while the files are written; of no influence on what they hold.
+        beta, weights: the condition to sample under, as `agent.families.choose` takes them. `log_reward` and `log_pf`
+            are those under the condition; the log-scores of the terms stay those of the config.
 
     Raises:
+        ConditionError: when the run was not trained for the condition.
         RewardBudgetError: when the share without a reward exceeds `reward.invalid_budget`; the files hold the others.
         RunFolderError: when another process writes to `out`.
         OutputError: when `out` cannot be written; files that were there before stay as they were.
     """
-    run = load_run(folder)
+    run = load_run(folder, beta=beta, weights=weights)
     reward = make_reward(run.config)
     seed = run.config.seed if seed is None else seed
     max_draws = max_draws or 100 * n
@@ -137,6 +149,10 @@ def sample(
             "n_log_reward_bounded": found.n_bounded,
             "nondeterministic_rewards": reward.nondeterministic,
         }
+        if run.condition is not None:
+            summary["condition"] = run.condition.describe()
+            if isinstance(run.condition.family, Preference):
+                summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
         order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
         with Progress("write", len(rows), quiet) as progress:
             _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress)
@@ -185,6 +201,7 @@ def _judge(
         n_seen += int(is_first.sum())
         objects = run.kernel.objects(states)
         result = reward(objects)
+        result = result if run.condition is None else run.condition.rewards(result)
         frame = candidate_table(
             objects,
             result,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agent.action_head import Workspace
 from agent.config import Config
+from agent.families import default_features, drawn_conditions, make_family
 from agent.learner import Descent, Score, Update, learned_log_z, linear, make_optimizer
 from agent.local_search import local_search
 from agent.losses import detailed_balance, log_partition_variance, sub_trajectory_balance, trajectory_balance
@@ -27,6 +28,7 @@ class GFlowNetLearner:
         self.kernel = kernel
         self.policy = policy
         self.rng = rng
+        self.family = make_family(config)
         self.optimizer = make_optimizer(policy, config)
         self.log_z_started = False
         self.buffer: ReplayBuffer | None = None
@@ -45,6 +47,7 @@ class GFlowNetLearner:
 
         # Roll out, and score
         n_replayed = round(s.replay.share * s.batch) if self.buffer is not None and len(self.buffer) else 0
+        features, log_reward_of = drawn_conditions(self.family, s.batch - n_replayed, self.rng)
         drawn = forward_rollout(
             self.kernel,
             self.policy,
@@ -52,10 +55,11 @@ class GFlowNetLearner:
             self.rng,
             epsilon=linear(s.epsilon_start, s.epsilon_end, done),
             temperature=linear(s.temperature_start, s.temperature_end, done),
+            condition=features,
             workspace=self._workspace,
         )
         values = score(drawn.terminal)
-        parts, log_rewards = [drawn.select(values.valid)], [values.log_reward[values.valid]]
+        parts, log_rewards = [drawn.select(values.valid)], [log_reward_of(values)[values.valid]]
 
         # Local search, and replay
         found = parts[0].terminal
@@ -104,7 +108,7 @@ class GFlowNetLearner:
                     self.log_z_started = True
         match self.sampler.objective:
             case "trajectory_balance":
-                return trajectory_balance(self.policy.log_z, log_pf, log_pb, log_reward)
+                return trajectory_balance(self.policy.log_partition(t.condition), log_pf, log_pb, log_reward)
             case "log_partition_variance":
                 return log_partition_variance(log_pf, log_pb, log_reward)
         assert t.log_flow is not None
@@ -124,7 +128,9 @@ class GFlowNetLearner:
             self.buffer.load_arrays(arrays)
 
     def log_z(self) -> float | None:
-        return learned_log_z(self.policy, torch.from_numpy(self.kernel.encode(self.kernel.initial(1))))
+        """Under the default condition where there is a family."""
+        initial = torch.from_numpy(self.kernel.encode(self.kernel.initial(1)))
+        return learned_log_z(self.policy, initial, default_features(self.family))
 
 
 def cosine(floor: float, done: float) -> float:

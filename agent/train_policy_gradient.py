@@ -8,6 +8,7 @@ import torch
 from agent.action_head import Workspace
 from agent.advantages import entropic_ppo, generalised_advantages, policy_gradient, soft_step_rewards, value_loss
 from agent.config import Config
+from agent.families import default_features, drawn_conditions, make_family
 from agent.learner import Descent, Score, Update, learned_log_z, make_optimizer
 from agent.policy import Policy
 from agent.rollout import Trajectories, evaluate, forward_rollout
@@ -26,6 +27,7 @@ class PolicyGradientLearner:
         self.kernel = kernel
         self.policy = policy
         self.rng = rng
+        self.family = make_family(config)
         self.optimizer = make_optimizer(policy, config)
         self.log_z_started = False
         self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
@@ -37,14 +39,18 @@ class PolicyGradientLearner:
         self._descent.schedule(cosine(s.final_learning_rate_share, step / max(s.steps - 1, 1)))
         self._workspace.clear()
 
+        features, log_reward_of = drawn_conditions(self.family, s.batch, self.rng)
+
         # Roll out, and score; several epochs evaluate anew what is drawn here without gradient
         with torch.set_grad_enabled(not clipped):
-            drawn = forward_rollout(self.kernel, self.policy, s.batch, self.rng, workspace=self._workspace)
+            drawn = forward_rollout(
+                self.kernel, self.policy, s.batch, self.rng, condition=features, workspace=self._workspace
+            )
         values = score(drawn.terminal)
         t = drawn.select(values.valid)
         if not len(t):
             return Update(drawn.terminal, values, math.nan, skipped=True)
-        log_reward = values.log_reward[values.valid]
+        log_reward = log_reward_of(values)[values.valid]
         if not self.log_z_started:  # values start at the size of the returns
             with torch.no_grad():
                 self.policy.log_z.copy_((torch.from_numpy(log_reward) + t.total(t.log_pb) - t.total(t.log_pf)).mean())
@@ -81,7 +87,8 @@ class PolicyGradientLearner:
 
     def _evaluate(self, t: Trajectories) -> Trajectories:
         self._workspace.clear()
-        return evaluate(self.kernel, self.policy, t.terminal, t.offsets, t.states, t.actions, workspace=self._workspace)
+        given = t.terminal, t.offsets, t.states, t.actions
+        return evaluate(self.kernel, self.policy, *given, condition=t.condition, workspace=self._workspace)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"log_z_started": np.array(self.log_z_started)}
@@ -90,4 +97,6 @@ class PolicyGradientLearner:
         self.log_z_started = bool(arrays["log_z_started"])
 
     def log_z(self) -> float | None:
-        return learned_log_z(self.policy, torch.from_numpy(self.kernel.encode(self.kernel.initial(1))))
+        """Under the default condition where there is a family."""
+        initial = torch.from_numpy(self.kernel.encode(self.kernel.initial(1)))
+        return learned_log_z(self.policy, initial, default_features(self.family))

@@ -32,6 +32,9 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "baseline": {"kind": "policy_gradient", "objective": "baseline"},
     "gae": {"kind": "policy_gradient", "backward": "learned"},
     "entropic_ppo": {"kind": "policy_gradient", "objective": "entropic_ppo", "ppo_epochs": 2},
+    "temperature": {"family": {"kind": "temperature"}, "backward": "learned"},
+    "temperature_gae": {"family": {"kind": "temperature"}, "kind": "policy_gradient"},
+    "preference": {"family": {"kind": "preference"}, "objective": "detailed_balance"},
     "random": {"kind": "random"},
     "metropolis_hastings": {"kind": "metropolis_hastings"},
     "genetic": {"kind": "genetic"},
@@ -39,11 +42,14 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 
 
 def tiny(**sampler: Any) -> Config:
+    terms: list[dict[str, Any]] = [{"name": "charge_balance", "shape": {"kind": "minimise", "beta": 0.5}}]
+    if sampler.get("family", {}).get("kind") == "preference":
+        terms.append({"name": "electronegativity_balance", "shape": {"kind": "verdict", "log_penalty": 1.0}})
     return validate_config(
         {
             "schema_version": 1,
             "world": {"elements": ["Li", "Mn", "O"], "n_elements": [1, 3], "n_atoms": [1, 8], "neutrality": "soft"},
-            "reward": {"terms": [{"name": "charge_balance", "shape": {"kind": "minimise", "beta": 0.5}}]},
+            "reward": {"terms": terms},
             "sampler": {"steps": 23, "batch": 24, "hidden": [16]} | sampler,
             "run": {"threads": 1, "log_every_steps": 5, "checkpoint_every_steps": 8},
         },

@@ -221,7 +221,7 @@ def test_a_sampler_without_probabilities(folder: RunFolder, tmp_path: Path, monk
     assert isinstance(run.sampler, PolicySampler)
     run.sampler = Uniform(run.kernel)
     assert isinstance(run.sampler, Sampler)
-    monkeypatch.setattr(agent.sampling, "load_run", lambda folder: run)
+    monkeypatch.setattr(agent.sampling, "load_run", lambda folder, **_: run)
     result = oreflow("sample", folder.path, "-n", 50, "--out", tmp_path)
     assert result.exit_code == 0
     assert "std of log R - log P" not in result.stdout

@@ -6,7 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.commands.common import BAD_INPUT, DONE, AsJson, Plugins, Quiet, Seed, load_plugins, print_json, verb
+from agent.commands.common import (
+    BAD_INPUT,
+    DONE,
+    AsJson,
+    Beta,
+    Plugins,
+    Quiet,
+    Seed,
+    Weights,
+    condition_line,
+    load_plugins,
+    print_json,
+    verb,
+)
 
 Reference = Annotated[Path | None, typer.Option("--reference", help="CSV or Parquet of known formulas, for novelty.")]
 TableOption = Annotated[
@@ -25,6 +38,8 @@ def sample(
     max_draws: Annotated[int | None, typer.Option(min=1, help="Give up after so many draws; 100 n by default.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default.")] = None,
     reference: Reference = None,
+    beta: Beta = None,
+    weights: Weights = None,
     plugin: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -33,6 +48,7 @@ def sample(
 
     Example: oreflow sample runs/quickstart -n 1000 --unique
     """
+    from agent.families import parse_weights
     from agent.run_dir import RunFolder
     from agent.sampling import sample as draw_candidates
 
@@ -41,7 +57,16 @@ def sample(
     folder = RunFolder(run)
     out = out or folder.samples
     summary = draw_candidates(
-        folder, n, out=out, seed=seed, unique=unique, max_draws=max_draws, reference=known, quiet=quiet
+        folder,
+        n,
+        out=out,
+        seed=seed,
+        unique=unique,
+        max_draws=max_draws,
+        reference=known,
+        quiet=quiet,
+        beta=beta,
+        weights=None if weights is None else parse_weights(weights),
     )
     if as_json:
         print_json(summary)
@@ -77,6 +102,8 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
     )
+    if "condition" in summary:
+        print(f"sampled under              {condition_line(summary['condition'])}")
     if not summary["n_rows"]:
         return
     print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
@@ -84,6 +111,16 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     spread = summary["log_reward_minus_log_pf_std"]
     if spread is not None:
         print(f"std of log R - log P       {spread:.2f} nats over the rows (0 for a perfect sampler)")
+    volume = summary.get("hypervolume")
+    if volume is not None:
+        print(
+            f"hypervolume of log-scores  {volume['value']:.4g} of {volume['n_rows']} rows"
+            + (
+                ""
+                if volume["uniform_random_value"] is None
+                else f"; {volume['uniform_random_value']:.4g} of {volume['n_uniform_random']} uniform random objects"
+            )
+        )
     print(
         f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}"
     )

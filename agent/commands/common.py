@@ -17,6 +17,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no s
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Root of all random streams; the config's by default.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers rewards; repeatable.")]
+Beta = Annotated[
+    float | None,
+    typer.Option("--beta", help="Sample R^beta, from a run of sampler.family temperature; 1 by default if in range."),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Weights of reward terms, from a run of sampler.family preference: TERM=NUMBER,...; equal by default.",
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value; repeatable.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -98,6 +109,17 @@ def load_plugins(paths: list[Path] | None) -> list[str]:
     for path in paths or []:
         load_plugin(path)
     return [str(path) for path in paths or []]
+
+
+def condition_line(condition: dict[str, Any]) -> str:
+    """The condition of a summary in words."""
+    if condition["kind"] == "temperature":
+        text = f"beta = {condition['beta']:g}"
+        option = "--beta"
+    else:
+        text = ", ".join(f"{name} = {weight:.4g}" for name, weight in condition["weights"].items())
+        option = "--weights"
+    return f"{text} (default; choose with {option})" if condition["is_default"] else text
 
 
 def print_json(data: Any) -> None:

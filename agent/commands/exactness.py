@@ -11,10 +11,13 @@ from agent.commands.common import (
     BAD_INPUT,
     DONE,
     AsJson,
+    Beta,
     Overrides,
     Plugins,
     Quiet,
     Seed,
+    Weights,
+    condition_line,
     load_plugins,
     print_json,
     verb,
@@ -35,11 +38,13 @@ def exact(
     ],
     set_: Overrides = None,
     seed: Seed = None,
+    beta: Beta = None,
+    weights: Weights = None,
     plugin: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Distance of a trained sampler from R/Z.
+    """Distance of a trained sampler from R/Z, with --beta or --weights from that of the reward so chosen.
 
     In a world small enough to enumerate nothing is estimated: the probability of every object is computed by pushing
     mass through all build orders. In larger ones the probabilities of objects are as exact, but the objects looked at
@@ -49,11 +54,13 @@ def exact(
     """
     from agent.build import make_checked, make_reward
     from agent.config import load_config
+    from agent.families import choose, parse_weights
     from agent.run_dir import RunFolder
     from agent.sampling import load_run
     from agent.train import train as run_training
 
     load_plugins(plugin)
+    weighting = None if weights is None else parse_weights(weights)
     with tempfile.TemporaryDirectory(prefix="oreflow-exact-") as scratch:
         if config_or_run.is_dir():
             if set_ or seed is not None:
@@ -62,6 +69,7 @@ def exact(
             folder = RunFolder(config_or_run)
         else:
             resolved = load_config(config_or_run, set_, seed)
+            choose(resolved, beta, weighting)  # before any work
             kernel, reward = make_checked(resolved, str(config_or_run))
             reason = kernel.enumeration_unavailable_reason
             if reason:
@@ -69,7 +77,7 @@ def exact(
             folder = RunFolder(Path(scratch) / "run")
             folder.create(resolved, overwrite=False, plugins=[])
             run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
-        run = load_run(folder)
+        run = load_run(folder, beta=beta, weights=weighting)
     if run.policy is None:
         raise ValueError(
             f"{config_or_run}: {run.config.sampler.kind} has no probabilities to compare with R/Z; expected a run of "
@@ -81,6 +89,9 @@ def exact(
     else:
         figures, lines = _on_all_objects(run, run.policy, reward)
     figures |= {"step": run.step, "nondeterministic_rewards": reward.nondeterministic}
+    if run.condition is not None:
+        figures["condition"] = run.condition.describe()
+        lines.insert(0, f"under                      {condition_line(figures['condition'])}")
     if as_json:
         print_json(figures)
     elif not quiet:
@@ -96,7 +107,8 @@ def _on_all_objects(run: "TrainedRun", policy: "Policy", reward: "Reward") -> tu
     from agent.exact import compare_exactly, perfect_sampler_floor
     from agent.seeds import stream
 
-    result = compare_exactly(run.kernel, policy, make_scorer(run.kernel, reward))
+    features = None if run.condition is None else run.condition.features
+    result = compare_exactly(run.kernel, policy, make_scorer(run.kernel, reward, run.condition), features)
     floor = perfect_sampler_floor(result.target, 10_000, stream(run.config.seed, "check"))
     figures = {
         "n_objects": len(result.objects),
@@ -131,7 +143,8 @@ def _on_draws(run: "TrainedRun", policy: "Policy", reward: "Reward") -> tuple[di
     from envs.uniform_compositions import TooRareError
 
     rng = stream(run.config.seed, "check")
-    score = make_scorer(run.kernel, reward)
+    score = make_scorer(run.kernel, reward, run.condition)
+    features = None if run.condition is None else run.condition.features
     drawn = run.sampler.draw(_N_DRAWN, rng)
     try:
         uniform = run.kernel.sample_uniform(_N_DRAWN, rng)
@@ -151,7 +164,7 @@ def _on_draws(run: "TrainedRun", policy: "Policy", reward: "Reward") -> tuple[di
         if name == "drawn":
             spread = float((log_reward - log_p).std())
             log_z, error = log_partition_estimate(log_p, log_reward, rng)
-            learned = learned_log_z(policy, torch.from_numpy(run.kernel.encode(run.kernel.initial(1))))
+            learned = learned_log_z(policy, torch.from_numpy(run.kernel.encode(run.kernel.initial(1))), features)
             figures |= {"log_reward_minus_log_p_std": spread, "log_z_importance": log_z, "log_z_learned": learned}
             figures["log_z_importance_standard_error"] = error
             lines.append(f"std of log R - log P       {spread:.3f} nats (0 for a perfect sampler)")
