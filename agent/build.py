@@ -1,6 +1,7 @@
 """From a config to the objects it names: kernel, reward, policy, and log R of kernel states."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from agent.families import Condition, make_family
 from agent.learner import Learner
 from agent.policy import Policy
 from agent.seeds import stream, torch_generator
+from agent.warm_start import known_objects
 from envs.composition_kernel import CompositionKernel
 from envs.protocol import TransitionKernel
 from rewards.energy_model import pretrained_names
@@ -67,6 +69,9 @@ def make_checked(config: Config, source: str) -> tuple[CompositionKernel, reward
         raise ConfigError(f"{source}: world: {error}") from None
     _engine_is_there(config, source)
     reward = make_reward(config, source)
+    if config.sampler.warm_start.path is not None:
+        config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
+        known_objects(config, kernel, source)
     for term in config.reward.terms:
         for name in path_parameters(term.name):
             value = term.params.get(name)
@@ -108,7 +113,12 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
         case "gflownet":
             from agent.train_gfn import GFlowNetLearner
 
-            return GFlowNetLearner(config, kernel, make_policy(config, kernel), rng)
+            known = None
+            if isinstance(kernel, CompositionKernel):
+                with warnings.catch_warnings():  # `make_checked` has said what was left out
+                    warnings.simplefilter("ignore")
+                    known = known_objects(config, kernel)
+            return GFlowNetLearner(config, kernel, make_policy(config, kernel), rng, known)
         case "policy_gradient":
             from agent.train_policy_gradient import PolicyGradientLearner
 

@@ -126,8 +126,7 @@ class LocalSearchConfig(_Closed):
 class WarmStartConfig(_Closed):
     """Known compounds that fill the replay buffer before the first step."""
 
-    path: str | None = Field(None, description="CSV file of formulas; null: no warm start")
-    column: str = Field("formula", description="its column of formulas")
+    path: str | None = Field(None, description="CSV or Parquet file of formulas; null: no warm start")
 
 
 class FamilyConfig(_Closed):

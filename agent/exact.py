@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent.distinct import distinct
 from agent.learner import learned_log_z
 from agent.policy import Policy, masked_log_softmax
 from envs.protocol import EnumeratedWorld, TransitionKernel
 
 _CHUNK = 4096
+_STATES = 1024
 
 
 @dataclass(frozen=True)
@@ -144,43 +146,63 @@ def log_terminating_probability(
 ) -> np.ndarray:
     """log P_T of given objects, float64 [object], exact in worlds of any size.
 
-    Only the states from which an object is reachable and that lie on its build orders matter: for a formula of k
-    elements these are its 2^k parts. All build orders are summed.
+    Only the states on an object's build orders matter: for a formula of k elements these are its 2^k parts. The
+    probability of reaching a state does not depend on which object it becomes, so objects share them.
 
     Args:
         condition: float32 [n_conditions] for a conditional policy.
     """
     out = np.empty(len(terminal))
-    for i in range(0, len(terminal), _CHUNK // 16):
-        out[i : i + _CHUNK // 16] = _log_terminating_chunk(kernel, policy, terminal[i : i + _CHUNK // 16], condition)
+    for i in range(0, len(terminal), _CHUNK):
+        out[i : i + _CHUNK] = _log_terminating_chunk(kernel, policy, terminal[i : i + _CHUNK], condition)
     return out
 
 
 def _log_terminating_chunk(
     kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None
 ) -> np.ndarray:
-    # Walk back level by level; a node is (object, state). Edges point from a level's nodes to the next level's.
-    owner, states = np.arange(len(terminal)), terminal
-    levels, edges = [(owner, states)], []
+    # Walk back level by level, each with the distinct parents of the one before and the edges that lead there.
+    states, levels = terminal, []
     while True:
-        row, backward = np.nonzero(kernel.backward_allowed(states))
-        if not len(row):
+        allowed = kernel.backward_allowed(states)
+        is_initial = ~allowed.any(axis=1)
+        child, backward = np.nonzero(allowed)
+        if not len(child):
             break
-        parents = kernel.unstep(states[row], backward)
-        forward = kernel.redo_action(states[row], backward)
-        keyed = np.concatenate([owner[row][:, None], parents.reshape(len(parents), -1)], axis=1)
-        unique, inverse = np.unique(keyed, axis=0, return_inverse=True)
-        edges.append((row, inverse.reshape(-1), forward))
-        owner = unique[:, 0]
-        states = unique[:, 1:].astype(terminal.dtype).reshape(-1, *kernel.state_shape)
-        levels.append((owner, states))
-    # The initial state is reached by all objects after as many steps as they have; gather mass from there down.
-    log_mass = [np.full(len(owner), -np.inf) for owner, _ in levels]
-    for (_, states), mass in zip(levels, log_mass):
-        mass[~kernel.backward_allowed(states).any(axis=1)] = 0.0
-    for level in range(len(levels) - 1, 0, -1):
-        _, states = levels[level]
-        child, parent, action = edges[level - 1]
-        log_pf = action_log_probabilities(kernel, policy, states, condition)
-        np.logaddexp.at(log_mass[level - 1], child, log_mass[level][parent] + log_pf[parent, action])
-    return log_mass[0]
+        parents = kernel.unstep(states[child], backward)
+        forward = kernel.redo_action(states[child], backward)
+        first, parent = distinct(parents)
+        states = parents[first]
+        levels.append((is_initial, child, parent, forward, states))
+    # Gather mass on the way to the objects; the last states of the walk are initial ones.
+    log_mass = np.zeros(len(states))
+    with torch.no_grad():
+        weights = policy.weights()
+        for is_initial, child, parent, forward, states in reversed(levels):
+            log_pf = _log_probabilities_of_edges(kernel, policy, weights, states, parent, forward, condition)
+            through = log_pf + log_mass[parent]
+            log_mass = np.where(is_initial, 0.0, -np.inf)
+            np.logaddexp.at(log_mass, child, through)
+    return log_mass
+
+
+def _log_probabilities_of_edges(
+    kernel: TransitionKernel,
+    policy: Policy,
+    weights: tuple[Tensor, Tensor],
+    states: np.ndarray,
+    row: np.ndarray,
+    actions: np.ndarray,
+    condition: Tensor | None,
+) -> np.ndarray:
+    """log P_F of actions [edge] taken in `states[row]`, float64 [edge]; a few states at a time, as logits are large."""
+    order = np.argsort(row, kind="stable")
+    bounds = np.searchsorted(row[order], np.arange(0, len(states) + _STATES, _STATES))
+    out = np.empty(len(row))
+    for k, i in enumerate(range(0, len(states), _STATES)):
+        edges, part = order[bounds[k] : bounds[k + 1]], states[i : i + _STATES]
+        conditions = None if condition is None else condition.expand(len(part), -1)
+        logits, _ = policy(torch.from_numpy(kernel.encode(part)), weights, conditions)
+        log_p = masked_log_softmax(logits.double(), torch.from_numpy(kernel.forward_allowed(part)))
+        out[edges] = log_p[torch.from_numpy(row[edges] - i), torch.from_numpy(actions[edges])].numpy()
+    return out

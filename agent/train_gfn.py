@@ -21,9 +21,21 @@ LOG_Z_MEMORY = 0.9  # of the running mean that stands for log Z where the object
 
 
 class GFlowNetLearner:
-    """Trains `policy` until P(x) is proportional to R(x), by the objective of the config."""
+    """Trains `policy` until P(x) is proportional to R(x), by the objective of the config.
 
-    def __init__(self, config: Config, kernel: TransitionKernel, policy: Policy, rng: np.random.Generator) -> None:
+    Args:
+        known: terminal states that the replay buffer starts from.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        kernel: TransitionKernel,
+        policy: Policy,
+        rng: np.random.Generator,
+        known: np.ndarray | None = None,
+    ) -> None:
+        self.known = known
         self.sampler = config.sampler
         self.kernel = kernel
         self.policy = policy
@@ -41,6 +53,9 @@ class GFlowNetLearner:
 
     def step(self, step: int, score: Score) -> Update:
         s = self.sampler
+        if step == 0 and self.known is not None and self.buffer is not None:
+            values = score(self.known)
+            self.buffer.add(self.known[values.valid], values.log_reward[values.valid])
         done = step / max(s.steps - 1, 1)
         self._descent.schedule(cosine(s.final_learning_rate_share, done))
         self._workspace.clear()
@@ -72,6 +87,7 @@ class GFlowNetLearner:
                 s.local_search.rounds,
                 s.local_search.go_on,
                 self.rng,
+                rollout=self._finish,
             )
             moved = log_reward > log_rewards[0]
             self._append(parts, log_rewards, better[moved], log_reward[moved])
@@ -88,6 +104,14 @@ class GFlowNetLearner:
         loss = self._loss(trajectories, torch.from_numpy(np.concatenate(log_rewards)))
         stepped = self._descent.step(loss)
         return Update(drawn.terminal, values, float(loss.detach()), not stepped)
+
+    def _finish(
+        self, kernel: TransitionKernel, states: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The policy's way to finish partial objects, for the local search."""
+        with torch.no_grad():
+            t = forward_rollout(kernel, self.policy, len(states), rng, start=states)
+        return t.terminal, t.total(t.log_pf).numpy(), np.diff(t.offsets)
 
     def _append(
         self, parts: list[Trajectories], log_rewards: list[np.ndarray], terminal: np.ndarray, log_reward: np.ndarray

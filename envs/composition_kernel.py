@@ -125,17 +125,22 @@ class CompositionKernel:
         Raises:
             ValueError: naming the formulas that are no object of this world.
         """
+        states, inside = self.find(compositions)
+        if not inside.all():
+            missing = [f for f, ok in zip(compositions.reduced().formulas(), inside) if not ok]
+            raise ValueError(f"expected formulas of this world, got {len(missing)} others: {', '.join(missing[:5])}")
+        return states
+
+    def find(self, compositions: Compositions) -> tuple[np.ndarray, np.ndarray]:
+        """Terminal states of compositions, and which are objects of this world, bool [batch]; others mean nothing."""
         reduced = compositions.reduced()
         dense = reduced.dense()
         states = np.zeros((len(reduced), *self.state_shape), dtype=np.int16)
         states[:, :-1] = dense[:, self.atomic_numbers]
         inside = states[:, :-1].sum(axis=1) == reduced.n_atoms
         inside[inside] = self.forward_allowed(states[inside])[:, -1] if inside.any() else False
-        if not inside.all():
-            missing = [f for f, ok in zip(reduced.formulas(), inside) if not ok]
-            raise ValueError(f"expected formulas of this world, got {len(missing)} others: {', '.join(missing[:5])}")
         states[:, -1] = 1
-        return states
+        return states, inside
 
     def describe(self, states: np.ndarray) -> list[str]:
         """Formulas in element order; an unfinished one ends in an ellipsis."""

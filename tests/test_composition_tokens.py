@@ -26,7 +26,7 @@ def charges_of(space: CompositionSpace, counts: dict[int, int], lowest: int, hig
             choices.append({sum(pick) for pick in itertools.combinations_with_replacement(states, count)})
         else:
             choices.append({state * count for state in states})
-    picks = [pick for pick in itertools.product(*choices)]
+    picks = list(itertools.product(*choices))
     inside = [all(lowest <= part <= highest for part in itertools.accumulate(pick, initial=0)) for pick in picks]
     return {sum(pick) for pick, ok in zip(picks, inside) if ok}
 
