@@ -86,7 +86,7 @@ def test_build_orders_are_drawn_from_a_learned_backward_policy(rng: np.random.Ge
     policy = untrained(k, learned_backward=True)
     assert policy.backward_head is not None
     with torch.no_grad():
-        policy.backward_head.weight.mul_(20)
+        policy.backward_head.weight.mul_(10)
         objects = k.step(*_last_object(k))
         n = 20_000
         t = backward_rollout(k, policy, np.repeat(objects, n, axis=0), rng)
