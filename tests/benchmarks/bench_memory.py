@@ -1,6 +1,10 @@
-"""Memory and speed of `oreflow sample`: resident memory at each tenth of its passes, rows a second, and growth.
+"""Memory of a long training, or memory and speed of `oreflow sample`: resident memory at each tenth, and growth.
 
     python -m tests.benchmarks.bench_memory [-n 1000000] [--unique] [--steps 200] [--config CONFIG.yaml]
+    python -m tests.benchmarks.bench_memory --training 100000
+
+The second form trains so many steps in the world of tiny_exact.yaml, with small batches, a replay buffer and a checkpoint
+every 1 000 steps.
 
 Trains a short run in a scratch folder, then samples from it in this process. "Anonymous" is the memory that the process
 alone owns; "resident" counts pages of the scratch files too while they are mapped, which the system takes back at need.
@@ -16,11 +20,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import agent.sampling
+import agent.train
 from agent.build import make_checked
 from agent.config import load_config
 from agent.progress import Progress
 from agent.run_dir import RunFolder
-from agent.train_gfn import train
+from agent.train import train
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -52,13 +57,33 @@ class Watch(Progress):
         )
 
 
+def watch_training(steps: int) -> None:
+    """Trains, and prints memory each time another tenth of the steps is done."""
+    keys = [f"sampler.steps={steps}", "sampler.batch=8", "sampler.hidden=[16]", "sampler.replay={share: 0.25}"]
+    keys += ["run.threads=1", "run.checkpoint_every_steps=1000", "run.log_every_steps=100"]
+    agent.train.Progress = Watch  # type: ignore[misc, attr-defined]
+    path = ROOT / "runs" / "configs" / "tiny_exact.yaml"
+    with tempfile.TemporaryDirectory(prefix="oreflow-bench-") as scratch:
+        config = load_config(path, keys)
+        folder = RunFolder(Path(scratch) / "run")
+        folder.create(config, overwrite=False, plugins=[])
+        train(config, folder)
+    found = Watch.by_pass["train"]
+    first, last = found[0], found[-1]
+    print(f"growth, second tenth to the end: {last[0] - first[0]:+.1f} MiB, anonymous {last[1] - first[1]:+.1f} MiB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=1_000_000)
     parser.add_argument("--unique", action="store_true")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--config", type=Path, default=ROOT / "runs" / "configs" / "quickstart.yaml")
+    parser.add_argument("--training", type=int, help="steps of a training to watch instead")
     options = parser.parse_args()
+    if options.training:
+        watch_training(options.training)
+        return
     agent.sampling.Progress = Watch  # type: ignore[misc, attr-defined]
     with tempfile.TemporaryDirectory(prefix="oreflow-bench-") as scratch:
         config = load_config(options.config, [f"sampler.steps={options.steps}"])
