@@ -136,7 +136,7 @@ class FamilyConfig(_Closed):
         "none", description="temperature: R^beta for all beta of a range; preference: all weightings of the terms"
     )
     beta: tuple[float, float] = Field(
-        (0.5, 2.0), description="temperature: smallest and largest beta, drawn log-uniformly for each trajectory"
+        (0.5, 2.0), description="temperature: smallest and largest beta; each trajectory draws its own, log-uniformly"
     )
     concentration: float = Field(
         1.0, gt=0, description="preference: of the Dirichlet distribution of the weights; 1 is uniform"

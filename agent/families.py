@@ -18,6 +18,7 @@ from agent.errors import ConditionError
 from envs.elements import nearest
 from rewards import RewardValues
 
+_MARGIN = 0.05  # of the range of log beta, beyond either end: a fit is worst where its data end
 _N_WAVES = 4  # of the temperature code; enough to bend log Z(beta), few enough to interpolate smoothly
 
 
@@ -54,9 +55,10 @@ class Family(Protocol):
 
 @dataclass(frozen=True)
 class Temperature:
-    """R(x)^beta for beta in [low, high], as in logit-scaled GFlowNets (Kim et al. 2024, arXiv:2310.02823).
+    """R(x)^beta for beta in [low, high] (temperature-conditional GFlowNets: Kim et al. 2024, arXiv:2310.02823).
 
-    beta is drawn log-uniformly. The policy sees log beta and beta, both scaled to [-1, 1], and cosines of the former.
+    beta is drawn log-uniformly, from a range somewhat wider than the one to sample from. The policy sees log beta and
+    beta, both scaled to [-1, 1], and cosines of the former.
     """
 
     low: float
@@ -67,8 +69,9 @@ class Temperature:
         return 2 + _N_WAVES
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        drawn = np.exp(rng.uniform(math.log(self.low), math.log(self.high), (n, 1)))
-        return np.clip(drawn, self.low, self.high)
+        low, high = math.log(self.low), math.log(self.high)
+        margin = _MARGIN * (high - low)
+        return np.exp(rng.uniform(low - margin, high + margin, (n, 1)))
 
     def features(self, conditions: np.ndarray) -> Tensor:
         done = np.log(conditions / self.low) / math.log(self.high / self.low)  # from 0 to 1

@@ -56,11 +56,11 @@ def run(config: Config, path: Path) -> RunFolder:
 @pytest.mark.parametrize(
     ("family", "choices", "objective", "bound"),
     [
-        (TEMPERATURE, BETAS, "trajectory_balance", 0.05),
+        (TEMPERATURE, BETAS, "trajectory_balance", 0.03),
         (PREFERENCE, WEIGHTS, "trajectory_balance", 0.02),
         (TEMPERATURE, BETAS, "sub_trajectory_balance", 0.05),
         (PREFERENCE, WEIGHTS, "detailed_balance", 0.05),
-        (TEMPERATURE, BETAS, "gae", 0.06),
+        (TEMPERATURE, BETAS, "gae", 0.05),
     ],
     ids=["temperature", "preference", "temperature_subtb", "preference_db", "temperature_gae"],
 )
@@ -120,8 +120,8 @@ def test_conditions_are_drawn_from_the_family_and_seen_apart(
 ) -> None:
     drawn = family.draw(4000, rng)
     if isinstance(family, Temperature):
-        assert 0.1 <= drawn.min() < 0.101
-        assert 9.9 < drawn.max() <= 10.0
+        assert 0.05 < drawn.min() < 0.1  # the ends lie within what is trained
+        assert 10.0 < drawn.max() < 20.0
         assert np.log(drawn).mean() == pytest.approx(0.0, abs=0.1)
     else:
         assert drawn.sum(axis=1) == pytest.approx(1.0)
