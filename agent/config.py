@@ -223,16 +223,16 @@ class SamplerConfig(_Closed):
             )
         if self.kind == "policy_gradient":
             on_policy = {
-                "epsilon_start and epsilon_end": self.epsilon_start == self.epsilon_end == 0,
-                "temperature_start and temperature_end": self.temperature_start == self.temperature_end == 1,
-                "replay.share": self.replay.share == 0,
-                "local_search.rounds": self.local_search.rounds == 0,
-                "warm_start.path": self.warm_start.path is None,
+                "epsilon_start and epsilon_end to 0": self.epsilon_start == self.epsilon_end == 0,
+                "temperature_start and temperature_end to 1": self.temperature_start == self.temperature_end == 1,
+                "replay.share to 0": self.replay.share == 0,
+                "local_search.rounds to 0": self.local_search.rounds == 0,
+                "warm_start.path to null": self.warm_start.path is None,
             }
             for keys, fits in on_policy.items():
                 if not fits:
                     raise ValueError(
-                        f"{keys}: policy_gradient learns from its own draws alone; leave this out, or choose gflownet"
+                        f"policy_gradient learns from its own draws alone: set {keys}, leave it out, or choose gflownet"
                     )
         if self.warm_start.path is not None and self.replay.share == 0:
             raise ValueError(

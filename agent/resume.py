@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from agent.checkpoint import list_checkpoints, read_state
-from agent.config import Config
+from agent.config import Config, validate_config
 from agent.errors import CheckpointError, RunFolderError
 from agent.run_dir import RunFolder
 
@@ -57,8 +57,11 @@ def check_fits(state: dict[str, Any], config: Config, folder: RunFolder) -> None
 
     Raises:
         RunFolderError: listing every key that differs and must not.
+        ConfigError: when this version does not know the checkpoint's keys.
     """
-    saved, now = _flat(state["config"]), _flat(config.model_dump(mode="json"))
+    # Keys that a later version added get their defaults, which are what the run had.
+    saved = _flat(validate_config(state["config"], f"the checkpoint in {folder.path}").model_dump(mode="json"))
+    now = _flat(config.model_dump(mode="json"))
     different = [key for key in sorted(saved.keys() | now.keys()) if saved.get(key) != now.get(key)]
     refused = [key for key in different if key not in CHANGEABLE]
     if refused:

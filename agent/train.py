@@ -200,7 +200,7 @@ class _Figures:
         self.sums: dict[str, list[float]] = {}
 
     def _add(self, name: str, total: float, n: float) -> None:
-        if n:
+        if n and math.isfinite(total):
             old = self.sums.get(name, [0.0, 0.0])
             self.sums[name] = [old[0] + total, old[1] + n]
 

@@ -31,7 +31,8 @@ def trained(config: Path) -> Path:
 
 
 def test_training_leaves_a_run_that_explains_itself(trained: Path, config: Path) -> None:
-    assert sorted(path.name for path in trained.iterdir()) >= ["checkpoints", "config.resolved.yaml", "metrics.jsonl"]
+    names = {path.name for path in trained.iterdir()}
+    assert {"checkpoints", "config.resolved.yaml", "metrics.jsonl", "timings.jsonl", "provenance.json"} <= names
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30, 40]
     assert {"loss", "log_z", "mean_log_reward", "share_neutral", "n_invalid", "n_objects"} <= set(lines[-1])

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_memory [-n 1000000] [--unique] [--steps 200] [--config CONFIG.yaml]
     python -m tests.benchmarks.bench_memory --training 100000
 
-The second form trains so many steps in the world of tiny_exact.yaml, with small batches, a replay buffer and a checkpoint
-every 1 000 steps.
+The second form trains so many steps in the world of tiny_exact.yaml, with small batches, a replay buffer and a
+checkpoint every 1 000 steps.
 
 Trains a short run in a scratch folder, then samples from it in this process. "Anonymous" is the memory that the process
 alone owns; "resident" counts pages of the scratch files too while they are mapped, which the system takes back at need.
