@@ -4,8 +4,9 @@ All axes are maximised. The hypervolume of points p with reference r is the volu
 (Zitzler and Thiele, IEEE Trans. Evol. Comput. 3, 257, 1999); what does not exceed r in every axis adds nothing.
 """
 
-import numba
 import numpy as np
+
+from envs.jit import njit
 
 MAX_AXES = 4  # the time grows with the size of the front to the power of axes - 1
 
@@ -33,7 +34,7 @@ def pareto_front(points: np.ndarray) -> np.ndarray:
     return points[_not_dominated(points)]
 
 
-@numba.njit(cache=True)
+@njit
 def _not_dominated(points: np.ndarray) -> np.ndarray:
     """bool [point] for distinct points in descending lexicographic order."""
     n, n_axes = points.shape
@@ -71,7 +72,7 @@ def _volume(points: np.ndarray) -> float:
     return float(sum(t * _volume(points[: i + 1, 1:]) for i, t in enumerate(thickness.tolist()) if t > 0))
 
 
-@numba.njit(cache=True)
+@njit
 def _area(front: np.ndarray) -> float:
     """The area under a staircase [point, 2], descending in the first axis and so ascending in the second."""
     area, height = 0.0, 0.0
