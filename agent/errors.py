@@ -16,6 +16,10 @@ class CheckpointError(OreflowError, ValueError):
     """A checkpoint that is damaged or belongs to another world."""
 
 
+class CheckpointWarning(UserWarning):
+    """Something about a checkpoint that whoever goes on from it should know."""
+
+
 class TrainingError(OreflowError, RuntimeError):
     """Training that cannot go on, such as losses that stay non-finite."""
 
