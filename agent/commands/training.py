@@ -52,15 +52,17 @@ def train(
     from agent.signals import StopFlag
     from agent.train import train as run_training
 
-    plugins = load_plugins(plugin)
-    resolved = load_config(config, set_, seed)
-    folder = RunFolder(out)
-    kernel, reward = make_checked(resolved, str(config))
-    folder.check_place(overwrite)
-    with StopFlag() as stop, _writing_to(out), RunLock(out):
-        folder.create(resolved, overwrite, plugins, reward.describe())
-        started = time.monotonic()
-        result = run_training(resolved, folder, kernel=kernel, reward=reward, stop=stop, quiet=quiet)
+    # From here on, as an exception in the midst of compiled code may not arrive, or do harm there
+    with StopFlag() as stop:
+        plugins = load_plugins(plugin)
+        resolved = load_config(config, set_, seed)
+        folder = RunFolder(out)
+        kernel, reward = make_checked(resolved, str(config))
+        folder.check_place(overwrite)
+        with _writing_to(out), RunLock(out):
+            folder.create(resolved, overwrite, plugins, reward.describe())
+            started = time.monotonic()
+            result = run_training(resolved, folder, kernel=kernel, reward=reward, stop=stop, quiet=quiet)
     return _report(result, resolved, out, time.monotonic() - started, quiet, as_json)
 
 
@@ -90,22 +92,23 @@ def resume(
     from agent.signals import StopFlag
     from agent.train import train as run_training
 
-    load_plugins(plugin)
-    folder = RunFolder(run)
-    resolved = folder.load_config(set_)
-    kernel, reward = make_checked(resolved, str(folder.config_path))
-    with StopFlag() as stop, _writing_to(run), RunLock(run):
-        folder.sweep()
-        checkpoint, state = find_checkpoint(folder, fall_back=auto)
-        check_fits(state, resolved, folder)
-        if state["step"] >= resolved.sampler.steps:
-            raise RunFolderError(f"{run} has all its {state['step']} steps; for more, add --set sampler.steps=N")
-        folder.note_resumption(state["step"])
-        write_text(folder.config_path, dump_config(resolved))
-        started = time.monotonic()
-        result = run_training(
-            resolved, folder, kernel=kernel, reward=reward, resume_from=checkpoint, stop=stop, quiet=quiet
-        )
+    with StopFlag() as stop:
+        load_plugins(plugin)
+        folder = RunFolder(run)
+        resolved = folder.load_config(set_)
+        kernel, reward = make_checked(resolved, str(folder.config_path))
+        with _writing_to(run), RunLock(run):
+            folder.sweep()
+            checkpoint, state = find_checkpoint(folder, fall_back=auto)
+            check_fits(state, resolved, folder)
+            if state["step"] >= resolved.sampler.steps:
+                raise RunFolderError(f"{run} has all its {state['step']} steps; for more, add --set sampler.steps=N")
+            folder.note_resumption(state["step"])
+            write_text(folder.config_path, dump_config(resolved))
+            started = time.monotonic()
+            result = run_training(
+                resolved, folder, kernel=kernel, reward=reward, resume_from=checkpoint, stop=stop, quiet=quiet
+            )
     return _report(result, resolved, run, time.monotonic() - started, quiet, as_json)
 
 
