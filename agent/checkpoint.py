@@ -6,6 +6,7 @@ A checkpoint is a folder, written under a temporary name and renamed when comple
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from agent.errors import CheckpointError
+from agent.errors import CheckpointError, CheckpointWarning
 from agent.files import sha256, sync
 from agent.policy import Policy
 
 SCHEMA_VERSION = 2
+_SET_ASIDE = "_old"
 
 
 def save_checkpoint(
@@ -31,7 +33,9 @@ def save_checkpoint(
     keep: int,
     arrays: dict[str, np.ndarray] | None = None,
 ) -> Path:
-    """Writes `folder/step_<step>` and removes all but the newest `keep` checkpoints.
+    """Writes `folder/step_<step>` and removes all but the newest `keep` checkpoints up to it.
+
+    Those of later steps go too: the run went on from an earlier one, so they are damaged, or no part of it any more.
 
     Args:
         policy, optimizer: None for samplers that learn nothing.
@@ -41,8 +45,7 @@ def save_checkpoint(
     final = folder / f"step_{step:08d}"
     temporary = folder / f".tmp_step_{step:08d}"
     folder.mkdir(parents=True, exist_ok=True)
-    for stray in folder.glob(".tmp_step_*"):
-        shutil.rmtree(stray)
+    sweep(folder)
     temporary.mkdir()
     try:
         if policy is not None and optimizer is not None:
@@ -64,20 +67,36 @@ def save_checkpoint(
         (temporary / "state.json").write_text(json.dumps(full_state, indent=1), encoding="utf-8")
         digests = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / "MANIFEST.json").write_text(json.dumps(digests, indent=1), encoding="utf-8")
-        for path in temporary.iterdir():
+        for path in (*temporary.iterdir(), temporary):
             sync(path)
-        if final.exists():  # set aside until the new one is in place
-            final.rename(folder / f".tmp_step_{step:08d}_old")
+        if final.exists():  # until the new one is in place
+            final.rename(folder / f".tmp_step_{step:08d}{_SET_ASIDE}")
         temporary.rename(final)
         sync(folder)
     except SafetensorError as error:  # how its writer reports a full disk
         raise OSError(f"cannot write the checkpoint {final}: {error}; free space, or choose another --out") from None
     finally:
-        for stray in folder.glob(".tmp_step_*"):
-            shutil.rmtree(stray, ignore_errors=True)
-    for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        sweep(folder)
+    found = list_checkpoints(folder)
+    n_done = found.index(final) + 1
+    for unwanted in (*found[: max(n_done - keep, 0)], *found[n_done:]):
+        # Renamed first, so that a removal cut short leaves no half of a checkpoint under the name of a whole one.
+        shutil.rmtree(unwanted.rename(folder / f".tmp_{unwanted.name}_unwanted"))
     return final
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a process that was killed while it wrote a checkpoint left behind.
+
+    The caller is the only one that writes there. A checkpoint that was set aside for one that never came is put back.
+    """
+    for stray in folder.glob(".tmp_step_*"):
+        name = stray.name.removeprefix(".tmp_")
+        final = folder / name.removesuffix(_SET_ASIDE)
+        if name.endswith(_SET_ASIDE) and not final.exists():
+            stray.rename(final)
+        else:
+            shutil.rmtree(stray, ignore_errors=True)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -105,7 +124,8 @@ def verify_checkpoint(path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Verifies a checkpoint and returns its counters, `rng` and config among them.
+    """Verifies a checkpoint and returns its counters, `rng` and config among them; warns of other versions of torch or
+    numpy than wrote it.
 
     Raises:
         CheckpointError: for a damaged checkpoint, or one of another schema.
@@ -117,6 +137,15 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path} has schema {state.get('schema_version')}, this version of oreflow reads {SCHEMA_VERSION}; go on "
             "with the version named in provenance.json, or train again"
         )
+    for package, version in {"torch": torch.__version__, "numpy": np.__version__}.items():
+        written = state.get("versions", {}).get(package)
+        if written != version:
+            warnings.warn(
+                f"{path} was written with {package} {written}, this is {version}: what follows may differ from what "
+                "would have followed there, if only in the last digits",
+                CheckpointWarning,
+                stacklevel=1,  # of one place, so that it is shown once however often the state is read
+            )
     return state
 
 

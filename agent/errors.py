@@ -20,6 +20,10 @@ class ConditionError(OreflowError, ValueError):
     """A condition that a run was not trained for, or that cannot be read."""
 
 
+class CheckpointWarning(UserWarning):
+    """Something about a checkpoint that whoever goes on from it should know."""
+
+
 class TrainingError(OreflowError, RuntimeError):
     """Training that cannot go on, such as losses that stay non-finite."""
 

@@ -1,15 +1,12 @@
-"""Going on where a run stopped: which checkpoint, and whether config and versions still fit it."""
+"""Going on where a run stopped: which checkpoint, and whether the config still fits it."""
 
 import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from agent.checkpoint import list_checkpoints, read_state
+from agent.checkpoint import list_checkpoints, read_state, sweep
 from agent.config import Config, validate_config
-from agent.errors import CheckpointError, RunFolderError
+from agent.errors import CheckpointError, CheckpointWarning, RunFolderError
 from agent.run_dir import RunFolder
 
 # What may change between a checkpoint and its continuation: how long, how often, on how many threads.
@@ -25,7 +22,8 @@ CHANGEABLE = (
 
 
 def find_checkpoint(folder: RunFolder, fall_back: bool) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint of a run and its state.
+    """The newest checkpoint of a run and its state. The caller holds the run's lock: what a killed process left of a
+    checkpoint is swept.
 
     Args:
         fall_back: whether an older one is taken, with a warning, where the newest is damaged.
@@ -34,6 +32,7 @@ def find_checkpoint(folder: RunFolder, fall_back: bool) -> tuple[Path, dict[str,
         RunFolderError: when there is none.
         CheckpointError: when it is damaged; naming the file, and what to do.
     """
+    sweep(folder.checkpoints)
     folder.latest_checkpoint()
     damaged: list[CheckpointError] = []
     for path in reversed(list_checkpoints(folder.checkpoints)):
@@ -45,7 +44,7 @@ def find_checkpoint(folder: RunFolder, fall_back: bool) -> tuple[Path, dict[str,
                 break
             continue
         if damaged:
-            warnings.warn(f"{damaged[0]}; going on from {path.name} instead", stacklevel=2)
+            warnings.warn(f"{damaged[0]}; going on from {path.name} instead", CheckpointWarning, stacklevel=2)
         return path, state
     older = len(list_checkpoints(folder.checkpoints)) > 1
     hint = "; add --auto to go on from an older checkpoint" if older and not fall_back else ""
@@ -53,7 +52,7 @@ def find_checkpoint(folder: RunFolder, fall_back: bool) -> tuple[Path, dict[str,
 
 
 def check_fits(state: dict[str, Any], config: Config, folder: RunFolder) -> None:
-    """Compares the config of a checkpoint with the one to go on with; warns of other versions of torch or numpy.
+    """Compares the config of a checkpoint with the one to go on with.
 
     Raises:
         RunFolderError: listing every key that differs and must not.
@@ -70,14 +69,6 @@ def check_fits(state: dict[str, Any], config: Config, folder: RunFolder) -> None
             f"{folder.path} cannot go on with another config: {lines}. Change these back, or train a new run; only "
             f"{', '.join(CHANGEABLE)} may change"
         )
-    running = {"torch": torch.__version__, "numpy": np.__version__}
-    for package, version in running.items():
-        if state["versions"].get(package) != version:
-            warnings.warn(
-                f"the checkpoint was written with {package} {state['versions'].get(package)}, this is {version}: "
-                "the run goes on, but not bit for bit as it would have",
-                stacklevel=2,
-            )
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

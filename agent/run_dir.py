@@ -1,8 +1,12 @@
 """The run folder: where a run's config, provenance, metrics and checkpoints live."""
 
+import contextlib
+import errno
 import json
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -12,9 +16,12 @@ from typing import Any
 
 from agent.checkpoint import list_checkpoints
 from agent.config import Config, dump_config, load_config
-from agent.errors import RunFolderError
-from agent.files import to_json, write_text
+from agent.errors import ConfigError, RunFolderError
+from agent.files import replacing, to_json, write_text
+from agent.lock import LOCK_FILES
+from rewards.registry import plugin_files
 
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `files.replacing` names them
 _PACKAGES = ("oreflow", "torch", "numpy", "numba", "gymnasium", "pymatgen", "pydantic", "safetensors", "pandas")
 
 
@@ -27,6 +34,10 @@ class RunFolder:
     @property
     def config_path(self) -> Path:
         return self.path / "config.resolved.yaml"
+
+    @property
+    def provenance_path(self) -> Path:
+        return self.path / "provenance.json"
 
     @property
     def metrics_path(self) -> Path:
@@ -49,6 +60,24 @@ class RunFolder:
     def samples(self) -> Path:
         return self.path / "samples"
 
+    def check_place(self, overwrite: bool) -> None:
+        """Whether a run may be made here, as far as can be told without writing anything.
+
+        Raises:
+            RunFolderError: when `overwrite` is on and the folder holds something else than a run, or when the path is
+                too long.
+        """
+        # The longest that training will write there, so that it does not fail at its first checkpoint.
+        longest = self.checkpoints / ".tmp_step_00000000_unwanted" / "optimizer.safetensors"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                longest.lstat()
+            foreign = overwrite and not self.config_path.exists() and self.path.is_dir() and self._holds_files()
+        except OSError as error:
+            raise self._unwritable(error) from None
+        if foreign:
+            raise RunFolderError(f"{self.path} holds files, but no run to overwrite; choose another --out")
+
     def create(self, config: Config, overwrite: bool, plugins: list[str], reward: dict[str, Any] | None = None) -> None:
         """Makes the folder and writes config and provenance.
 
@@ -61,26 +90,40 @@ class RunFolder:
         Raises:
             RunFolderError: when a run is there already and `overwrite` is off, when `overwrite` is on and the folder
                 holds something else than a run, or when the place cannot be written.
+            OSError: when the disk is full; an earlier run is as it was.
         """
+        self.check_place(overwrite)
         if self.config_path.exists() and not overwrite:
             raise RunFolderError(f"{self.path} holds a run already; choose another --out, or add --overwrite")
         try:
-            if overwrite and not self.config_path.exists() and self.path.is_dir() and any(self.path.iterdir()):
-                raise RunFolderError(f"{self.path} holds files, but no run to overwrite; choose another --out")
             self.path.mkdir(parents=True, exist_ok=True)
-            if overwrite:
-                self._clear()
-            write_text(self.config_path, dump_config(config))
-            write_text(self.path / "provenance.json", to_json(provenance(config, plugins) | {"reward": reward}))
+            self.sweep()
+            with replacing(self.config_path, self.provenance_path) as (config_file, provenance_file):
+                config_file.write_text(dump_config(config), encoding="utf-8")
+                record = provenance(config, plugins) | {"reward": reward}
+                provenance_file.write_text(to_json(record), encoding="utf-8")
+                if overwrite:
+                    self._clear()
         except OSError as error:
-            raise RunFolderError(
-                f"cannot write the run folder {self.path}: {error.strerror}; choose another --out"
-            ) from None
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(f"cannot write the run folder {self.path}: {error.strerror}; choose another --out")
+
+    def _holds_files(self) -> bool:
+        """Whether there is anything but a lock and what a killed process left of a file."""
+        return any(path.name not in LOCK_FILES and not _UNFINISHED.fullmatch(path.name) for path in self.path.iterdir())
+
+    def sweep(self) -> None:
+        """Removes what killed processes left of files. The caller holds the run's lock."""
+        for path in self.path.iterdir():
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
         """Removes what an earlier run left; nothing that a run does not write itself."""
-        import shutil
-
         for name in ("checkpoints", "samples", "eval", "report"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for path in self._logs():
@@ -100,9 +143,12 @@ class RunFolder:
                 os.truncate(path, min(sizes.get(path.name, 0), path.stat().st_size))
 
     def note_resumption(self, step: int) -> None:
-        """Adds to the provenance that the run went on from a step, when, and with which command and versions."""
-        path = self.path / "provenance.json"
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        """Adds to the provenance that the run went on from a step, when, and with which command and versions.
+
+        Raises:
+            RunFolderError: when the provenance cannot be read.
+        """
+        record = self._provenance()
         entry = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "from_step": step,
@@ -111,17 +157,40 @@ class RunFolder:
             "git_commit": _git_commit(),
         }
         record["resumed"] = [*record.get("resumed", []), entry]
-        write_text(path, to_json(record))
+        write_text(self.provenance_path, to_json(record))
 
-    def load_config(self) -> Config:
+    def _provenance(self) -> dict[str, Any]:
+        try:
+            record = json.loads(self.provenance_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise RunFolderError(f"{self.provenance_path} cannot be read; restore it, or remove it to go on without")
+        return record
+
+    def load_config(self, overrides: list[str] | None = None) -> Config:
         """The resolved config of an existing run.
+
+        Args:
+            overrides: texts "a.b=value".
 
         Raises:
             RunFolderError: when there is no run here.
+            ConfigError: when its config is not valid; where rewards of its plug-ins are missing, with their files.
         """
         if not self.config_path.is_file():
             raise RunFolderError(f"expected a run folder, found no config.resolved.yaml in {self.path}; train first")
-        return load_config(self.config_path)
+        try:
+            return load_config(self.config_path, overrides)
+        except ConfigError as error:
+            loaded = {path.resolve() for path in plugin_files()}
+            missing = [path for path in self._provenance().get("plugins", []) if Path(path).resolve() not in loaded]
+            if not missing or "--plugin" not in str(error):
+                raise
+            options = " ".join(f"--plugin {path}" for path in missing)
+            raise ConfigError(f"{error}. The run was trained with rewards of its own: add {options}") from None
 
     def latest_checkpoint(self) -> Path:
         """The newest complete checkpoint.
@@ -131,7 +200,10 @@ class RunFolder:
         """
         found = list_checkpoints(self.checkpoints)
         if not found:
-            raise RunFolderError(f"{self.path} has no complete checkpoint yet; let the training reach its first one")
+            raise RunFolderError(
+                f"{self.path} has no complete checkpoint yet; let the training reach its first one, or train anew with "
+                "--overwrite"
+            )
         return found[-1]
 
 

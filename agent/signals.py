@@ -4,7 +4,28 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Context in which all three raise KeyboardInterrupt, as SIGINT does by itself: work ends by its `finally`s."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in _numbers()}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _numbers() -> list[int]:
+    return [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 class StopFlag:
@@ -16,10 +37,7 @@ class StopFlag:
 
     def __enter__(self) -> "StopFlag":
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-                if hasattr(signal, name):
-                    number = getattr(signal, name)
-                    self._previous[number] = signal.signal(number, self._note)
+            self._previous = {number: signal.signal(number, self._note) for number in _numbers()}
         return self
 
     def __exit__(

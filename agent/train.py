@@ -1,5 +1,6 @@
 """The training loop of every sampler: step, log, checkpoint; and going on exactly where a run stopped."""
 
+import contextlib
 import json
 import math
 import time
@@ -36,7 +37,7 @@ class TrainingResult:
 
     Attributes:
         steps: gradient steps done.
-        stopped_by: name of the signal that stopped it, None when it ran to its end.
+        stopped_by: name of the signal that stopped it, None when it did all its steps.
         metrics: the last line of metrics.jsonl.
         checkpoint: the last checkpoint.
     """
@@ -54,6 +55,7 @@ def train(
     kernel: TransitionKernel | None = None,
     reward: Reward | None = None,
     resume_from: Path | None = None,
+    stop: StopFlag | None = None,
     quiet: bool = False,
 ) -> TrainingResult:
     """Trains into an existing run folder, from the start or from a checkpoint.
@@ -64,6 +66,7 @@ def train(
     Args:
         kernel, reward: those of the config, where they have been built already.
         resume_from: a checkpoint of this run to go on from; what was logged after it is cut off.
+        stop: a flag that the caller has entered, so that signals count from before this call; a new one by default.
 
     Raises:
         RewardBudgetError: when the share of objects without a valid reward exceeds `reward.invalid_budget`.
@@ -109,7 +112,7 @@ def train(
         )
 
     with (
-        StopFlag() as stop,
+        StopFlag() if stop is None else contextlib.nullcontext(stop) as stop,
         Progress("train", config.sampler.steps, quiet) as progress,
         folder.metrics_path.open("a", encoding="utf-8") as log,
         folder.timings_path.open("a", encoding="utf-8") as timings,
@@ -134,11 +137,12 @@ def train(
             progress.update(step, **shown, unique=metrics["share_unique"], objects_per_s=rate)
 
         while step < config.sampler.steps and not stop.raised:
-            rng_state = dict(learner.rng.bit_generator.state)
+            rng_state, counts = dict(learner.rng.bit_generator.state), ledger.state()
             try:
                 update = learner.step(step, ledger)
             except (OreflowError, KeyboardInterrupt):
                 if ledger.scoring or ledger.over_budget:  # weights, moments and buffer are those before the step
+                    ledger.load_state(counts)
                     checkpoint(rng_state)
                 raise
             n_skipped += update.skipped
@@ -161,7 +165,7 @@ def train(
         if stop.raised and figures.sums:
             write_line()  # for the reader only: resuming cuts it off and completes it
     ledger.check()
-    return TrainingResult(step, stop.raised, metrics, last)
+    return TrainingResult(step, stop.raised if step < config.sampler.steps else None, metrics, last)
 
 
 def _restore(learner: Learner, path: Path) -> dict[str, Any]:

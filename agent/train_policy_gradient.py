@@ -53,8 +53,10 @@ class PolicyGradientLearner:
         log_reward = log_reward_of(values)[values.valid]
         if not self.log_z_started:  # values start at the size of the returns
             with torch.no_grad():
-                self.policy.log_z.copy_((torch.from_numpy(log_reward) + t.total(t.log_pb) - t.total(t.log_pf)).mean())
-            self.log_z_started = True
+                estimate = (torch.from_numpy(log_reward) + t.total(t.log_pb) - t.total(t.log_pf)).mean()
+                if torch.isfinite(estimate):
+                    self.policy.log_z.copy_(estimate)
+                    self.log_z_started = True
             with torch.set_grad_enabled(not clipped):
                 t = self._evaluate(t)
 

@@ -24,6 +24,7 @@ from agent.learner import make_optimizer
 from agent.policy import Policy
 from agent.run_dir import RunFolder
 from agent.sampling import load_run
+from tests.checkpoints import empty, flip_a_bit, truncate
 
 FILES = ("policy.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json")
 
@@ -106,20 +107,6 @@ def test_weights_moments_counters_and_random_state_come_back(tmp_path: Path, bac
         other.step()
     for name, tensor in policy.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), f"{name} after the next step"
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit, Path.unlink])

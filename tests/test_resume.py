@@ -14,12 +14,13 @@ from safetensors.numpy import load_file
 import agent.train as module
 from agent.checkpoint import list_checkpoints
 from agent.config import Config, load_config, validate_config
-from agent.errors import CheckpointError, RunFolderError
+from agent.errors import CheckpointError, CheckpointWarning, RunFolderError
 from agent.resume import CHANGEABLE, check_fits, find_checkpoint
 from agent.run_dir import RunFolder
 from agent.sampling import load_run, sample
 from agent.seeds import stream
 from agent.train import TrainingResult, train
+from tests.checkpoints import edit_state
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "trajectory_balance": {},
@@ -198,10 +199,11 @@ def test_other_versions_are_warned_of(tmp_path: Path) -> None:
     config = tiny(steps=4)
     folder = made(tmp_path / "run", config)
     train(config, folder, quiet=True)
-    _, state = find_checkpoint(folder, fall_back=False)
-    state["versions"]["torch"] = "1.0.0"
-    with pytest.warns(UserWarning, match=r"written with torch 1\.0\.0, this is"):
-        check_fits(state, config, folder)
+    edit_state(folder.latest_checkpoint(), versions={"torch": "1.0.0", "numpy": np.__version__})
+    with pytest.warns(CheckpointWarning, match=r"step_00000004 was written with torch 1\.0\.0, this is"):
+        find_checkpoint(folder, fall_back=False)
+    with pytest.warns(CheckpointWarning, match=r"was written with torch 1\.0\.0, this is"):
+        load_run(folder)
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_only_on_request(tmp_path: Path) -> None:

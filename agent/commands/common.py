@@ -1,5 +1,6 @@
 """What all verbs share: options, output, and one exit code for each kind of failure."""
 
+import contextlib
 import functools
 import os
 import sys
@@ -11,10 +12,14 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from agent.signals import interruptible
+
 DONE, BAD_INPUT, STOPPED_BY_SIGNAL, REWARD_FAILED, IO_FAILED = 0, 2, 3, 4, 5
+# BAD_INPUT is also a place that cannot be used, which shows before any work: another run, in use by another process,
+# read-only. IO_FAILED is one that fails under the work, as a full disk does. 1 is a fault of oreflow itself.
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result, or the error, as JSON on stdout.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Root of all random streams; the config's by default.")]
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers rewards; repeatable.")]
 Beta = Annotated[
@@ -37,8 +42,9 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+        message = ""
         try:
-            with warnings.catch_warnings():
+            with interruptible(), warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 code = function(*args, **kwargs) or DONE
             if sys.stdout is not None:  # None when it was closed before the start, as with >&-
@@ -50,12 +56,17 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = DONE
         except KeyboardInterrupt:
-            print("interrupted; complete checkpoints stay", file=sys.stderr)
+            message = "interrupted; complete checkpoints stay"
+            print(message, file=sys.stderr)
             code = STOPPED_BY_SIGNAL
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            code = _explain(error, debug)
+            code, message = _explain(error, debug), str(error)
+        if message and kwargs.get("as_json"):
+            with contextlib.suppress(OSError, ValueError):  # a full or closed stdout may be what failed
+                print_json({"error": message, "exit_code": code})
+                sys.stdout.flush()
         raise typer.Exit(code)
 
     # typer reads the signature: give it the verb's own plus --debug.
@@ -77,9 +88,10 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Warnings in the manner of all other messages; where they come from matters to no user of a command."""
+    from agent.errors import CheckpointWarning
     from rewards.errors import RewardWarning
 
-    where = "" if issubclass(category, RewardWarning) else f" ({filename}:{lineno})"
+    where = "" if issubclass(category, RewardWarning | CheckpointWarning) else f" ({filename}:{lineno})"
     print(f"oreflow: warning: {message}{where}", file=sys.stderr)
 
 

@@ -1,7 +1,9 @@
 """`train`, `resume` and `check`."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,16 +49,20 @@ def train(
     from agent.config import load_config
     from agent.lock import RunLock
     from agent.run_dir import RunFolder
+    from agent.signals import StopFlag
     from agent.train import train as run_training
 
-    plugins = load_plugins(plugin)
-    resolved = load_config(config, set_, seed)
-    folder = RunFolder(out)
-    kernel, reward = make_checked(resolved, str(config))
-    with RunLock(out):
-        folder.create(resolved, overwrite, plugins, reward.describe())
-        started = time.monotonic()
-        result = run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
+    # From here on, as an exception in the midst of compiled code may not arrive, or do harm there
+    with StopFlag() as stop:
+        plugins = load_plugins(plugin)
+        resolved = load_config(config, set_, seed)
+        folder = RunFolder(out)
+        kernel, reward = make_checked(resolved, str(config))
+        folder.check_place(overwrite)
+        with _writing_to(out), RunLock(out):
+            folder.create(resolved, overwrite, plugins, reward.describe())
+            started = time.monotonic()
+            result = run_training(resolved, folder, kernel=kernel, reward=reward, stop=stop, quiet=quiet)
     return _report(result, resolved, out, time.monotonic() - started, quiet, as_json)
 
 
@@ -77,32 +83,57 @@ def resume(
     Example: oreflow resume runs/quickstart
     """
     from agent.build import make_checked
-    from agent.config import dump_config, load_config
+    from agent.config import dump_config
+    from agent.errors import RunFolderError
     from agent.files import write_text
     from agent.lock import RunLock
     from agent.resume import check_fits, find_checkpoint
     from agent.run_dir import RunFolder
+    from agent.signals import StopFlag
     from agent.train import train as run_training
 
-    load_plugins(plugin)
-    folder = RunFolder(run)
-    folder.load_config()
-    resolved = load_config(folder.config_path, set_)
-    kernel, reward = make_checked(resolved, str(folder.config_path))
-    with RunLock(run):
-        checkpoint, state = find_checkpoint(folder, fall_back=auto)
-        check_fits(state, resolved, folder)
-        if state["step"] >= resolved.sampler.steps:
-            print(
-                f"oreflow: {run} has all its {state['step']} steps; for more, add --set sampler.steps=N",
-                file=sys.stderr,
+    with StopFlag() as stop:
+        load_plugins(plugin)
+        folder = RunFolder(run)
+        resolved = folder.load_config(set_)
+        kernel, reward = make_checked(resolved, str(folder.config_path))
+        with _writing_to(run), RunLock(run):
+            folder.sweep()
+            checkpoint, state = find_checkpoint(folder, fall_back=auto)
+            check_fits(state, resolved, folder)
+            if state["step"] >= resolved.sampler.steps:
+                raise RunFolderError(f"{run} has all its {state['step']} steps; for more, add --set sampler.steps=N")
+            folder.note_resumption(state["step"])
+            write_text(folder.config_path, dump_config(resolved))
+            started = time.monotonic()
+            result = run_training(
+                resolved, folder, kernel=kernel, reward=reward, resume_from=checkpoint, stop=stop, quiet=quiet
             )
-            return BAD_INPUT
-        write_text(folder.config_path, dump_config(resolved))
-        folder.note_resumption(state["step"])
-        started = time.monotonic()
-        result = run_training(resolved, folder, kernel=kernel, reward=reward, resume_from=checkpoint, quiet=quiet)
     return _report(result, resolved, run, time.monotonic() - started, quiet, as_json)
+
+
+@contextlib.contextmanager
+def _writing_to(run: Path) -> Iterator[None]:
+    """Turns a failure to write into a sentence that names the run and how to go on with it.
+
+    Raises:
+        OutputError: for any OSError.
+    """
+    from agent.checkpoint import list_checkpoints
+    from agent.errors import OutputError
+    from agent.run_dir import RunFolder
+    from envs.errors import OreflowError
+
+    try:
+        yield
+    except BrokenPipeError:  # whoever read our output has left
+        raise
+    except OSError as error:
+        if isinstance(error, OreflowError):
+            raise
+        complete = list_checkpoints(RunFolder(run).checkpoints)
+        go_on = f"go on with: oreflow resume {run}" if complete else "train again"
+        raise OutputError(f"cannot write to {run}: {error.strerror or error}; free some space, then {go_on}") from error
 
 
 def _report(result: "TrainingResult", config: "Config", run: Path, seconds: float, quiet: bool, as_json: bool) -> int:
