@@ -21,6 +21,7 @@ from tests.test_process_faults import CONFIG, differences
 # The command shows warnings; in other tests they are errors.
 pytestmark = pytest.mark.filterwarnings("default::agent.errors.CheckpointWarning")
 ROOT = Path(__file__).parent.parent
+MINE = ("--set", "reward.terms.0={name: mine, shape: {kind: maximise, beta: 0.1}}", "--set", "world.neutrality=off")
 FILES = ("policy.safetensors", "optimizer.safetensors", "buffer.npz", "state.json", "MANIFEST.json")
 
 
@@ -158,7 +159,7 @@ def test_the_plug_in_of_a_run_is_asked_for(config: Path, tmp_path: Path) -> None
     )
     train = ["train", str(config), "--plugin", str(own), "--out", str(tmp_path / "run"), "--quiet", *term]
     assert processes.oreflow(tmp_path / "said", *train).wait() == 0
-    said = f"The run was trained with rewards of its own: add --plugin {own}"
+    said = f"the run was trained with rewards of its own (mine); add --plugin {own}"
     more = ("--set", "sampler.steps=9", "--quiet")
     refused(said, "resume", tmp_path / "run", *more)
     refused(said, "sample", tmp_path / "run", "-n", "3")
@@ -255,7 +256,6 @@ def test_places_that_cannot_be_used_show_before_training(
 def test_json_is_strict_in_every_ending(config: Path, tmp_path: Path) -> None:
     """Of a training where no loss is a number, of one that is stopped, of one that fails."""
     run = tmp_path / "run"
-    hopeless = "reward.terms.0={name: mine, shape: {kind: maximise, beta: 0.1}}"
     own = plugin(tmp_path, values="values * np.nan")
     arguments = (
         "train",

@@ -1,5 +1,6 @@
 """Training: it reaches R/Z, repeats exactly, keeps its promises when rewards fail, losses poison or signals arrive."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -213,7 +214,7 @@ def test_values_start_at_the_first_finite_return(monkeypatch: pytest.MonkeyPatch
         drawn = honest(*arguments, **options)
         calls.append(1)
         if len(calls) == 1:
-            drawn.log_pf = drawn.log_pf * float("nan")
+            return dataclasses.replace(drawn, log_pf=drawn.log_pf * float("nan"))
         return drawn
 
     monkeypatch.setattr(policy_gradients, "forward_rollout", rollout)
