@@ -257,20 +257,7 @@ def test_json_is_strict_in_every_ending(config: Path, tmp_path: Path) -> None:
     """Of a training where no loss is a number, of one that is stopped, of one that fails."""
     run = tmp_path / "run"
     own = plugin(tmp_path, values="values * np.nan")
-    arguments = (
-        "train",
-        config,
-        "--plugin",
-        own,
-        "--out",
-        run,
-        "--json",
-        "--set",
-        hopeless,
-        "--overwrite",
-        "--set",
-        "world.neutrality=off",
-    )
+    arguments = ("train", config, "--plugin", own, "--out", run, "--json", "--overwrite", *MINE)
     failed = oreflow(*arguments)
     assert failed.exit_code == 4
     figures = json.loads(failed.stdout, parse_constant=pytest.fail)
