@@ -77,7 +77,7 @@ def test_a_signal_ends_training_after_a_good_checkpoint(tmp_path: Path, config: 
     newest = list_checkpoints(RunFolder(run).checkpoints)[-1]
     assert load_run(RunFolder(run)).step == int(newest.name.removeprefix("step_"))
     assert not [path for path in newest.parent.iterdir() if path.name.startswith(".")]
-    assert int(errors.split("at step ")[1].split()[0]) == load_run(RunFolder(run)).step
+    assert int(errors.split("at step ")[1].split(";")[0]) == load_run(RunFolder(run)).step
 
 
 def test_a_reader_that_leaves_early_causes_no_traceback() -> None:
