@@ -144,7 +144,7 @@ def read_state(path: Path) -> dict[str, Any]:
                 f"{path} was written with {package} {written}, this is {version}: what follows may differ from what "
                 "would have followed there, if only in the last digits",
                 CheckpointWarning,
-                stacklevel=1,  # of one place, so that it is shown once however often the state is read
+                stacklevel=2,
             )
     return state
 

@@ -19,7 +19,7 @@ from agent.config import Config, dump_config, load_config
 from agent.errors import ConfigError, RunFolderError
 from agent.files import replacing, to_json, write_text
 from agent.lock import LOCK_FILES
-from rewards.registry import plugin_files
+from rewards.registry import names, plugin_files
 
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `files.replacing` names them
 _PACKAGES = ("oreflow", "torch", "numpy", "numba", "gymnasium", "pymatgen", "pydantic", "safetensors", "pandas")
@@ -178,19 +178,20 @@ class RunFolder:
 
         Raises:
             RunFolderError: when there is no run here.
-            ConfigError: when its config is not valid; where rewards of its plug-ins are missing, with their files.
+            ConfigError: when its config is not valid, or names rewards of plug-ins that have not been loaded.
         """
         if not self.config_path.is_file():
             raise RunFolderError(f"expected a run folder, found no config.resolved.yaml in {self.path}; train first")
-        try:
-            return load_config(self.config_path, overrides)
-        except ConfigError as error:
-            loaded = {path.resolve() for path in plugin_files()}
-            missing = [path for path in self._provenance().get("plugins", []) if Path(path).resolve() not in loaded]
-            if not missing or "--plugin" not in str(error):
-                raise
-            options = " ".join(f"--plugin {path}" for path in missing)
-            raise ConfigError(f"{error}. The run was trained with rewards of its own: add {options}") from None
+        config = load_config(self.config_path, overrides)
+        unknown = [term.name for term in config.reward.terms if term.name not in names()]
+        loaded = {path.resolve() for path in plugin_files()}
+        missing = [path for path in self._provenance().get("plugins", []) if Path(path).resolve() not in loaded]
+        if unknown and missing:
+            raise ConfigError(
+                f"{self.config_path}: the run was trained with rewards of its own ({', '.join(unknown)}); add "
+                + " ".join(f"--plugin {path}" for path in missing)
+            )
+        return config
 
     def latest_checkpoint(self) -> Path:
         """The newest complete checkpoint.

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from agent.build import make_kernel, make_learner, make_reward, set_threads
 from agent.checkpoint import load_arrays, load_optimizer, load_policy, read_state, save_checkpoint
 from agent.config import OBJECTIVES, Config
 from agent.distinct import distinct
-from agent.errors import TrainingError
+from agent.errors import CheckpointWarning, TrainingError
 from agent.files import to_json
 from agent.learner import Learner, Update
 from agent.ledger import RewardLedger
@@ -170,11 +171,13 @@ def train(
 
 def _restore(learner: Learner, path: Path) -> dict[str, Any]:
     """Puts a learner back to where a checkpoint left it; returns the checkpoint's counters."""
-    if learner.policy is not None and learner.optimizer is not None:
-        state = load_policy(path, learner.policy)
-        load_optimizer(path, learner.optimizer)
-    else:
-        state = read_state(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CheckpointWarning)  # `find_checkpoint` gave them
+        if learner.policy is not None and learner.optimizer is not None:
+            state = load_policy(path, learner.policy)
+            load_optimizer(path, learner.optimizer)
+        else:
+            state = read_state(path)
     learner.load_arrays(load_arrays(path))
     learner.rng.bit_generator.state = state["rng"]
     return state

@@ -1,9 +1,11 @@
 """Training: it reaches R/Z, repeats exactly, keeps its promises when rewards fail, losses poison or signals arrive."""
 
+import dataclasses
 import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 import agent.train as module
 import agent.train_gfn as objectives
+import agent.train_policy_gradient as policy_gradients
 from agent.build import make_kernel, make_policy, make_scorer
 from agent.checkpoint import list_checkpoints
 from agent.config import Config, load_config, validate_config
@@ -21,6 +24,7 @@ from agent.run_dir import RunFolder
 from agent.sampling import load_run
 from agent.train import train
 from agent.train_gfn import cosine
+from agent.train_policy_gradient import PolicyGradientLearner
 from rewards import Reward, RewardValues
 from rewards.errors import RewardBudgetError
 
@@ -154,6 +158,69 @@ def test_poisoned_losses_are_skipped_and_end_training_when_they_stay(
         assert result.metrics["n_skipped"] == poisoned
     policy = load_run(RunFolder(tmp_path / "run")).policy
     assert all(torch.isfinite(p).all() for p in policy.parameters())
+
+
+def weights_of(folder: RunFolder) -> dict[str, torch.Tensor]:
+    policy = load_run(folder).policy
+    assert policy is not None
+    return policy.state_dict()
+
+
+@pytest.mark.parametrize("place", ["loss", "gradient"])
+@pytest.mark.parametrize("poisoned", [3, 40])
+@pytest.mark.parametrize("objective", ["baseline", "entropic_ppo"])
+def test_poisoned_policy_gradients_are_skipped_and_the_last_good_weights_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, poisoned: int, place: str
+) -> None:
+    config = tiny(kind="policy_gradient", objective=objective, ppo_epochs=2, batch=16)
+    honest, steps, stop_after = PolicyGradientLearner.step, [], 100
+    honest_loss = policy_gradients.value_loss
+
+    def step(learner: PolicyGradientLearner, *arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return honest(learner, *arguments)
+
+    def value_loss(values: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        loss = honest_loss(values, *arguments)
+        if not 5 < len(steps) <= 5 + poisoned:
+            return loss
+        return loss * float("nan") if place == "loss" else loss + (0 * values.sum()).square().sqrt()
+
+    monkeypatch.setattr(PolicyGradientLearner, "step", step)
+    stop_after = 5
+    good, _ = run(config, tmp_path / "good")
+    steps.clear()
+    stop_after = 100
+    monkeypatch.setattr(policy_gradients, "value_loss", value_loss)
+    if poisoned > 20:
+        with pytest.raises(TrainingError, match="20 losses in a row"):
+            run(config, tmp_path / "run")
+        assert len(steps) == 25
+        before, after = weights_of(good), weights_of(RunFolder(tmp_path / "run"))
+        assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    else:
+        folder, result = run(config, tmp_path / "run")
+        assert (result.metrics["n_skipped"], result.steps) == (poisoned, 30)
+        assert all(tensor.isfinite().all() for tensor in weights_of(folder).values())
+
+
+def test_values_start_at_the_first_finite_return(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A batch whose log P are no numbers must not become log Z, which no later step would mend."""
+    honest, calls = policy_gradients.forward_rollout, []
+
+    def rollout(*arguments: Any, **options: Any) -> Any:
+        drawn = honest(*arguments, **options)
+        calls.append(1)
+        if len(calls) == 1:
+            return dataclasses.replace(drawn, log_pf=drawn.log_pf * float("nan"))
+        return drawn
+
+    monkeypatch.setattr(policy_gradients, "forward_rollout", rollout)
+    folder, result = run(tiny(kind="policy_gradient", objective="baseline", batch=16), tmp_path / "run")
+    assert (result.steps, result.metrics["n_skipped"]) == (30, 0)
+    assert all(tensor.isfinite().all() for tensor in weights_of(folder).values())
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
