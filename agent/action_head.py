@@ -8,6 +8,7 @@ States that occur several times in a batch (the initial one does in every batch)
 state each choice was made in.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -231,91 +232,123 @@ class Workspace:
         return self._blocks[self._next - 1][:size].view(rows, columns)
 
 
-class _ChosenLogProbability(torch.autograd.Function):
-    """See `choose`. Differentiable once."""
+@dataclass(frozen=True)
+class _Part:
+    """Choices made at once: exponentials of the logits [row, action], their sums, and who chose what."""
 
-    @staticmethod
-    def forward(
-        ctx: Any,
+    exponentials: Tensor
+    total: np.ndarray
+    row: np.ndarray
+    actions: np.ndarray
+    log_p: np.ndarray
+
+
+class Choices:
+    """Choices under one output layer, softmax(x @ weight.T + bias) over the allowed actions.
+
+    They are made without gradient, in one part or several, and hold what the gradient of their log-probabilities needs:
+    the exponentials of the logits, which stay in the workspace.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._parts: list[_Part] = []
+
+    def make(
+        self,
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
         allowed: np.ndarray,
         row: np.ndarray,
-        actions: np.ndarray | None,
-        uniform: np.ndarray | None,
-        epsilon: float,
-        temperature: float,
-        workspace: Workspace,
-    ) -> tuple[Tensor, Tensor]:
-        buffer = workspace.take(len(x), len(weight))
-        torch.addmm(bias, x, weight.t(), out=buffer)
+        *,
+        actions: np.ndarray | None = None,
+        uniform: np.ndarray | None = None,
+        epsilon: float = 0.0,
+        temperature: float = 1.0,
+    ) -> np.ndarray:
+        """Draws actions, or looks up given ones; int64 [member].
+
+        Args:
+            x: float32 [row, hidden], the network's last hidden layer.
+            weight, bias: of the output layer, [action, hidden] and [action].
+            allowed: bool [row, action]; at least one action of each row in which a member chooses.
+            row: int64 [member], the row in which each member chooses.
+            actions: int64 [member], to look up; None to draw.
+            uniform: [member, 2] random numbers in [0, 1) for drawing: which action, and whether to explore.
+            epsilon: share of draws that are uniform over the allowed actions instead.
+            temperature: other draws follow the policy's probabilities to the power of 1 / temperature.
+        """
+        buffer = self._workspace.take(len(x), len(weight))
+        with torch.no_grad():
+            torch.addmm(bias, x, weight.t(), out=buffer)
         logits = buffer.numpy()
-        given = actions if actions is not None else _explore(allowed, row, uniform, epsilon)
-        given_logits = _gather(logits, row, given)
+        taken = _explore(allowed, row, uniform, epsilon) if actions is None else actions
+        given = taken >= 0
+        given_logits = _gather(logits, row, taken)
         largest = np.empty(len(x), dtype=np.float32)
         total = np.empty(len(x))
         block_sums = np.empty((len(x), -(-len(weight) // _BLOCK)), dtype=np.float32)
         _exponentiate(logits, allowed, block_sums, largest, total)
-        was_given = given >= 0
-        taken = given
         if actions is None:
-            taken = given.copy()
             weights, sums = (logits, block_sums) if temperature == 1.0 else _tempered(logits, temperature)
             _draw(weights, sums, allowed, row, uniform, taken)
         # A drawn action has a probability that float32 can hold; a given one need not, so it keeps its logit.
-        log_e = np.where(was_given, given_logits.astype(np.float64) - largest[row], 0.0)
-        drawn = ~was_given
+        log_e = np.where(given, given_logits.astype(np.float64) - largest[row], 0.0)
+        drawn = ~given
         log_e[drawn] = np.log(logits[row[drawn], taken[drawn]].astype(np.float64))
-        ctx.save_for_backward(x, weight)
-        ctx.rest = (buffer, total, row, taken)
-        log_p = torch.from_numpy((log_e - np.log(total[row])).astype(np.float32))
-        chosen = torch.from_numpy(taken)
-        ctx.mark_non_differentiable(chosen)
-        return log_p, chosen
+        log_p = (log_e - np.log(total[row])).astype(np.float32)
+        self._parts.append(_Part(buffer, total, row, taken, log_p))
+        return taken
+
+    def log_probabilities(self, x: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+        """Of all choices so far, under the policy itself, float32 [member]. The gradient can be taken once.
+
+        Args:
+            x: the rows of all parts in order, [row, hidden]; as they were when the choices were made, but part of the
+                graph now. None without gradient.
+            weight, bias: likewise.
+        """
+        if x is None or not self._parts:
+            return torch.from_numpy(np.concatenate([np.empty(0, np.float32), *(part.log_p for part in self._parts)]))
+        log_p: Tensor = _LogProbability.apply(x, weight, bias, self._parts)
+        return log_p
+
+
+class _LogProbability(torch.autograd.Function):
+    """See `Choices.log_probabilities`."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Any) -> Any:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, parts: list[_Part]) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.parts = parts
+        return torch.from_numpy(np.concatenate([part.log_p for part in parts]))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        buffer, total, row, actions = ctx.rest
-        ctx.rest = None  # the buffer is overwritten: a second pass has nothing to read
-        members = np.argsort(row, kind="stable")
-        first = np.searchsorted(row[members], np.arange(len(x) + 1))
+        parts, ctx.parts = ctx.parts, None  # the exponentials are overwritten: a second pass has nothing to read
         g = np.ascontiguousarray(gradient.numpy(), dtype=np.float32)
-        _logits_gradient(buffer.numpy(), total, first, members, actions, g)
-        return buffer @ weight, buffer.t() @ x, buffer.sum(0), None, None, None, None, None, None, None
+        dx, dweight, dbias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros(len(weight))
+        first_row = first_member = 0
+        for part in parts:
+            n_rows, n_members = len(part.exponentials), len(part.row)
+            members = np.argsort(part.row, kind="stable")
+            starts = np.searchsorted(part.row[members], np.arange(n_rows + 1))
+            here = g[first_member : first_member + n_members]
+            _logits_gradient(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
+            rows = slice(first_row, first_row + n_rows)
+            torch.mm(part.exponentials, weight, out=dx[rows])
+            dweight.addmm_(part.exponentials.t(), x[rows])
+            dbias += part.exponentials.sum(0)
+            first_row, first_member = first_row + n_rows, first_member + n_members
+        return dx, dweight, dbias, None
 
 
 def choose(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    allowed: np.ndarray,
-    row: np.ndarray,
-    workspace: Workspace,
-    *,
-    actions: np.ndarray | None = None,
-    uniform: np.ndarray | None = None,
-    epsilon: float = 0.0,
-    temperature: float = 1.0,
+    x: Tensor, weight: Tensor, bias: Tensor, allowed: np.ndarray, row: np.ndarray, workspace: Workspace, **options: Any
 ) -> tuple[Tensor, np.ndarray]:
-    """Log-probabilities of actions that are given, or drawn here, under softmax(x @ weight.T + bias) over `allowed`.
-
-    Args:
-        x: float32 [row, hidden], the network's last hidden layer.
-        weight, bias: of the output layer, [action, hidden] and [action].
-        allowed: bool [row, action]; at least one action of each row in which a member chooses.
-        row: int64 [member], the row in which each member chooses.
-        workspace: holds the logits until the gradient has been taken.
-        actions: int64 [member], to look up; None to draw.
-        uniform: [member, 2] random numbers in [0, 1) for drawing: which action, and whether to explore.
-        epsilon: share of draws that are uniform over the allowed actions instead.
-        temperature: other draws follow the policy's probabilities to the power of 1 / temperature.
-
-    Returns:
-        log-probabilities float32 [member] under the policy itself, and the actions int64 [member].
-    """
-    log_p, chosen = _ChosenLogProbability.apply(
-        x, weight, bias, allowed, row, actions, uniform, epsilon, temperature, workspace
-    )
-    return log_p, chosen.numpy()
+    """Log-probabilities, with gradient, and actions of choices made at once; arguments as for `Choices.make`."""
+    choices = Choices(workspace)
+    actions = choices.make(x, weight, bias, allowed, row, **options)
+    return choices.log_probabilities(x, weight, bias), actions

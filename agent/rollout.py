@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agent.action_head import Workspace, choose
+from agent.action_head import Choices, Workspace, choose
 from agent.distinct import distinct
 from agent.policy import Policy
 from envs.errors import DeadEndError
@@ -117,59 +117,128 @@ def forward_rollout(
         DeadEndError: if a state has no allowed action, which would be a defect of the kernel.
     """
     workspace = workspace or Workspace()
-    keeps_logits = torch.is_grad_enabled()
     weights = policy.weights()
-    active, states = np.arange(batch), kernel.initial(batch) if start is None else start
+    built = _build(
+        kernel,
+        policy,
+        weights,
+        kernel.initial(batch) if start is None else start,
+        rng,
+        epsilon,
+        temperature,
+        condition,
+        workspace,
+        torch.is_grad_enabled(),
+    )
+    nodes = built.nodes
+    x = nodes.hidden(weights, needs_forward=torch.is_grad_enabled())
+    values = built.choices.log_probabilities(nodes.free_rows(x), weights[1], policy.head_bias)
+    log_pf = torch.zeros(len(built.actions)).index_put((torch.from_numpy(built.chosen_steps),), values)
+    log_pb, log_flow = nodes.backward_and_flow(x, built.offsets, built.actions, built.row, workspace)
+    return Trajectories(built.terminal, built.offsets, built.states, built.actions, log_pf, log_pb, log_flow, condition)
+
+
+def draw_objects(
+    kernel: TransitionKernel,
+    policy: Policy,
+    batch: int,
+    rng: np.random.Generator,
+    *,
+    condition: Tensor | None = None,
+    workspace: Workspace | None = None,
+) -> np.ndarray:
+    """The objects that `forward_rollout` would build, [batch, *state_shape], without anything else.
+
+    Raises:
+        DeadEndError: as there.
+    """
+    with torch.no_grad():
+        built = _build(
+            kernel,
+            policy,
+            policy.weights(),
+            kernel.initial(batch),
+            rng,
+            0.0,
+            1.0,
+            condition,
+            workspace or Workspace(),
+            keeps_logits=False,
+        )
+    return built.terminal
+
+
+@dataclass
+class _Built:
+    """What a forward rollout made, before anything of it is part of a graph; `step` as in `Trajectories`.
+
+    Attributes:
+        row: int64 [step], the node of the state before each step.
+        chosen_steps: int64 [choice], the steps at which there was something to choose, in the order of `choices`.
+    """
+
+    terminal: np.ndarray
+    offsets: np.ndarray
+    states: np.ndarray
+    actions: np.ndarray
+    row: np.ndarray
+    chosen_steps: np.ndarray
+    choices: Choices
+    nodes: "_Nodes"
+
+
+@torch.no_grad()
+def _build(
+    kernel: TransitionKernel,
+    policy: Policy,
+    weights: tuple[Tensor, Tensor],
+    states: np.ndarray,
+    rng: np.random.Generator,
+    epsilon: float,
+    temperature: float,
+    condition: Tensor | None,
+    workspace: Workspace,
+    keeps_logits: bool,
+) -> _Built:
+    """Draws actions until all members are terminal, one pass of the network a time step."""
+    batch = len(states)
+    active = np.arange(batch)
     terminal = np.zeros((batch, *states.shape[1:]), dtype=states.dtype)
-    nodes = _Nodes(kernel, policy, weights)
+    nodes, choices = _Nodes(kernel, policy), Choices(workspace)
     levels = []
     while len(states):
         here = None if condition is None else condition[torch.from_numpy(active)]
-        row, row_states, allowed = nodes.add(states, here)
-        actions, free = _only_actions(allowed)
-        if (actions < 0).any():
-            raise DeadEndError(f"no action is allowed in state {kernel.describe(row_states[actions < 0])[0]!r}")
-        x = nodes.hidden(free)
-        actions, chooses = actions[row], free[row]
+        row, actions, free, allowed = nodes.add(states, here)
+        chooses = free[row]
+        actions = actions[row]
         uniform = rng.random((len(states), 2))
-        log_pf = None
-        if x is not None:
+        if free.any():
             if not keeps_logits:
                 workspace.clear()
-            log_pf, actions[chooses] = choose(
-                x,
+            actions[chooses] = choices.make(
+                nodes.hidden_of_last(weights, free),
                 weights[1],
                 policy.head_bias,
-                allowed[free],
+                allowed if free.all() else allowed[free],
                 (np.cumsum(free) - 1)[row[chooses]],
-                workspace,
                 uniform=uniform[chooses],
                 epsilon=epsilon,
                 temperature=temperature,
             )
-        levels.append((active, states, actions, nodes.first_of_last + row, chooses, log_pf))
+        levels.append((active, states, actions, nodes.first_of_last + row, chooses))
         after = kernel.step(states, actions)
         done = kernel.is_terminal(after)
         terminal[active[done]] = after[done]
         active, states = active[~done], after[~done]
 
     # From the order of time to the order of members
-    members, states_in_time, actions_in_time, rows, chose, log_pfs = zip(*levels)
-    member = np.concatenate(members)
-    time = np.repeat(np.arange(len(levels)), [len(m) for m in members])
+    member, states, actions, row, chooses = (np.concatenate(column) for column in zip(*levels))
+    time = np.repeat(np.arange(len(levels)), [len(level[0]) for level in levels])
     offsets = np.concatenate([[0], np.cumsum(np.bincount(member, minlength=batch))])
     position = offsets[member] + time
     order = np.empty_like(position)
     order[position] = np.arange(len(position))
-    log_pf = torch.zeros(len(order))
-    pieces = [piece for piece in log_pfs if piece is not None]
-    if pieces:
-        where = torch.from_numpy(position[np.concatenate(chose)])
-        log_pf = log_pf.index_put((where,), torch.cat(pieces))
-    actions = np.concatenate(actions_in_time)[order]
-    log_pb, log_flow = nodes.backward_and_flow(offsets, actions, np.concatenate(rows)[order], workspace)
-    states = np.concatenate(states_in_time)[order]
-    return Trajectories(terminal, offsets, states, actions, log_pf, log_pb, log_flow, condition)
+    return _Built(terminal, offsets, states[order], actions[order], row[order], position[chooses], choices, nodes)
 
 
 def evaluate(
@@ -186,27 +255,20 @@ def evaluate(
     """The log-probabilities of trajectories that are given, in one pass. Arguments as the fields of `Trajectories`."""
     workspace = workspace or Workspace()
     weights = policy.weights()
-    nodes = _Nodes(kernel, policy, weights)
+    nodes, choices = _Nodes(kernel, policy), Choices(workspace)
     repeated = None
     if condition is not None:
         repeated = condition[torch.from_numpy(np.repeat(np.arange(len(terminal)), np.diff(offsets)))]
-    row, _, allowed = nodes.add(states, repeated)
-    _, free = _only_actions(allowed)
-    x = nodes.hidden(free)
+    row, _, free, allowed = nodes.add(states, repeated)
     chooses = free[row]
-    log_pf = torch.zeros(len(actions))
-    if x is not None:
-        values, _ = choose(
-            x,
-            weights[1],
-            policy.head_bias,
-            allowed[free],
-            (np.cumsum(free) - 1)[row[chooses]],
-            workspace,
-            actions=actions[chooses],
-        )
-        log_pf = log_pf.index_put((torch.from_numpy(np.flatnonzero(chooses)),), values)
-    log_pb, log_flow = nodes.backward_and_flow(offsets, actions, row, workspace)
+    x = nodes.hidden(weights, needs_forward=True)
+    free_rows = nodes.free_rows(x)
+    if free_rows is not None and len(free_rows):
+        head = (weights[1].detach(), policy.head_bias.detach(), allowed[free], (np.cumsum(free) - 1)[row[chooses]])
+        choices.make(free_rows.detach(), *head, actions=actions[chooses])
+    values = choices.log_probabilities(free_rows, weights[1], policy.head_bias)
+    log_pf = torch.zeros(len(actions)).index_put((torch.from_numpy(np.flatnonzero(chooses)),), values)
+    log_pb, log_flow = nodes.backward_and_flow(x, offsets, actions, row, workspace)
     return Trajectories(terminal, offsets, states, actions, log_pf, log_pb, log_flow, condition)
 
 
@@ -255,70 +317,108 @@ def backward_rollout(
 
 
 class _Nodes:
-    """The distinct states of trajectories, level by level, with the hidden layer where some head needs it."""
+    """The distinct states of trajectories, level by level, and the network's hidden layer in them.
 
-    def __init__(self, kernel: TransitionKernel, policy: Policy, weights: tuple[Tensor, Tensor]) -> None:
-        self.kernel, self.policy, self.weights = kernel, policy, weights
-        self.all_rows = policy.backward_head is not None or policy.flow_head is not None
+    A state is free where it leaves a choice; elsewhere the forward head has nothing to say.
+    """
+
+    def __init__(self, kernel: TransitionKernel, policy: Policy) -> None:
+        self.kernel, self.policy = kernel, policy
         self.first_of_last = 0
-        self._n = 0
         self._states: list[np.ndarray] = []
-        self._hidden: list[Tensor] = []
-        self._conditions: list[Tensor] = []
-        self._condition: Tensor | None = None
+        self._free: list[np.ndarray] = []
+        self._conditions: list[Tensor | None] = []
 
-    def add(self, states: np.ndarray, condition: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Adds a level; returns the row of each state, the states of the rows and their allowed actions."""
+    def add(
+        self, states: np.ndarray, condition: Tensor | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Adds a level.
+
+        Returns:
+            The row of each state, int64 [state]; and of each row its first allowed action, whether it is free, and its
+            allowed actions.
+
+        Raises:
+            DeadEndError: if a state has no allowed action.
+        """
         if condition is None or bool((condition == condition[:1]).all()):
             first, row = distinct(states)
             states = states[first]
             condition = None if condition is None else condition[: len(first)]
         else:
             row = np.arange(len(states))
-        self._condition = condition
+        allowed = self.kernel.forward_allowed(states)
+        actions, free = _only_actions(allowed)
+        if (actions < 0).any():
+            raise DeadEndError(f"no action is allowed in state {self.kernel.describe(states[actions < 0])[0]!r}")
+        self.first_of_last += len(self._states[-1]) if self._states else 0
         self._states.append(states)
-        self.first_of_last, self._n = self._n, self._n + len(states)
-        return row, states, self.kernel.forward_allowed(states)
+        self._free.append(free)
+        self._conditions.append(condition)
+        return row, actions, free, allowed
 
-    def hidden(self, free: np.ndarray) -> Tensor | None:
-        """The hidden layer of the free rows of the last level, None when there are none."""
-        needed = np.ones_like(free) if self.all_rows else free
-        if not needed.any():
-            return None
-        tokens = torch.from_numpy(self.kernel.encode(self._states[-1][needed]))
-        condition = None if self._condition is None else self._condition[torch.from_numpy(needed)]
-        x = self.policy.trunk(tokens, self.weights, condition)
-        if self.all_rows:
-            self._hidden.append(x)
-            if condition is not None:
-                self._conditions.append(condition)
-            return x if free.all() else x[torch.from_numpy(free)] if free.any() else None
-        return x
+    def hidden_of_last(self, weights: tuple[Tensor, Tensor], rows: np.ndarray) -> Tensor:
+        """The hidden layer of some rows of the last level, chosen by a mask."""
+        condition = self._conditions[-1]
+        here = None if condition is None else condition[torch.from_numpy(rows)]
+        return self.policy.trunk(torch.from_numpy(self.kernel.encode(self._states[-1][rows])), weights, here)
+
+    def hidden(self, weights: tuple[Tensor, Tensor], needs_forward: bool) -> Tensor | None:
+        """The hidden layer of all rows that some head reads, part of the graph: all of them, or the free ones where
+        there is but the forward head; None where no head reads any."""
+        states, condition = np.concatenate(self._states), self._condition()
+        if not self._reads_all:
+            free = np.concatenate(self._free)
+            if not needs_forward or not free.any():
+                return None
+            states = states[free]
+            condition = None if condition is None else condition[torch.from_numpy(free)]
+        return self.policy.trunk(torch.from_numpy(self.kernel.encode(states)), weights, condition)
+
+    def free_rows(self, x: Tensor | None) -> Tensor | None:
+        """Of what `hidden` gave, the free rows."""
+        if x is None or not self._reads_all:
+            return x
+        free = np.concatenate(self._free)
+        return x if free.all() else x[torch.from_numpy(free)]
+
+    @property
+    def _reads_all(self) -> bool:
+        return self.policy.backward_head is not None or self.policy.flow_head is not None
+
+    def _condition(self) -> Tensor | None:
+        found = [condition for condition in self._conditions if condition is not None]
+        return torch.cat(found) if found else None
 
     def backward_and_flow(
-        self, offsets: np.ndarray, actions: np.ndarray, row: np.ndarray, workspace: Workspace
+        self, x: Tensor | None, offsets: np.ndarray, actions: np.ndarray, row: np.ndarray, workspace: Workspace
     ) -> tuple[Tensor, Tensor | None]:
-        """log P_B and log F of all steps, in the order of members; `row` [step] is the node of the state before it."""
+        """log P_B and log F of all steps.
+
+        Args:
+            x: what `hidden` gave.
+            offsets, actions: of the trajectories.
+            row: int64 [step], the row of the state before each step.
+        """
         inner = np.ones(len(actions), dtype=np.bool_)
         inner[offsets[1:] - 1] = False  # the last step stops, and a terminal state has one parent
         came_from = np.flatnonzero(inner)
         after = row[came_from + 1]
-        states = np.concatenate(self._states)
-        allowed = self.kernel.backward_allowed(states)
         log_pb = torch.zeros(len(actions))
         if len(came_from):
-            if self.policy.backward_head is None:
+            allowed = self.kernel.backward_allowed(np.concatenate(self._states))
+            head = self.policy.backward_head
+            if head is None:
                 values = torch.from_numpy(-np.log(allowed.sum(axis=1, dtype=np.float32)[after]))
             else:
-                head = self.policy.backward_head
+                assert x is not None
                 undone = self.kernel.inverse_action(actions[came_from])
-                x = torch.cat(self._hidden)
                 values, _ = choose(x, head.weight, head.bias, allowed, after, workspace, actions=undone)
             log_pb = log_pb.index_put((torch.from_numpy(came_from),), values)
         if self.policy.flow_head is None:
             return log_pb, None
-        conditions = torch.cat(self._conditions) if self._conditions else None
-        return log_pb, self.policy.log_flow(torch.cat(self._hidden), conditions)[torch.from_numpy(row)]
+        assert x is not None
+        return log_pb, self.policy.log_flow(x, self._condition())[torch.from_numpy(row)]
 
 
 @njit

@@ -3,13 +3,13 @@
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from agent.action_head import Workspace
 from agent.baselines import Score, Searcher
 from agent.exact import log_terminating_probability
 from agent.policy import Policy
-from agent.rollout import forward_rollout
+from agent.rollout import draw_objects
 from envs.protocol import TransitionKernel
 
 
@@ -58,6 +58,7 @@ class PolicySampler:
         self.kernel = kernel
         self.policy = policy
         self.condition = condition
+        self._workspace = Workspace()
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Terminal states [n, *state_shape].
@@ -65,9 +66,8 @@ class PolicySampler:
         Raises:
             DeadEndError: if a state has no allowed action, which would be a defect of the kernel.
         """
-        with torch.no_grad():
-            conditions = None if self.condition is None else self.condition.expand(n, -1)
-            return forward_rollout(self.kernel, self.policy, n, rng, condition=conditions).terminal
+        conditions = None if self.condition is None else self.condition.expand(n, -1)
+        return draw_objects(self.kernel, self.policy, n, rng, condition=conditions, workspace=self._workspace)
 
     def log_probability(self, terminal: np.ndarray) -> np.ndarray:
         """log P_T, float64 [batch]: all build orders summed."""

@@ -77,8 +77,7 @@ def ours(kernel: CompositionKernel, policy: Policy, batch: int) -> tuple[Work, W
         descent.step(trajectory_balance(policy.log_z, t.total(t.log_pf), t.total(t.log_pb), log_reward))
 
     def sample() -> None:
-        with torch.no_grad():
-            rollout.forward_rollout(kernel, policy, batch, rng, workspace=workspace)
+        rollout.draw_objects(kernel, policy, batch, rng, workspace=workspace)
 
     return train, sample
 
@@ -102,65 +101,72 @@ def torchgfn(kernel: CompositionKernel, policy: Policy, batch: int) -> tuple[Wor
 
 
 class _Products(torch.autograd.Function):
-    """An output layer reduced to its products: logits into a kept buffer, and that buffer again as their gradient."""
+    """The products of an output layer on the way back, part by part, kept logits in the place of their gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, buffer: Tensor) -> Tensor:
-        torch.addmm(bias, x, weight.t(), out=buffer)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, parts: list[Tensor]) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.buffer = buffer
+        ctx.parts = parts
         return x.new_zeros(())
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         x, weight = ctx.saved_tensors
-        return ctx.buffer @ weight, ctx.buffer.t() @ x, ctx.buffer.sum(0), None
+        dx, dweight, dbias, first = torch.empty_like(x), torch.zeros_like(weight), torch.zeros(len(weight)), 0
+        for part in ctx.parts:
+            rows = slice(first, first + len(part))
+            torch.mm(part, weight, out=dx[rows])
+            dweight.addmm_(part.t(), x[rows])
+            dbias += part.sum(0)
+            first += len(part)
+        return dx, dweight, dbias, None
 
 
 class Passes:
-    """What the network was given in one training step: the tokens of each pass through the hidden layers, and in how
-    many of its states the forward head was used. The backward head is used in all."""
+    """The tokens of each pass through the hidden layers in one training step: those of the rollout, which draws from
+    the forward head, and that of the gradient, which also feeds the backward head."""
 
     def __init__(self) -> None:
-        self.levels: list[tuple[Tensor, int]] = []
+        self.levels: list[Tensor] = []
+        self.last = torch.empty(0)
 
     @contextlib.contextmanager
     def recorded(self, policy: Policy) -> Iterator[None]:
         """Takes note of all passes of `policy` in the block."""
-        trunk, choose = policy.trunk, rollout.choose
+        trunk = policy.trunk
 
         def noting_trunk(tokens: Tensor, *rest: Any) -> Tensor:
-            self.levels.append((tokens, 0))
+            if torch.is_grad_enabled():
+                self.last = tokens
+            else:
+                self.levels.append(tokens)
             return trunk(tokens, *rest)
 
-        def noting_choose(x: Tensor, weight: Tensor, *rest: Any, **keywords: Any) -> Any:
-            if policy.backward_head is None or weight is not policy.backward_head.weight:
-                self.levels[-1] = (self.levels[-1][0], len(x))
-            return choose(x, weight, *rest, **keywords)
-
-        policy.trunk, rollout.choose = noting_trunk, noting_choose  # type: ignore[assignment,method-assign]
+        policy.trunk = noting_trunk  # type: ignore[assignment,method-assign]
         try:
             yield
         finally:
             del policy.trunk
-            rollout.choose = choose
 
     def repeat(self, policy: Policy, workspace: Workspace) -> None:
         """The network's share of the step, forward and backward."""
         workspace.clear()
         policy.zero_grad(set_to_none=True)
         weights = policy.weights()
-        total, hidden = torch.zeros(()), []
-        for tokens, n in self.levels:
-            hidden.append(policy.trunk(tokens, weights))
-            if n:
-                x = hidden[-1] if n == len(tokens) else hidden[-1][:n]
-                logits = workspace.take(n, len(weights[1]))
-                total = total + _Products.apply(x, weights[1], policy.head_bias, logits)
+        parts = []
+        with torch.no_grad():
+            for tokens in self.levels:
+                parts.append(workspace.take(len(tokens), len(weights[1])))
+                torch.addmm(policy.head_bias, policy.trunk(tokens, weights), weights[1].t(), out=parts[-1])
+        x = policy.trunk(self.last, weights)
+        n = sum(map(len, parts))  # the rows with a choice; which of all rows they are makes no difference
+        total = _Products.apply(x if n == len(x) else x[:n], weights[1], policy.head_bias, parts)
         if policy.backward_head is not None:
-            x, head = torch.cat(hidden), policy.backward_head
+            head = policy.backward_head
             logits = workspace.take(len(x), len(head.weight))
-            total = total + _Products.apply(x, head.weight, head.bias, logits)
+            with torch.no_grad():
+                torch.addmm(head.bias, x, head.weight.t(), out=logits)
+            total = total + _Products.apply(x, head.weight, head.bias, [logits])
         total.backward()
 
 
