@@ -14,6 +14,7 @@ the same config that are there.
 """
 
 import argparse
+import io
 import json
 import math
 import tempfile
@@ -156,6 +157,7 @@ def draw(proof: Proof, outcomes: dict[str, Outcome], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from PIL import Image
 
     titles = {
         "trajectory_balance": "GFlowNet, trajectory balance",
@@ -182,12 +184,10 @@ def draw(proof: Proof, outcomes: dict[str, Outcome], path: Path) -> None:
         panel.set_aspect("equal")
         panel.set_title(f"{titles[name]}\ntotal variation {outcome.figures['total_variation']:.3f}", fontsize=10)
     panels[0].set_ylabel("probability that the trained sampler draws x")
-    write_atomically(
-        path,
-        lambda temporary: figure.savefig(
-            temporary, format="png", dpi=110, metadata={"Software": None}, pil_kwargs={"optimize": True}
-        ),
-    )
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=110)
+        picture = Image.open(buffer).convert("RGB").quantize(48)
+    write_atomically(path, lambda temporary: picture.save(temporary, format="png", optimize=True))
     pyplot.close(figure)
 
 
