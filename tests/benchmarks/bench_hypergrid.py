@@ -73,6 +73,8 @@ def total_variation(objective: str, seed: int, **changes: Any) -> dict[str, floa
         started = time.perf_counter()
         result = train(config, folder, kernel=kernel, reward=reward, quiet=True)  # type: ignore[arg-type]
         seconds = time.perf_counter() - started
+        if result.stopped_by is not None:
+            raise SystemExit(f"stopped by {result.stopped_by}")
         policy = make_policy(config, kernel)
         load_policy(result.checkpoint, policy)
     exact = compare_exactly(kernel, policy, lambda states: reward(kernel.objects(states)).log_reward)

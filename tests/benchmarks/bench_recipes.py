@@ -23,7 +23,7 @@ from agent.config import Config, load_config
 from agent.exact import compare_exactly
 from agent.run_dir import RunFolder
 from agent.train import train
-from tests.benchmarks.bench_proof import CONFIG
+from tests.benchmarks.bench_proof import CONFIG, coverage
 from tests.benchmarks.records import ROOT, command_line, earlier_runs, machine, today, write_record
 
 # What each recipe changes in the config.
@@ -47,6 +47,8 @@ def run(config: Config) -> dict[str, Any]:
         folder = RunFolder(Path(scratch) / "run")
         folder.create(config, overwrite=False, plugins=[])
         result = train(config, folder, kernel=kernel, reward=reward, quiet=True)
+        if result.stopped_by is not None:
+            raise SystemExit(f"stopped by {result.stopped_by}")
         seconds = sum(json.loads(line)["seconds"] for line in folder.timings_path.read_text().splitlines())
         policy = make_policy(config, kernel)
         load_policy(result.checkpoint, policy)
@@ -55,6 +57,7 @@ def run(config: Config) -> dict[str, Any]:
         "total_variation": exact.total_variation,
         "jensen_shannon_nats": exact.jensen_shannon,
         "log_z_error": result.metrics["log_z"] - exact.log_z,
+        **coverage(exact.learned, exact.target),
         "reward_calls": result.metrics["n_objects"],
         "seconds": seconds,
     }

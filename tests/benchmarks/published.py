@@ -12,15 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.files import write_text
+from tests.benchmarks.bench_proof import TITLES
 from tests.benchmarks.records import ROOT
 
 PUBLISHED = ROOT / "runs" / "published"
-
-LABELS = {
-    "trajectory_balance": "GFlowNet, trajectory balance",
-    "policy_gradient": "policy gradient",
-    "uncorrected": "policy gradient without log P_B",
-}
 
 
 def read_metrics(name: str) -> dict[str, Any]:
@@ -41,12 +36,13 @@ def _proof(metrics: dict[str, Any]) -> list[str]:
     world = metrics["world"]
     rows = [
         [
-            LABELS[name],
+            TITLES[name],
             f"{run['total_variation']:.4f}",
             f"{run['jensen_shannon_nats']:.1e}",
             f"{run['log_z_error']:+.3f}",
             f"{run['total_variation_from_counted_target']:.4f}",
-            f"{run['share_within_factor_1.25']:.1%}",
+            f"{run['share_of_probability_within_factor_1.25']:.1%}",
+            f"{run['target_probability_below_a_tenth']:.2%} ({run['n_formulas_below_a_tenth']} formulas)",
             f"{run['reward_calls']}",
             f"{run['seconds']:.0f}",
         ]
@@ -59,11 +55,23 @@ def _proof(metrics: dict[str, Any]) -> list[str]:
             f"{world['jensen_shannon_nats_of_counted_target']:.1e}",
             f"{world['log_z_of_counted_target'] - world['log_z']:+.3f}",
             "0",
-            *[""] * 3,
+            *[""] * 4,
         ]
     )
     header = ["sampler", "TV to R/Z", "JSD to R/Z (nats)", "log Z error", "TV to n R / Z'"]
-    return _table([*header, "formulas within a factor of 1.25", "reward calls", "seconds"], rows)
+    header += ["R/Z within a factor of 1.25", "R/Z drawn ten times too seldom", "reward calls", "seconds"]
+    shares = {
+        "exact target R / Z": world["share_of_target_by_elements"],
+        **{TITLES[name]: run["share_of_draws_by_elements"] for name, run in metrics["runs"].items()},
+        "n R / Z', computed without training": world["share_of_counted_target_by_elements"],
+    }
+    kinds = world["n_formulas_by_elements"]
+    by_elements = [[label, *(f"{share[k]:.2%}" for k in kinds)] for label, share in shares.items()]
+    return [
+        *_table(header, rows),
+        "",
+        *_table(["draws of", *(f"{k} elements ({n} formulas)" for k, n in kinds.items())], by_elements),
+    ]
 
 
 def _hypergrid(metrics: dict[str, Any]) -> list[str]:
@@ -90,6 +98,7 @@ def _recipes(metrics: dict[str, Any]) -> list[str]:
             ", ".join(f"`{change.removeprefix('sampler.')}`" for change in run["changes"]),
             f"{found['total_variation']:.4f}",
             f"{found['log_z_error']:+.3f}",
+            f"{found['target_probability_below_a_tenth']:.3%}",
             seed,
             f"{found['reward_calls']}",
             f"{found['seconds']:.0f}",
@@ -97,7 +106,8 @@ def _recipes(metrics: dict[str, Any]) -> list[str]:
         for name, run in metrics["runs"].items()
         for seed, found in run["by_seed"].items()
     ]
-    return _table(["recipe", "keys of sampler", "TV", "log Z error", "seed", "reward calls", "seconds"], rows)
+    header = ["recipe", "keys of sampler", "TV", "log Z error", "R/Z drawn ten times too seldom"]
+    return _table([*header, "seed", "reward calls", "seconds"], rows)
 
 
 # One table for each record that has a place in the README.
