@@ -30,6 +30,17 @@ MAX_ENUMERATED_STATES = 2_000_000
 
 
 @njit
+def _step(states: np.ndarray, actions: np.ndarray, width: int, count_min: int) -> None:
+    """Carries out actions [batch] in place; -1 does nothing."""
+    stopped = states.shape[1] - 1
+    for i in range(len(actions)):
+        if actions[i] >= 0:
+            element = actions[i] // width
+            # Stop is n * width, so its element index is n: the stopped flag's own column.
+            states[i, element] = 1 if element == stopped else actions[i] % width + count_min
+
+
+@njit
 def _pairs(atomic_numbers: np.ndarray, slots: int, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     zs = np.zeros((len(states), slots), dtype=np.int16)
     ns = np.zeros((len(states), slots), dtype=np.int32)
@@ -75,13 +86,13 @@ class CompositionKernel:
     def initial(self, batch: int) -> np.ndarray:
         return np.zeros((batch, *self.state_shape), dtype=np.int16)
 
-    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        states, rows = states.copy(), np.arange(len(states))
-        element, column = np.divmod(np.asarray(actions), self.rules.width)
-        # Stop is n * width, so its element index is n: the stopped flag's own column.
-        stop = element == self.rules.n
-        states[rows, element] = np.where(stop, 1, column + self.rules.count_min)
-        return states
+    def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            out = states.copy()
+        elif out is not states:
+            out[:] = states
+        _step(out, np.asarray(actions), self.rules.width, self.rules.count_min)
+        return out
 
     def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
         states = states.copy()

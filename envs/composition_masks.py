@@ -29,6 +29,7 @@ class Workspace(NamedTuple):
     barred: np.ndarray  # uint64 [class, width, 2], where the verdict is SOMETIMES: the elements that it forbids
     by_charge: np.ndarray  # int8 [2 n_charges - 1], verdicts on one count by the charge (e) that it adds
     barred_by_charge: np.ndarray  # uint64 [2 n_charges - 1, 2]
+    empty_row: np.ndarray  # int64 [1], a row of the masks whose state is the initial one, -1 before there is one
 
 
 @njit
@@ -43,6 +44,7 @@ def workspace(rules: Rules) -> Workspace:
         np.zeros((len(rules.class_groups), rules.width, 2), dtype=np.uint64),
         np.zeros(2 * rules.n_charges - 1, dtype=np.int8),
         np.zeros((2 * rules.n_charges - 1, 2), dtype=np.uint64),
+        np.full(1, -1, dtype=np.int64),
     )
 
 
@@ -172,6 +174,11 @@ def allow_free(
 ) -> None:
     """Mask of one non-terminal state under free order, into all of `allowed[row]`."""
     k, a, r, groups = summarise(rules, states, row, work)
+    if k == 0:  # states that were just reset are many, and all alike
+        if work.empty_row[0] >= 0:
+            allowed[row] = allowed[work.empty_row[0]]
+            return
+        work.empty_row[0] = row
     allowed[row, rules.n * rules.width] = may_stop(rules, k, a, r, groups) and get_bit(work.charges, rules.zero_charge)
     if k >= rules.n_elements_max:
         allowed[row, :-1] = False

@@ -65,8 +65,12 @@ class TransitionKernel(Protocol):
         """Initial states [batch, *state_shape]."""
         ...
 
-    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """States after allowed forward actions [batch]."""
+    def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """States after allowed forward actions [batch]; a row whose action is -1 stays as it is.
+
+        Args:
+            out: written to and returned instead of a new array; may be `states` itself.
+        """
         ...
 
     def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:

@@ -22,8 +22,8 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     end: NEXT_STEP (the next step ignores its action and resets), SAME_STEP (the row resets at once; the last
     observation stands in `info["final_obs"]`), DISABLED (reset with `options={"reset_mask": ...}`).
 
-    With `copy=False` observations and masks are the environment's own arrays, as in Gymnasium's `SyncVectorEnv`: twice
-    as fast in large worlds, but the next `step` or `reset` overwrites them, and writing into a mask changes what the
+    With `copy=False` observations and masks are the environment's own arrays, as in Gymnasium's `SyncVectorEnv`: up to
+    two fifths faster in large worlds with thousands of rows, but the next `step` or `reset` overwrites them, and writing into a mask changes what the
     environment takes for legal. Rewards, ends and the rest of `info` are fresh arrays either way.
     """
 
@@ -99,9 +99,8 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             state = self.kernel.describe(self._states[row : row + 1])[0]
             raise IllegalActionError(f"row {row}: action {int(actions[row])} is not allowed in state {state!r}")
         moving = legal & ~resting
-        moving_rows = np.flatnonzero(moving)
-        self._states[moving_rows] = self.kernel.step(self._states[moving_rows], actions[moving_rows])
-        # All rows, not only those that moved: picking and putting back rows costs more than a mask.
+        self.kernel.step(self._states, np.where(moving, actions, -1), out=self._states)
+        # All rows, not only those that moved: picking rows and putting them back costs more than a mask.
         self.kernel.forward_allowed(self._states, out=self._allowed)
         self._allowed[illegal] = False
         finished = moving & self.kernel.is_terminal(self._states)

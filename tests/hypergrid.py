@@ -36,10 +36,12 @@ class HypergridKernel:
     def initial(self, batch: int) -> np.ndarray:
         return np.zeros((batch, *self.state_shape), dtype=np.int16)
 
-    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        states = states.copy()
-        states[np.arange(len(states)), actions] += 1
-        return states
+    def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        out = np.empty_like(states) if out is None else out
+        out[:] = states
+        moving = np.flatnonzero(np.asarray(actions) >= 0)
+        out[moving, np.asarray(actions)[moving]] += 1
+        return out
 
     def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
         states = states.copy()

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
-    parser.add_argument("--num-envs", type=int, nargs="+", default=[256, 1024, 4096])
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[1024, 4096, 8192])
     options = parser.parse_args()
     import numba
 
