@@ -180,7 +180,7 @@ class SamplerConfig(_Closed):
         0.01, gt=0, le=1, description="both rates fall along a cosine to this share of their start"
     )
     epsilon_start: float = Field(
-        0.0, ge=0, le=1, description="share of uniformly random actions at the start; policy_gradient has none"
+        0.05, ge=0, le=1, description="share of uniformly random actions at the start; policy_gradient has none"
     )
     epsilon_end: float = Field(0.0, ge=0, le=1, description="the same at the end; linear between")
     temperature_start: float = Field(
@@ -210,7 +210,7 @@ class SamplerConfig(_Closed):
     @classmethod
     def _defaults_of_policy_gradient(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("kind") == "policy_gradient":
-            return {"objective": "gae"} | data
+            return {"objective": "gae", "epsilon_start": 0.0} | data
         return data
 
     @model_validator(mode="after")
