@@ -80,7 +80,10 @@ def main() -> None:
             if str(seed) not in row["by_seed"]:
                 row["by_seed"][str(seed)] = run(config_of(recipe, options.steps, seed))
             if record is not None:
-                arguments = ["--steps", options.steps, "--seeds", options.seeds, "--out", options.out.as_posix()]
+                arguments: list[object] = ["--steps", options.steps, "--seeds", options.seeds]
+                if list(runs) != list(RECIPES):
+                    arguments += ["--recipe", *runs]
+                arguments += ["--out", options.out.as_posix()]
                 total = sum(found["seconds"] for row in runs.values() for found in row["by_seed"].values())
                 metrics = header | {"date": today(), "seconds": total, "runs": runs}
                 write_record(record, command_line("tests.benchmarks.bench_recipes", *arguments), metrics, base)

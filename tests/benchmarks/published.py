@@ -140,7 +140,7 @@ def block(name: str) -> str:
 def filled(text: str) -> str:
     """The README with every marked place filled from its record."""
     return re.sub(
-        r"(<!-- (\w+) -->\n)(?:.*?\n)?(<!-- end -->)",
+        r"(<!-- (\w+) -->\n)(?:(?!<!-- end -->).)*(<!-- end -->)",
         lambda found: f"{found[1]}{block(found[2])}\n{found[3]}",
         text,
         flags=re.DOTALL,
