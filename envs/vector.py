@@ -23,9 +23,9 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     observation stands in `info["final_obs"]`), DISABLED (reset with `options={"reset_mask": ...}`).
 
     With `copy=False` observations and masks are the environment's own arrays, as in Gymnasium's `SyncVectorEnv`: up to
-    two fifths faster in large worlds with thousands of rows, but the next `step` or `reset` overwrites them, and writing
-    into a mask changes what the environment takes for legal. Rewards, ends and the rest of `info` are fresh arrays
-    either way.
+    two fifths faster in large worlds with thousands of rows, but the next `step` or `reset` overwrites them, and
+    writing into a mask changes what the environment takes for legal. Rewards, ends and the rest of `info` are fresh
+    arrays either way.
     """
 
     def __init__(

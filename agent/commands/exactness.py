@@ -152,7 +152,10 @@ def _on_draws(run: "TrainedRun", policy: "Policy", reward: "Reward") -> tuple[di
         uniform = drawn[:0]
     figures: dict[str, Any] = {"n_drawn": len(drawn), "n_uniform": len(uniform)}
     lines = [f"the world is too large to enumerate; exact probabilities of {len(drawn)} draws:"]
-    for name, label, states in (("drawn", "the sampler's draws", drawn), ("uniform", "uniform random objects", uniform)):
+    for name, label, states in (
+        ("drawn", "the sampler's draws", drawn),
+        ("uniform", "uniform random objects", uniform),
+    ):
         log_reward, log_p = score(states), np.empty(0)
         valid = np.isfinite(log_reward)
         if not valid.any():

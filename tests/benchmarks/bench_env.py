@@ -12,6 +12,7 @@ import argparse
 import os
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from envs.composition_space import CompositionSpace
 from envs.elements import symbols
 from envs.random_actions import random_allowed_actions
 from envs.vector import KernelVectorEnv
+from tests.benchmarks.records import write_timings
 
 WORLDS = {
     "89 elements, up to 5, counts to 16, no charge rule": CompositionSpace(
@@ -55,7 +57,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
     parser.add_argument("--num-envs", type=int, nargs="+", default=[1024, 4096, 8192])
+    parser.add_argument("--json", type=Path, help="metrics.json of a record to write")
     options = parser.parse_args()
+    runs: dict[str, dict[str, float]] = {}
+    started = time.perf_counter()
     import numba
 
     numba.set_num_threads(options.threads)
@@ -73,6 +78,10 @@ def main() -> None:
                     f"({min(rates):,.0f} to {max(rates):,.0f})",
                     flush=True,
                 )
+                runs[f"{label}, {num_envs} rows, copy={copy}"] = {"per_second": statistics.median(rates)}
+    if options.json:
+        arguments = ["--rounds", options.rounds, "--num-envs", *options.num_envs]
+        write_timings(options.json, "bench_env", arguments, runs, options.threads, started)
 
 
 if __name__ == "__main__":

@@ -111,10 +111,29 @@ def _recipes(metrics: dict[str, Any]) -> list[str]:
 
 
 # One table for each record that has a place in the README.
+def _speed(metrics: dict[str, Any]) -> list[str]:
+    rows = [
+        [
+            name,
+            f"{run['per_second']:,.0f}",
+            f"{run['torchgfn_per_second']:,.0f}" if "ratio" in run else "",
+            f"{run['ratio']:.1f}" if "ratio" in run else "",
+            f"{run['share_outside_network']:.0%}" if "share_outside_network" in run else "",
+        ]
+        for name, run in metrics["runs"].items()
+    ]
+    header = ["work", "a second", "torchgfn", "ratio (median of pairs)", "of a step outside the network"]
+    if not any("ratio" in run for run in metrics["runs"].values()):
+        header, rows = header[:2], [row[:2] for row in rows]
+    return _table(header, rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "exact_energy": _proof,
     "hypergrid": _hypergrid,
     "recipes": _recipes,
+    "throughput": _speed,
+    "environment": _speed,
 }
 
 
@@ -132,7 +151,7 @@ def block(name: str) -> str:
         *TABLES[name](metrics),
         "",
         f"({metrics['date']}, oreflow {machine['versions']['oreflow']}, torch {machine['versions']['torch']}, "
-        f"{threads}, {metrics['seconds'] / 60:.0f} minutes of training)",
+        f"{threads}, {metrics['seconds'] / 60:.0f} minutes in all)",
     ]
     return "\n".join(lines)
 

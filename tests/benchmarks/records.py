@@ -5,10 +5,12 @@ A record is a folder with `metrics.json` (figures, and the versions, cores, thre
 `changes`; or, where no config alone says what was run, `protocol.yaml`.
 """
 
+import importlib
 import json
 import os
 import platform
 import shlex
+import time
 import tomllib
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -59,6 +61,25 @@ def write_record(record: Path, command: str, metrics: dict[str, Any], protocol: 
         write_text(folder / "protocol.yaml", yaml.safe_dump(protocol, sort_keys=False, allow_unicode=True))
     write_text(record, to_json(metrics) + "\n")
     write_text(folder / "command.txt", command + "\n")
+
+
+def write_timings(
+    record: Path, module: str, arguments: list[Any], runs: dict[str, Any], threads: int, started: float
+) -> None:
+    """The record of a benchmark of speed.
+
+    Args:
+        module: of `tests.benchmarks`; its docstring is the protocol.
+        arguments: of its command, without `--json`.
+        started: what `time.perf_counter` said at the start.
+    """
+    name = f"tests.benchmarks.{module}"
+    record = record.resolve()
+    where = record.relative_to(ROOT) if record.is_relative_to(ROOT) else record
+    seconds = time.perf_counter() - started
+    metrics = {"date": today(), "machine": machine(threads), "seconds": seconds, "runs": runs}
+    protocol = {"protocol": (importlib.import_module(name).__doc__ or "").strip()}
+    write_record(record, command_line(name, *arguments, "--json", where), metrics, protocol)
 
 
 def earlier_runs(record: Path | None, header: dict[str, Any]) -> dict[str, Any]:

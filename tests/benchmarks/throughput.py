@@ -21,6 +21,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from envs.composition_kernel import CompositionKernel
 from envs.composition_space import CompositionSpace
 from envs.elements import symbols
 from envs.torchgfn_env import TorchGFNEnv
+from tests.benchmarks.records import write_timings
 
 WORLDS = {
     "89 elements, up to 5, counts to 16, no charge rule": CompositionSpace(
@@ -204,8 +206,11 @@ def main() -> None:
     parser.add_argument("--backward", choices=["learned", "uniform"], default="learned", help="backward policy P_B")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one timing")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="metrics.json of a record to write")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    runs: dict[str, dict[str, float]] = {}
+    started = time.perf_counter()
     print(f"torch {torch.__version__}, {options.threads} threads, MLP 2 x 256, {options.backward} P_B")
     for label, space in WORLDS.items():
         kernel = CompositionKernel(space)
@@ -223,9 +228,15 @@ def main() -> None:
                 ratio = statistics.median(a / b for a, b in rounds)
                 where = f"{label}, batch {batch}"
                 print(f"{where}: {name} {median[0]:,.0f}/s, torchgfn {median[1]:,.0f}/s, ratio {ratio:.1f}", flush=True)
+                found = {"per_second": median[0], "torchgfn_per_second": median[1], "ratio": ratio}
+                runs[f"{where}: {name}"] = found
                 if name == "training":
                     shares = [share_outside(mine, work, options.seconds) for _ in range(options.rounds)]
+                    found["share_outside_network"] = statistics.median(shares)
                     print(f"{where}: {statistics.median(shares):.0%} of a step outside the network")
+    if options.json:
+        arguments = ["--rounds", options.rounds, "--batch", *options.batch, "--backward", options.backward]
+        write_timings(options.json, "throughput", arguments, runs, options.threads, started)
 
 
 if __name__ == "__main__":
