@@ -45,10 +45,11 @@ class FactoredWeights(nn.Module):
 
     def forward(self) -> Tensor:
         """The weights [row + n_more, width]."""
-        total: Tensor = self.own
+        n = self.factors.shape[1]
+        total = self.own[:n]
         for ids, table in zip(self.factors, self.shared):
-            total = total + nn.functional.pad(nn.functional.embedding(ids, table), (0, 0, 0, self.n_more))
-        return total
+            total = total + nn.functional.embedding(ids, table)
+        return torch.cat([total, self.own[n:]])
 
 
 class Policy(nn.Module):
