@@ -55,7 +55,7 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
     return rewards.Reward(pairs, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
 
 
-def make_checked(config: Config, source: str) -> tuple[CompositionKernel, rewards.Reward]:
+def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[CompositionKernel, rewards.Reward]:
     """Kernel and reward, so that a bad world or term, or an engine that is not there, stops before any work.
 
     Files that reward terms read are written into the config with their full paths: a run is used from any folder.
@@ -71,7 +71,8 @@ def make_checked(config: Config, source: str) -> tuple[CompositionKernel, reward
     reward = make_reward(config, source)
     if config.sampler.warm_start.path is not None:
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
-        known_objects(config, kernel, source)
+        if not resuming:  # what a run has begun with lies in its buffer
+            known_objects(config, kernel, source)
     for term in config.reward.terms:
         for name in path_parameters(term.name):
             value = term.params.get(name)
@@ -113,11 +114,13 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
         case "gflownet":
             from agent.train_gfn import GFlowNetLearner
 
-            known = None
-            if isinstance(kernel, CompositionKernel):
+            def known() -> np.ndarray | None:
+                if not isinstance(kernel, CompositionKernel):
+                    return None
                 with warnings.catch_warnings():  # `make_checked` has said what was left out
                     warnings.simplefilter("ignore")
-                    known = known_objects(config, kernel)
+                    return known_objects(config, kernel)
+
             return GFlowNetLearner(config, kernel, make_policy(config, kernel), rng, known)
         case "policy_gradient":
             from agent.train_policy_gradient import PolicyGradientLearner

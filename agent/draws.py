@@ -70,8 +70,10 @@ def draw(
                 numbers.append(number)
         n_drawn += len(number)
         n_stale = n_stale + len(number) if len(counter) == n_before else 0
-        if unique and not n_objects and n_stale >= _BATCH and kernel.enumeration_unavailable_reason is None:
-            n_objects = kernel.enumerate().n_objects  # only now: it costs more than the draws of a small sample
+        # Only when draws bring nothing new, or are used up: it costs more than the draws of a small sample.
+        looks = n_stale >= _BATCH or (n_stale and n_drawn >= max_draws)
+        if unique and not n_objects and looks and kernel.enumeration_unavailable_reason is None:
+            n_objects = kernel.enumerate().n_objects
         progress.update(min(len(counter) if unique else n_drawn, n), draws=n_drawn)
     return Draws(n_drawn, objects, numbers, counter.times, 0 < n_objects <= len(counter))
 

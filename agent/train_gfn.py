@@ -1,6 +1,7 @@
 """GFlowNet training, one step read top to bottom: roll out, score, search, replay, balance, descend."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class GFlowNetLearner:
     """Trains `policy` until P(x) is proportional to R(x), by the objective of the config.
 
     Args:
-        known: terminal states that the replay buffer starts from.
+        known: gives the terminal states that the replay buffer starts from; asked before the first step alone.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class GFlowNetLearner:
         kernel: TransitionKernel,
         policy: Policy,
         rng: np.random.Generator,
-        known: np.ndarray | None = None,
+        known: Callable[[], np.ndarray | None] = lambda: None,
     ) -> None:
         self.known = known
         self.sampler = config.sampler
@@ -53,15 +54,18 @@ class GFlowNetLearner:
 
     def step(self, step: int, score: Score) -> Update:
         s = self.sampler
-        if step == 0 and self.known is not None and self.buffer is not None:
-            values = score(self.known)
-            self.buffer.add(self.known[values.valid], values.log_reward[values.valid])
+        known = self.known() if step == 0 and self.buffer is not None else None
+        if known is not None and self.buffer is not None:
+            values = score(known)
+            self.buffer.add(known[values.valid], values.log_reward[values.valid])
         done = step / max(s.steps - 1, 1)
         self._descent.schedule(cosine(s.final_learning_rate_share, done))
         self._workspace.clear()
 
         # Roll out, and score
-        n_replayed = round(s.replay.share * s.batch) if self.buffer is not None and len(self.buffer) else 0
+        n_replayed = 0
+        if self.buffer is not None and len(self.buffer):
+            n_replayed = min(round(s.replay.share * s.batch), s.batch - 1)  # something new is always drawn
         features, log_reward_of = drawn_conditions(self.family, s.batch - n_replayed, self.rng)
         drawn = forward_rollout(
             self.kernel,

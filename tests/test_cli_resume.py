@@ -129,7 +129,7 @@ def test_only_some_keys_may_change(run: Path) -> None:
 def test_a_finished_run_goes_on_only_beyond_its_end(run: Path) -> None:
     before = everything(run)
     result = oreflow("resume", run, "--json")
-    said = f"{run} has all its 60 steps; for more, add --set sampler.steps=N"
+    said = f"{run} has done 60 steps, and sampler.steps is 60; for more, add --set sampler.steps=N with a larger N"
     assert (result.exit_code, result.stderr) == (2, f"oreflow: {said}\n")
     assert json.loads(result.stdout) == {"error": said, "exit_code": 2}
     assert everything(run) == before

@@ -274,3 +274,12 @@ def test_bad_conditions_end_with_code_2(
     refused(message, "sample", runs[name], "-n", 5, "--out", tmp_path / "out", *option)
     refused(message, "exact", runs[name], *option)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["temperature", "preference"])
+def test_check_tries_a_family(kind: str) -> None:
+    path = Path(__file__).parent.parent / "runs" / "configs" / "tiny_exact.yaml"
+    printed = done("check", path, "--set", f"sampler.family.kind={kind}").stdout
+    assert "one batch rolled out in" in printed
+    without = done("check", path, "--set", "sampler.kind=random").stdout
+    assert "network" not in without

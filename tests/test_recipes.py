@@ -139,8 +139,9 @@ def test_known_compounds_fill_the_buffer_before_the_first_step(tmp_path: Path) -
         k, reward = make_checked(config, "test")
     learner = make_learner(config, k)
     assert isinstance(learner, GFlowNetLearner)
-    assert learner.known is not None
-    assert sorted(k.describe(learner.known)) == ["Li2O", "O2Mn"]
+    known = learner.known()
+    assert known is not None
+    assert sorted(k.describe(known)) == ["Li2O", "O2Mn"]
     scored = []
 
     def score(states: np.ndarray) -> Any:
@@ -164,3 +165,34 @@ def test_a_warm_start_without_use_stops_before_training(tmp_path: Path, text: st
     with pytest.raises(ConfigError, match=rf"sampler\.warm_start\.path: .*{said}"):
         make_checked(config, "test")
     assert make_kernel(config) is not None
+
+
+def test_a_replay_share_that_rounds_to_the_whole_batch_leaves_one_new_draw() -> None:
+    for batch, new in ((1, 1), (3, 1)):
+        config = tiny(batch=batch, replay={"share": 0.9})
+        k = make_kernel(config)
+        reward = make_reward(config)
+        learner = make_learner(config, k)
+        scored: list[int] = []
+
+        def score(states: np.ndarray, scored: list[int] = scored, k: Any = k, reward: Any = reward) -> Any:
+            scored.append(len(states))
+            return reward(k.objects(states))
+
+        for step in range(3):
+            learner.step(step, score)
+        assert scored == [batch, new, new]
+
+
+def test_a_run_goes_on_without_the_table_it_was_warmed_by(tmp_path: Path) -> None:
+    config = warm(tmp_path, "formula\nLi2O\n").model_copy(deep=True)
+    config.sampler.steps = 4
+    k, reward = make_checked(config, "test")
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config, overwrite=False, plugins=[])
+    train(config, folder, kernel=k, reward=reward, quiet=True)
+    (tmp_path / "known.csv").unlink()
+    config.sampler.steps = 6
+    k, reward = make_checked(config, "test", resuming=True)
+    result = train(config, folder, kernel=k, reward=reward, resume_from=folder.latest_checkpoint(), quiet=True)
+    assert result.steps == 6

@@ -24,6 +24,7 @@ from agent.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from agent.config import Config
     from agent.policy import Policy
     from agent.sampling import TrainedRun
     from rewards import Reward
@@ -69,7 +70,8 @@ def exact(
             folder = RunFolder(config_or_run)
         else:
             resolved = load_config(config_or_run, set_, seed)
-            choose(resolved, beta, weighting)  # before any work
+            _has_probabilities(resolved, str(config_or_run))  # before any work
+            choose(resolved, beta, weighting)
             kernel, reward = make_checked(resolved, str(config_or_run))
             reason = kernel.enumeration_unavailable_reason
             if reason:
@@ -78,11 +80,8 @@ def exact(
             folder.create(resolved, overwrite=False, plugins=[])
             run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
         run = load_run(folder, beta=beta, weights=weighting)
-    if run.policy is None:
-        raise ValueError(
-            f"{config_or_run}: {run.config.sampler.kind} has no probabilities to compare with R/Z; expected a run of "
-            "gflownet or policy_gradient"
-        )
+    _has_probabilities(run.config, str(config_or_run))
+    assert run.policy is not None
     reward = make_reward(run.config)
     if run.kernel.enumeration_unavailable_reason:
         figures, lines = _on_draws(run, run.policy, reward)
@@ -100,6 +99,16 @@ def exact(
         names = ", ".join(reward.nondeterministic)
         print(f"oreflow: {names} gives one formula different values: these figures prove nothing", file=sys.stderr)
     return DONE
+
+
+def _has_probabilities(config: "Config", source: str) -> None:
+    from agent.config import OBJECTIVES
+
+    if config.sampler.kind not in OBJECTIVES:
+        raise ValueError(
+            f"{source}: {config.sampler.kind} has no probabilities to compare with R/Z; expected gflownet or "
+            "policy_gradient"
+        )
 
 
 def _on_all_objects(run: "TrainedRun", policy: "Policy", reward: "Reward") -> tuple[dict[str, Any], list[str]]:

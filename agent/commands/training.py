@@ -96,13 +96,16 @@ def resume(
         load_plugins(plugin)
         folder = RunFolder(run)
         resolved = folder.load_config(set_)
-        kernel, reward = make_checked(resolved, str(folder.config_path))
+        kernel, reward = make_checked(resolved, str(folder.config_path), resuming=True)
         with _writing_to(run), RunLock(run):
             folder.sweep()
             checkpoint, state = find_checkpoint(folder, fall_back=auto)
             check_fits(state, resolved, folder)
             if state["step"] >= resolved.sampler.steps:
-                raise RunFolderError(f"{run} has all its {state['step']} steps; for more, add --set sampler.steps=N")
+                raise RunFolderError(
+                    f"{run} has done {state['step']} steps, and sampler.steps is {resolved.sampler.steps}; for more, "
+                    "add --set sampler.steps=N with a larger N"
+                )
             folder.note_resumption(state["step"])
             write_text(folder.config_path, dump_config(resolved))
             started = time.monotonic()
@@ -185,8 +188,9 @@ def check(
     import numpy as np
 
     from agent.build import make_checked, make_policy
-    from agent.config import load_config
-    from agent.rollout import forward_rollout
+    from agent.config import OBJECTIVES, load_config
+    from agent.families import drawn_conditions, make_family
+    from agent.rollout import draw_objects, forward_rollout
     from agent.seeds import stream
     from envs.check import check_kernel
     from envs.uniform_compositions import TooRareError
@@ -199,18 +203,20 @@ def check(
     check_kernel(kernel, rng, n=64)
     for term, _ in reward.terms:
         check_reward_term(term)
-    policy = make_policy(resolved, kernel)
+    policy, family = make_policy(resolved, kernel), make_family(resolved)
     try:
         states, origin = kernel.sample_uniform(500, rng), "uniform random"
     except TooRareError:
-        states, origin = forward_rollout(kernel, policy, 500, rng).terminal, "random build orders"
+        condition = drawn_conditions(family, 500, rng)[0]
+        states, origin = draw_objects(kernel, policy, 500, rng, condition=condition), "random build orders"
     objects = kernel.objects(states)
     result = reward(objects)
     for term, _ in reward.terms:
         check_reward_term(term, objects[:64])
     check_shaped(reward, objects)
     started = time.perf_counter()
-    forward_rollout(kernel, policy, resolved.sampler.batch, rng)
+    batch = resolved.sampler.batch
+    forward_rollout(kernel, policy, batch, rng, condition=drawn_conditions(family, batch, rng)[0])
     seconds = time.perf_counter() - started
     log_rewards = result.log_reward[result.valid]
     quantiles = np.quantile(log_rewards, [0.05, 0.5, 0.95]).tolist() if len(log_rewards) else [float("nan")] * 3
@@ -248,7 +254,8 @@ def check(
             median = "none" if entry["median"] is None else f"{entry['median']:.4g}"
             print(f"reward     {name}: median {median}, valid {entry['valid']:.1%}; contract holds")
         print(f"log R      5 %, 50 %, 95 % of {len(states)} such objects: " + ", ".join(f"{q:.3g}" for q in quantiles))
-        print(f"network    {figures['n_parameters']:,} parameters; one batch rolled out in {seconds:.2f} s")
+        if resolved.sampler.kind in OBJECTIVES:
+            print(f"network    {figures['n_parameters']:,} parameters; one batch rolled out in {seconds:.2f} s")
     if not ok:
         print(
             f"oreflow: {1 - share_valid:.1%} of random objects have no valid reward, more than reward.invalid_budget = "
