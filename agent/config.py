@@ -6,42 +6,24 @@ resolved config, defaults filled in, is written beside each result.
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from agent.closed_model import Closed
 from agent.errors import ConfigError
+from agent.sampler_config import SamplerConfig
 from agent.strict_yaml import parse_yaml
 from envs.composition_space import CompositionSpace
 from envs.elements import nearest
 from envs.oxidation import DEFAULT_TABLE, resolve_table
 
 SCHEMA_VERSION = 1
-OBJECTIVES = {
-    "gflownet": (
-        "trajectory_balance",
-        "sub_trajectory_balance",
-        "detailed_balance",
-        "log_partition_variance",
-    ),
-    "policy_gradient": ("baseline", "gae", "entropic_ppo"),
-}
 TABLE_TERMS = ("charge_balance", "electronegativity_balance", "smact_validity")  # take an oxidation-state table
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation in (int, float):
-            raise ValueError(f"expected a number, got {str(value).lower()}")
-        return value
-
-
-class WorldConfig(_Closed):
+class WorldConfig(Closed):
     """What may be built."""
 
     kind: Literal["composition"] = Field("composition", description="the transition kernel")
@@ -77,7 +59,7 @@ class WorldConfig(_Closed):
         return CompositionSpace(**values)
 
 
-class TermConfig(_Closed):
+class TermConfig(Closed):
     """One reward term."""
 
     name: str = Field(description="a name of `oreflow list rewards`")
@@ -94,7 +76,7 @@ class TermConfig(_Closed):
     )
 
 
-class RewardConfig(_Closed):
+class RewardConfig(Closed):
     """What is worth building: log R = beta * sum of the terms' log-scores."""
 
     terms: list[TermConfig] = Field(min_length=1, description="reward terms; each name once")
@@ -106,166 +88,7 @@ class RewardConfig(_Closed):
     )
 
 
-class ReplayConfig(_Closed):
-    """Training again on objects found before, along new build orders drawn from P_B."""
-
-    share: float = Field(0.0, ge=0, lt=1, description="share of each batch that comes from the buffer; 0 turns it off")
-    capacity: int = Field(10_000, ge=1, description="objects in the buffer; those of the lowest log R leave first")
-    priority: float = Field(
-        0.5, ge=0, le=1, description="an object is drawn with probability proportional to R to this power; 0: uniformly"
-    )
-
-
-class LocalSearchConfig(_Closed):
-    """Taking found objects apart and finishing them anew; better ones join the batch."""
-
-    rounds: int = Field(0, ge=0, description="attempts for each object of a batch, each costs a reward call; 0: off")
-    go_on: float = Field(0.5, ge=0, lt=1, description="probability of each further step back")
-
-
-class WarmStartConfig(_Closed):
-    """Known compounds that fill the replay buffer before the first step."""
-
-    path: str | None = Field(None, description="CSV or Parquet file of formulas; null: no warm start")
-
-
-class FamilyConfig(_Closed):
-    """One policy for a family of rewards; which one is meant is chosen when it samples."""
-
-    kind: Literal["none", "temperature", "preference"] = Field(
-        "none", description="temperature: R^beta for all beta of a range; preference: all weightings of the terms"
-    )
-    beta: tuple[float, float] = Field(
-        (0.5, 2.0), description="temperature: smallest and largest beta; each trajectory draws its own, log-uniformly"
-    )
-    concentration: float = Field(
-        1.0, gt=0, description="preference: of the Dirichlet distribution of the weights; 1 is uniform"
-    )
-
-    @model_validator(mode="after")
-    def _range_is_one(self) -> "FamilyConfig":
-        low, high = self.beta
-        if self.kind == "temperature" and not 0 < low < high:
-            raise ValueError(f"beta: expected 0 < low < high, got {low:g} and {high:g}; change them")
-        return self
-
-
-class SamplerConfig(_Closed):
-    """How to search."""
-
-    kind: Literal["gflownet", "policy_gradient", "random", "metropolis_hastings", "genetic"] = Field(
-        "gflownet", description="family of the sampler; the last three learn nothing and are there to compare with"
-    )
-    objective: Literal[
-        "trajectory_balance",
-        "sub_trajectory_balance",
-        "detailed_balance",
-        "log_partition_variance",
-        "baseline",
-        "gae",
-        "entropic_ppo",
-    ] = Field("trajectory_balance", description="loss; the last three are those of policy_gradient, gae its default")
-    engine: Literal["oreflow", "torchgfn"] = Field(
-        "oreflow", description="torchgfn: train with torchgfn's own sampler and loss (gflownet only; slower)"
-    )
-    backward: Literal["uniform", "learned"] = Field("uniform", description="backward policy P_B")
-    hidden: list[Annotated[int, Field(ge=1)]] = Field(
-        [256, 256], min_length=1, description="widths of the hidden layers"
-    )
-    steps: int = Field(2000, ge=1, description="gradient steps")
-    batch: int = Field(256, ge=1, description="trajectories a step")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate of the policy at the start")
-    log_z_learning_rate: float = Field(0.1, gt=0, description="Adam's learning rate of log Z at the start")
-    final_learning_rate_share: float = Field(
-        0.01, gt=0, le=1, description="both rates fall along a cosine to this share of their start"
-    )
-    epsilon_start: float = Field(
-        0.05, ge=0, le=1, description="share of uniformly random actions at the start; policy_gradient has none"
-    )
-    epsilon_end: float = Field(0.0, ge=0, le=1, description="the same at the end; linear between")
-    temperature_start: float = Field(
-        1.0, gt=0, description="training draws actions from P_F to the power of 1 / temperature: at the start"
-    )
-    temperature_end: float = Field(1.0, gt=0, description="the same at the end; linear between")
-    gradient_clip: float = Field(10.0, gt=0, description="largest norm of the policy's gradient")
-    sub_trajectory_lambda: float = Field(
-        0.9, gt=0, description="sub_trajectory_balance: weight of a sub-trajectory for each step of its length"
-    )
-    gae_lambda: float = Field(
-        0.7, ge=0, le=1, description="gae, entropic_ppo: from one-step advantages (0) to whole returns (1)"
-    )
-    value_weight: float = Field(1.0, gt=0, description="policy_gradient: weight of the values' loss")
-    ppo_epochs: int = Field(4, ge=1, description="entropic_ppo: passes over each batch")
-    ppo_clip: float = Field(0.2, gt=0, description="entropic_ppo: how far a probability ratio may pull")
-    kl_weight: float = Field(1.0, ge=0, description="entropic_ppo: 1 is exact soft policy iteration")
-    log_pb_correction: bool = Field(
-        True, description="policy_gradient: false shows the mistake of leaving log P_B out, P(x) ~ n(x) R(x)"
-    )
-    replay: ReplayConfig = ReplayConfig()
-    local_search: LocalSearchConfig = LocalSearchConfig()
-    warm_start: WarmStartConfig = WarmStartConfig()
-    family: FamilyConfig = FamilyConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_policy_gradient(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("kind") == "policy_gradient":
-            return {"objective": "gae", "epsilon_start": 0.0} | data
-        return data
-
-    @model_validator(mode="after")
-    def _keys_fit_the_kind(self) -> "SamplerConfig":
-        learns = self.kind in OBJECTIVES
-        if learns and self.objective not in OBJECTIVES[self.kind]:
-            raise ValueError(
-                f"objective: expected one of {', '.join(OBJECTIVES[self.kind])} for kind {self.kind}, got "
-                f"{self.objective}"
-            )
-        if self.kind == "policy_gradient":
-            on_policy = {
-                "epsilon_start and epsilon_end to 0": self.epsilon_start == self.epsilon_end == 0,
-                "temperature_start and temperature_end to 1": self.temperature_start == self.temperature_end == 1,
-                "replay.share to 0": self.replay.share == 0,
-                "local_search.rounds to 0": self.local_search.rounds == 0,
-                "warm_start.path to null": self.warm_start.path is None,
-            }
-            for keys, fits in on_policy.items():
-                if not fits:
-                    raise ValueError(
-                        f"policy_gradient learns from its own draws alone: set {keys}, leave it out, or choose gflownet"
-                    )
-        if self.warm_start.path is not None and self.replay.share == 0:
-            raise ValueError(
-                "warm_start.path: known compounds enter through the buffer; set replay.share, such as 0.25"
-            )
-        if self.engine == "torchgfn" and self.kind != "gflownet":
-            raise ValueError(f"engine: torchgfn trains gflownet, got kind {self.kind}; leave engine out")
-        tempered = not self.temperature_start == self.temperature_end == 1
-        if self.engine == "torchgfn" and (self.replay.share or self.local_search.rounds or tempered):
-            raise ValueError(
-                "engine: torchgfn trains without replay, local_search and temperature here; leave them out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _family_fits(self) -> "SamplerConfig":
-        if self.family.kind == "none":
-            return self
-        faults = {
-            f"kind {self.kind} learns nothing; choose gflownet or policy_gradient": self.kind not in OBJECTIVES,
-            "log_partition_variance compares the members of a batch, which must share one reward; choose another "
-            "objective": self.objective == "log_partition_variance",
-            "torchgfn trains for one reward; leave engine out": self.engine == "torchgfn",
-            "replay.share: the buffer holds objects under one reward; leave it out": self.replay.share > 0,
-            "local_search.rounds: it compares objects under one reward; leave it out": self.local_search.rounds > 0,
-        }
-        for fault, applies in faults.items():
-            if applies:
-                raise ValueError(f"family: {self.family.kind} has many rewards, but {fault}, or leave family out")
-        return self
-
-
-class RunConfig(_Closed):
+class RunConfig(Closed):
     """Housekeeping."""
 
     threads: int = Field(2, ge=1, description="threads of torch and numba; results repeat exactly with 1")
@@ -276,7 +99,7 @@ class RunConfig(_Closed):
     keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
 
 
-class Config(_Closed):
+class Config(Closed):
     """A run."""
 
     schema_version: Literal[1] = Field(description="version of this schema")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from agent.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
 from agent.candidates import candidate_table, energy_model_of
 from agent.checkpoint import load_arrays, load_policy, read_state
-from agent.config import OBJECTIVES, Config
+from agent.config import Config
 from agent.draws import Draws, draw, first_of_their_kind
 from agent.errors import CheckpointError
 from agent.families import Condition, Preference, choose
@@ -24,6 +24,7 @@ from agent.row_store import ROWS_PER_CHUNK, RowStore
 from agent.run_dir import RunFolder
 from agent.sample_summary import dominated_volumes, summarise
 from agent.sampler import BaselineSampler, PolicySampler, Sampler
+from agent.sampler_config import OBJECTIVES
 from agent.scratch import scratch_folder, writing_to
 from agent.seeds import stream
 from agent.tables import is_known, write_chunks

@@ -13,7 +13,7 @@ import numpy as np
 
 from agent.build import make_kernel, make_learner, make_reward, set_threads
 from agent.checkpoint import load_arrays, load_optimizer, load_policy, read_state, save_checkpoint
-from agent.config import OBJECTIVES, Config
+from agent.config import Config
 from agent.distinct import distinct
 from agent.errors import CheckpointWarning, TrainingError
 from agent.files import to_json
@@ -22,6 +22,7 @@ from agent.ledger import RewardLedger
 from agent.progress import Progress
 from agent.reward_failures import RewardFailures
 from agent.run_dir import RunFolder
+from agent.sampler_config import OBJECTIVES
 from agent.signals import StopFlag
 from envs.compositions import Compositions
 from envs.errors import OreflowError

@@ -15,7 +15,8 @@ from agent.local_search import local_search
 from agent.losses import detailed_balance, log_partition_variance, sub_trajectory_balance, trajectory_balance
 from agent.policy import Policy
 from agent.replay import ReplayBuffer
-from agent.rollout import Trajectories, backward_rollout, concatenate, forward_rollout
+from agent.rollout import backward_rollout, forward_rollout
+from agent.trajectories import Trajectories, concatenate
 from envs.protocol import TransitionKernel
 
 LOG_Z_MEMORY = 0.9  # of the running mean that stands for log Z where the objective does not learn it

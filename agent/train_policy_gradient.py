@@ -11,8 +11,9 @@ from agent.config import Config
 from agent.families import default_features, drawn_conditions, make_family
 from agent.learner import Descent, Score, Update, learned_log_z, make_optimizer
 from agent.policy import Policy
-from agent.rollout import Trajectories, evaluate, forward_rollout
+from agent.rollout import evaluate, forward_rollout
 from agent.train_gfn import cosine
+from agent.trajectories import Trajectories
 from envs.protocol import TransitionKernel
 
 

@@ -80,7 +80,7 @@ class _ForgivingCache(FunctionCache):
         try:
             try:
                 super().save_overload(sig, data)
-            except Exception:
+            except Exception:  # as above: a damaged index can raise anything
                 self.flush()  # saving reads the index before it extends it: a damaged one is replaced by an empty one
                 super().save_overload(sig, data)
         except Exception as error:

@@ -9,7 +9,8 @@ import torch
 from agent.action_head import Workspace, choose
 from agent.losses import trajectory_balance
 from agent.policy import Policy, masked_log_softmax
-from agent.rollout import Trajectories, forward_rollout
+from agent.rollout import forward_rollout
+from agent.trajectories import Trajectories
 from envs.errors import DeadEndError
 from envs.single import KernelEnv
 from envs.vector import KernelVectorEnv

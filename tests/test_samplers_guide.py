@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.config import OBJECTIVES, SamplerConfig, validate_config
+from agent.config import validate_config
 from agent.resume import CHANGEABLE
+from agent.sampler_config import OBJECTIVES, SamplerConfig
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "agent" / "README.md").read_text(encoding="utf-8")

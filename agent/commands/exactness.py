@@ -102,7 +102,7 @@ def exact(
 
 
 def _has_probabilities(config: "Config", source: str) -> None:
-    from agent.config import OBJECTIVES
+    from agent.sampler_config import OBJECTIVES
 
     if config.sampler.kind not in OBJECTIVES:
         raise ValueError(

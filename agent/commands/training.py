@@ -188,9 +188,10 @@ def check(
     import numpy as np
 
     from agent.build import make_checked, make_policy
-    from agent.config import OBJECTIVES, load_config
+    from agent.config import load_config
     from agent.families import drawn_conditions, make_family
     from agent.rollout import draw_objects, forward_rollout
+    from agent.sampler_config import OBJECTIVES
     from agent.seeds import stream
     from envs.check import check_kernel
     from envs.uniform_compositions import TooRareError
