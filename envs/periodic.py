@@ -85,7 +85,7 @@ def nearest_image(cell: np.ndarray, da: float, db: float, dc: float, bound: floa
 
     Args:
         cell: lower triangular, as `reduce_cell` gives it.
-        da, db, dc: fractional coordinates of one atom seen from another.
+        da, db, dc: fractional coordinates of one atom seen from another, as `reduce_cell` gives them: finite.
     """
     best = bound * bound
     depth, width, length = cell[2, 2], cell[1, 1], cell[0, 0]
@@ -146,7 +146,7 @@ def images_within(
 
     Args:
         cell: lower triangular, as `reduce_cell` gives it.
-        da, db, dc: fractional coordinates of one atom seen from another.
+        da, db, dc: fractional coordinates of one atom seen from another, as `reduce_cell` gives them: finite.
         radius, length, softness: angstrom; with softness 0 the sum is 0.
     """
     number, total = 0, 0.0
