@@ -28,7 +28,9 @@ def textbook() -> dict[str, Structure]:
             "P6_3mc", Lattice.hexagonal(3.8114, 6.2345), [("Zn", [third, 2 * third, 0]), ("S", [third, 2 * third, u])]
         ),
         "diamond": _from_group("F-43m", Lattice.cubic(5.4307), [("Si", [0, 0, 0]), ("Si", [0.25, 0.25, 0.25])]),
-        "rutile": _from_group("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), [("Ti", [0, 0, 0]), ("O", [0.306, 0.306, 0])]),
+        "rutile": _from_group(
+            "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), [("Ti", [0, 0, 0]), ("O", [0.306, 0.306, 0])]
+        ),
         "perovskite": _from_group(
             "Pm-3m", Lattice.cubic(3.9051), [("Sr", [0, 0, 0]), ("Ti", [0.5, 0.5, 0.5]), ("O", [0.5, 0.5, 0])]
         ),

@@ -1,12 +1,16 @@
-"""Fits `element_volumes.csv`: one volume for each element, whose sums over a cell's atoms come nearest to its volume.
+"""Fits `element_volumes.csv`: what volume the atoms of each element take up, and how that depends on the others.
+
+The volume expected of a cell is the sum over its atoms of v + w (X - x): x is the atom's Pauling electronegativity, X
+the mean over all atoms of the cell. Of w only differences count, for the deviations X - x add up to zero; the ridge
+makes it small.
 
 Run from the repository root: `python rewards/data/build_volumes.py STRUCTURES.csv.gz`, a table with the columns
 `formula`, `lattice` (a b c in angstrom, alpha beta gamma in degrees), `sites` (symbols, each with coordinates, `;`
 between them) and `e_above_hull` (eV/atom).
 
-The fit is by least squares of the relative error, |sum / volume - 1|, so that small cells
-weigh as much as large ones.
-The errors printed are of a fit to nine tenths of the chemical systems, on the others; the table is of a fit to all.
+The fit is by least squares of the relative error, |sum / volume - 1|, so that small cells weigh as much as large ones;
+a ridge keeps w small where there is little to learn it from. The errors printed are of a fit to nine tenths of the
+chemical systems, on the others; the table is of a fit to all.
 """
 
 import csv
@@ -16,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from envs.elements import atomic_number, symbols
+from envs.elements import atomic_number, electronegativities, symbols
 
 MAX_E_ABOVE_HULL_EV_PER_ATOM = 0.1
+RIDGE = 1e-3
 MIN_STRUCTURES = 5  # an element that occurs in fewer gets no volume
 
 
@@ -37,20 +42,29 @@ def read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return counts, volumes, np.array(systems)
 
 
-def fit(counts: np.ndarray, volumes: np.ndarray) -> np.ndarray:
-    """Volumes by atomic number, float64 [119]; NaN for elements that occur too rarely."""
-    known = (counts > 0).sum(axis=0) >= MIN_STRUCTURES
+def features(counts: np.ndarray) -> np.ndarray:
+    """What v and w of each element are multiplied with, float64 [structure, 238]."""
+    chi = np.nan_to_num(electronegativities())
+    mean = counts @ chi / counts.sum(axis=1)
+    return np.concatenate([counts, counts * (mean[:, None] - chi)], axis=1)
+
+
+def fit(counts: np.ndarray, volumes: np.ndarray, ridge: float = RIDGE) -> np.ndarray:
+    """v and w by atomic number, float64 [2, 119]; NaN for elements that are too rare or have no electronegativity."""
+    known = ((counts > 0).sum(axis=0) >= MIN_STRUCTURES) & ~np.isnan(electronegativities())
     rows = counts[:, ~known].sum(axis=1) == 0
-    out = np.full(119, np.nan)
-    design = counts[np.ix_(rows, known)] / volumes[rows, None]
-    out[known] = np.linalg.lstsq(design, np.ones(rows.sum()), rcond=None)[0]
+    design = features(counts[rows])[:, np.tile(known, 2)] / volumes[rows, None]
+    penalty = np.diag(np.repeat([0.0, ridge], known.sum()))
+    out = np.full((2, 119), np.nan)
+    solution = np.linalg.lstsq(design.T @ design + penalty, design.sum(axis=0), rcond=None)[0]
+    out[:, known] = solution.reshape(2, -1)
     return out
 
 
 def relative_errors(counts: np.ndarray, volumes: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     """|expected / volume - 1| of the structures whose elements all have a volume."""
-    usable = counts[:, np.isnan(fitted)].sum(axis=1) == 0
-    return np.abs(counts[usable] @ np.nan_to_num(fitted) / volumes[usable] - 1.0)
+    usable = counts[:, np.isnan(fitted[0])].sum(axis=1) == 0
+    return np.abs(features(counts[usable]) @ np.nan_to_num(fitted).ravel() / volumes[usable] - 1.0)
 
 
 def main() -> None:
@@ -68,9 +82,10 @@ def main() -> None:
     fitted = fit(counts, volumes)
     with Path(__file__).with_name("element_volumes.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["atomic_number", "symbol", "volume_a3", "n_structures"])
-        for z in np.flatnonzero(~np.isnan(fitted)).tolist():
-            writer.writerow([z, symbols()[z], f"{fitted[z]:.3f}", int((counts[:, z] > 0).sum())])
+        writer.writerow(["atomic_number", "symbol", "volume_a3", "volume_change_a3", "n_structures"])
+        for z in np.flatnonzero(~np.isnan(fitted[0])).tolist():
+            n = int((counts[:, z] > 0).sum())
+            writer.writerow([z, symbols()[z], f"{fitted[0, z]:.3f}", f"{fitted[1, z]:.3f}", n])
 
 
 if __name__ == "__main__":
