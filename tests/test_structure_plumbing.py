@@ -130,6 +130,9 @@ def test_what_has_no_structure_is_invalid_and_not_asked_about() -> None:
     assert "needs a structure, got a composition" in nothing.reasons[0]
     assert sum(term.asked.values()) == 7
     assert not evaluate_term(term, without_geometry(crystals, list(range(10)))).valid.any()
+    assert len(evaluate_term(term, Compositions.from_dicts([])).values) == 0
+    with pytest.raises(RewardContractError, match="needs a structure, got a composition"):
+        check_reward_term(term, Compositions.from_dicts([{11: 1, 17: 1}]))
 
 
 def test_an_exception_costs_its_crystal_only() -> None:
