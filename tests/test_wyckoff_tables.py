@@ -1,11 +1,10 @@
-"""The space-group tables against moyopy, spglib, pyxtal and brute force: letters, orbits, self maps, normalizers."""
+"""The space-group tables against moyopy, spglib, pyxtal and brute force: operations, letters, orbits, self maps."""
 
 import ast
 import csv
 import itertools
 import re
 import sys
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import spglib
 from envs.data import build_wyckoff
 from envs.wyckoff_tables import (
     CRYSTAL_SYSTEMS,
-    DENOMINATOR,
     LETTERS,
     SpaceGroup,
     _number_by_symbol,
@@ -26,53 +24,23 @@ from envs.wyckoff_tables import (
     space_group_number,
     space_groups_of_system,
 )
+from tests.space_groups import (
+    ALL,
+    METRICS,
+    STANDARD,
+    D,
+    close,
+    codes,
+    group_codes,
+    in_units,
+    moyo_dataset,
+    moyo_normalizer,
+    orbit,
+    probe,
+    spglib_settings,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")  # on each call of spglib
-
-D = DENOMINATOR
-ALL = range(1, 231)
-STANDARD = moyopy.Setting.standard()
-METRICS: dict[str, Any] = {
-    "triclinic": [[6.1, 0, 0], [0.7, 7.2, 0], [1.1, 0.9, 8.9]],
-    "monoclinic": [[6.1, 0, 0], [0, 7.2, 0], [1.1, 0, 8.9]],
-    "orthorhombic": np.diag([6.1, 7.2, 8.9]),
-    "tetragonal": np.diag([6.1, 6.1, 8.9]),
-    "trigonal": [[6.1, 0, 0], [-3.05, 6.1 * 3**0.5 / 2, 0], [0, 0, 8.9]],
-    "hexagonal": [[6.1, 0, 0], [-3.05, 6.1 * 3**0.5 / 2, 0], [0, 0, 8.9]],
-    "cubic": np.diag([6.1, 6.1, 6.1]),
-}
-
-
-def codes(rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
-    """One number for each operation, lattice translations left out."""
-    digits = np.asarray(rotations, dtype=np.int64).reshape(-1, 9) + 1
-    assert digits.min() >= 0
-    assert digits.max() <= 2
-    shift = np.asarray(translations, dtype=np.int64).reshape(-1, 3) % D
-    return (digits @ 3 ** np.arange(9)) * D**3 + shift @ D ** np.arange(3)
-
-
-def group_codes(group: SpaceGroup) -> list[int]:
-    return sorted(codes(group.rotations, group.translations).tolist())
-
-
-def in_units(translations: Any) -> np.ndarray:
-    values = np.array(translations) * D
-    assert np.abs(values - np.rint(values)).max() < 1e-6
-    return np.rint(values).astype(int)
-
-
-def orbit(group: SpaceGroup, letter: int, parameters: np.ndarray) -> np.ndarray:
-    """Points of a position, float64 [multiplicity, 3], not reduced to the cell."""
-    point = group.basis[letter] @ parameters + group.origin[letter] / D
-    which = group.orbit_operation[group.orbit_start[letter] : group.orbit_start[letter + 1]]
-    return group.rotations[which] @ point + group.translations[which] / D
-
-
-def close(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """bool [point, other], the same point modulo lattice translations."""
-    difference = points[:, None] - others[None]
-    return np.abs(difference - np.rint(difference)).max(-1) < 1e-4
 
 
 def stays_on(group: SpaceGroup, letter: int, point: np.ndarray) -> bool:
@@ -83,36 +51,6 @@ def stays_on(group: SpaceGroup, letter: int, point: np.ndarray) -> bool:
     offsets = (images[:, None] % 1 + lattice).reshape(-1, 3)
     rest = offsets - offsets @ (axes @ np.linalg.pinv(axes)).T if axes.size else offsets
     return bool((np.abs(rest).max(1) < 1e-4).any())
-
-
-@cache
-def probe(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points, element numbers and letters of a crystal that occupies every position, with random free parameters."""
-    group, random = space_group(number), np.random.default_rng(number)
-    general = len(group.letters) - 1
-    points, numbers, letters = [], [], []
-    # One general orbit of a small group may have more symmetry than the group: two more of them.
-    for element, letter in enumerate([*range(general + 1), general, general], start=1):
-        points.append(orbit(group, letter, random.random(3)) % 1)
-        numbers += [element] * len(points[-1])
-        letters += [letter] * len(points[-1])
-    return np.concatenate(points), np.array(numbers), np.array(letters)
-
-
-@cache
-def moyo_dataset(number: int) -> moyopy.MoyoDataset:
-    points, numbers, _ = probe(number)
-    cell = moyopy.Cell(METRICS[space_group(number).crystal_system], points.tolist(), numbers.tolist())
-    return moyopy.MoyoDataset(cell, symprec=1e-5, setting=STANDARD)
-
-
-@cache
-def spglib_settings() -> dict[int, list[Any]]:
-    """spglib's 530 settings by group."""
-    settings: dict[int, list[Any]] = {}
-    for hall in range(1, 531):
-        settings.setdefault(spglib.get_spacegroup_type(hall).number, []).append(spglib.get_spacegroup_type(hall))
-    return settings
 
 
 def standard_hall_number(number: int) -> int:
@@ -185,7 +123,7 @@ def test_positions_are_those_of_moyopy() -> None:
     for number in ALL:
         data, group = moyo_dataset(number), space_group(number)
         assert data.number == number
-        theirs = {w.letter: w for w in data.normalizer_wyckoff_positions().wyckoffs}
+        theirs = {w.letter: w for w in moyo_normalizer(number).wyckoffs}
         assert [(w.letter, w.multiplicity, w.site_symmetry) for w in (theirs[name] for name in group.letters)] == list(
             zip(group.letters, group.multiplicity.tolist(), group.site_symmetry)
         )
@@ -260,135 +198,6 @@ def test_self_maps_relate_exactly_the_parameters_of_equal_orbits() -> None:
         for letter in range(len(group.letters)):
             if group.dof[letter] < 3 or len(group.rotations) <= 4:
                 assert check_self_maps(group, letter), (number, letter)
-
-
-def normalizer_parts(group: SpaceGroup) -> list[tuple[np.ndarray, ...]]:
-    euclidean = (group.normalizer_rotation, group.normalizer_translation)
-    axes = (group.axis_rotation, group.axis_translation)
-    return [
-        (*euclidean, group.letter_map, group.normalizer_matrix, group.normalizer_shift),
-        (*axes, group.axis_letter_map, group.axis_matrix, group.axis_shift),
-    ]
-
-
-def test_normalizer_conjugation_maps_every_group_to_itself() -> None:
-    for number in ALL:
-        group = space_group(number)
-        r, t = group.rotations.astype(int), group.translations.astype(int)
-        for rotations, translations, *_ in normalizer_parts(group):
-            assert (rotations[0] == np.eye(3)).all()
-            assert not translations[0].any()
-            for w, shift in zip(rotations.astype(int), translations.astype(int)):
-                conjugate = w @ r @ np.rint(np.linalg.inv(w)).astype(int)
-                moved = t @ w.T + shift - conjugate @ shift
-                assert sorted(codes(conjugate, moved).tolist()) == group_codes(group), number
-                assert not shift[group.polar].any()
-        metric = np.array(METRICS[group.crystal_system])
-        for w in group.normalizer_rotation:
-            assert w.T @ metric @ metric.T @ w == pytest.approx(metric @ metric.T), "not an isometry of the lattice"
-
-
-def coset(group: SpaceGroup, w: np.ndarray, shift: np.ndarray) -> int:
-    """A number that elements of one coset modulo the group and translations along polar axes share."""
-    moved = group.rotations @ shift.astype(int) + group.translations
-    return int(codes(group.rotations @ w.astype(int), np.where(group.polar, 0, moved)).min())
-
-
-def test_normalizers_are_as_large_as_moyopy_finds_them() -> None:
-    known = {1: 2, 2: 8, 14: 8, 47: 8, 143: 24, 191: 2, 195: 8, 216: 8, 221: 2, 225: 2, 227: 2, 229: 1}
-    for number in ALL:
-        group = space_group(number)
-        n = len(group.normalizer_rotation)
-        assert len({coset(group, *e) for e in zip(group.normalizer_rotation, group.normalizer_translation)}) == n
-        assert n == known.get(number, n)
-        theirs = moyo_dataset(number).normalizer_wyckoff_positions()
-        # moyopy counts modulo the translations of the primitive cell, and leaves polar translations out as well.
-        n_theirs = len(theirs.stabilizer) * len(theirs.coset_representatives)
-        assert n * len(group.rotations) == n_theirs * group.n_centring, number
-
-
-def test_letter_maps_are_those_of_moyopy() -> None:
-    n_exchanged = 0
-    for number in ALL:
-        group, data = space_group(number), moyo_dataset(number)
-        ours = {
-            coset(group, *element): letters
-            for *element, letters in zip(group.normalizer_rotation, group.normalizer_translation, group.letter_map)
-        }
-        theirs = data.normalizer_wyckoff_positions()
-        before = np.array([LETTERS.index(wyckoff.letter) for wyckoff in theirs.wyckoffs])
-        for element, wyckoffs in theirs.coset_representatives:
-            after = [LETTERS.index(wyckoff.letter) for wyckoff in wyckoffs]
-            shift = np.where(group.polar, 0, element.origin_shift)
-            letters = ours[coset(group, np.array(element.linear), in_units(shift))]
-            assert letters[before].tolist() == after, (number, element.as_dict())
-            n_exchanged += int((before != after).sum())
-    assert n_exchanged > 1000
-
-
-def test_normalizer_maps_send_points_where_they_say() -> None:
-    random = np.random.default_rng(0)
-    for number in ALL:
-        group = space_group(number)
-        for rotations, translations, letter_map, matrices, shifts in normalizer_parts(group):
-            assert (np.sort(letter_map, axis=1) == np.arange(len(group.letters))).all()
-            for (element, letter), target in np.ndenumerate(letter_map):
-                p = random.random(3) * (np.arange(3) < group.dof[letter])
-                point = group.basis[letter] @ p + group.origin[letter] / D
-                image = rotations[element] @ point + translations[element] / D
-                moved = matrices[element, letter] @ p + shifts[element, letter] / D
-                assert close(image[None], orbit(group, int(target), moved)).any(), (number, element, letter)
-                assert not moved[group.dof[letter] :].any()
-
-
-@pytest.mark.parametrize(
-    ("symbol", "equivalent"),
-    [
-        ("Fm-3m", ["ab", "c"]),  # rock salt: either ion at the origin
-        ("Pm-3m", ["ab", "cd"]),  # perovskite: either cation at the origin
-        ("Fd-3m", ["ab", "cd"]),  # spinel: 8a and 8b, 16c and 16d
-        ("F-43m", ["abcd"]),  # zinc blende
-        ("P6_3/mmc", ["a", "b", "cd"]),  # hexagonal close packing: 2c and 2d
-        ("P-1", ["abcdefgh"]),
-        ("P4_2/mnm", ["ab", "c", "d"]),
-    ],
-)
-def test_textbook_positions_are_equivalent(symbol: str, equivalent: list[str]) -> None:
-    group = space_group(space_group_number(symbol))
-    for names in equivalent:
-        for name in names:
-            assert {LETTERS[target] for target in group.letter_map[:, LETTERS.index(name)]} == set(names)
-
-
-def test_axes_that_may_be_exchanged_are_those_without_a_setting_of_their_own() -> None:
-    # The International Tables list one setting for each of the six orders of the axes, but those that look the same
-    # only once; spglib has them all, each origin choice apart. Four groups have twice as many names there: Cmma and
-    # Cmmb, Ccca and Cccb, Ibca and Icab, Imma and Immb differ by the origin alone.
-    for number in space_groups_of_system("orthorhombic"):
-        orders = {type_.choice.lstrip("12") for type_ in spglib_settings()[number]}
-        n_distinct = len(orders) // 2 if number in (67, 68, 73, 74) else len(orders)
-        assert len(space_group(number).axis_rotation) * n_distinct == 6, number
-    for number in {*ALL} - {*space_groups_of_system("orthorhombic")} - {*space_groups_of_system("monoclinic")}:
-        assert len(space_group(number).axis_rotation) == 1
-
-
-def test_monoclinic_axis_maps_are_all_that_keep_glide_and_centring() -> None:
-    planes = [np.reshape(m, (2, 2)) for m in itertools.product(range(-2, 3), repeat=4)]
-    planes = [m for m in planes if abs(m[0, 0] * m[1, 1] - m[0, 1] * m[1, 0]) == 1]
-    # A primitive group without a glide keeps itself under all, one with a glide along c if c/2 is the same modulo the
-    # lattice, C2 if (a + b)/2 is.
-    keeps = {
-        **dict.fromkeys([3, 4, 6, 10, 11], lambda m: True),
-        **dict.fromkeys([7, 13, 14], lambda m: m[0, 1] % 2 == 0),
-        **dict.fromkeys([5, 8, 12], lambda m: m[1, 0] % 2 == 0),
-    }
-    for number, condition in keeps.items():
-        group = space_group(number)
-        found = [m[np.ix_([0, 2], [0, 2])].tolist() for m in group.axis_rotation]
-        assert (group.axis_rotation[:, 1] == [0, 1, 0]).all()
-        wanted = [m.tolist() for m in planes if condition(m)]
-        assert len(found) * 2 == len(wanted)
-        assert all(m in found or (-np.array(m)).tolist() in found for m in wanted)
 
 
 def test_polar_axes() -> None:
