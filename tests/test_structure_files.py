@@ -114,13 +114,13 @@ def test_each_fault_of_a_cif_has_its_code(text: str, code: str) -> None:
     assert code in list(Reason)
 
 
-# The pattern of CVE-2024-23346; what it would run is a file that must not appear.
-EXPLOIT = """
-_space_group_magn.transform_BNS_Pp_abc  'a,b,[d for d in ().__class__.__mro__[1].__getattribute__ ( *[().__class__.__\
-mro__[1]]+["__sub" + "classes__"]) () if d.__name__ == "BuiltinImporter"][0].load_module ("os").system ("touch OWNED");0,0,0'
-_space_group_magn.number_BNS  62.448
-_space_group_magn.name_BNS  "P  n'  m  a'  "
-"""
+# The pattern of CVE-2024-23346; what it would run makes a file that must not appear.
+EXPLOIT = (
+    "\n_space_group_magn.transform_BNS_Pp_abc  'a,b,[d for d in ().__class__.__mro__[1].__getattribute__ ( "
+    '*[().__class__.__mro__[1]]+["__sub" + "classes__"]) () if d.__name__ == "BuiltinImporter"][0].load_module '
+    """("os").system ("touch OWNED");0,0,0'\n_space_group_magn.number_BNS  62.448\n"""
+    """_space_group_magn.name_BNS  "P  n'  m  a'  "\n"""
+)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ OTHER_FAULTS = {
     "xyz not periodic": ("extxyz", EXTXYZ.replace("T T T", "T T F"), "not_periodic"),
     "xyz truncated": ("extxyz", EXTXYZ[:-25], "parse_error"),
     "xyz NaN": ("extxyz", EXTXYZ.replace("2.82 2.82 2.82 0 0 0", "nan 2.82 2.82 0 0 0"), "bad_coordinates"),
-    "xyz flat": ("extxyz", EXTXYZ.replace('2.82 2.82 0.0"', '2.82 5.64 2.82"'), "bad_cell"),
+    "xyz flat": ("extxyz", EXTXYZ.replace('2.82 2.82 0.0"', '2.82 2.82 5.64"'), "bad_cell"),
     "json broken": ("json", json_text()[:-5], "parse_error"),
     "json deep": ("json", "[" * 100_000, "parse_error"),
     "json other": ("json", '{"a": 1}', "no_structure"),
