@@ -5,7 +5,9 @@ against the positions of `wyckoff_tables`, the crystal is rebuilt from what was 
 structure must lie where the rebuilt crystal has one.
 """
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -54,13 +56,14 @@ def encode_structures(
     parts: list[tuple[int, list[int], list[int], list[float], np.ndarray]] = []
     rows: list[int] = []
     errors: list[EncodeError | None] = []
-    for row, structure in enumerate(structures):
-        try:
-            parts.append(_encode(*_arrays(structure), symprec, angle_tolerance))
-            rows.append(row)
-            errors.append(None)
-        except EncodeError as error:
-            errors.append(error)
+    with _quiet_moyo():
+        for row, structure in enumerate(structures):
+            try:
+                parts.append(_encode(*_arrays(structure), symprec, angle_tolerance))
+                rows.append(row)
+                errors.append(None)
+            except EncodeError as error:
+                errors.append(error)
     counts = [len(part[1]) for part in parts]
     crystals = Crystals(
         np.array([part[0] for part in parts], dtype=np.int16),
@@ -83,6 +86,18 @@ def encode_structure(structure: Any, symprec: float = SYMPREC_A, angle_tolerance
     if errors[0] is not None:
         raise errors[0]
     return crystals
+
+
+@contextlib.contextmanager
+def _quiet_moyo() -> Iterator[None]:
+    """Context without moyo's remarks on operations of odd supercells, which nothing here reads."""
+    logger = logging.getLogger("moyo")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _arrays(structure: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
