@@ -21,6 +21,7 @@ from envs.structure_checks import Reason
 from envs.wyckoff_tables import DENOMINATOR, SpaceGroup, space_group
 
 SYMPREC_A = 0.01
+_DIGITS = 10  # beyond them is noise of the arithmetic
 # A cell whose symmetry holds only within a wide tolerance may be inconsistent; a narrower one finds a subgroup.
 _NARROWER = (1.0, 0.1, 0.01)
 
@@ -201,7 +202,7 @@ def _encode_within(
             f"{displacement:.3g}; try another symprec"
         )
         raise EncodeError(Reason.DISPLACED, message)
-    return found.number, letters, elements, lattice, np.array(rows)
+    return found.number, letters, elements, lattice, np.round(rows, _DIGITS) % 1.0
 
 
 def symmetrised_lattice(vectors: np.ndarray, crystal_system: str) -> list[float]:
@@ -211,10 +212,10 @@ def symmetrised_lattice(vectors: np.ndarray, crystal_system: str) -> list[float]
         vectors: float64 [3, 3], rows, of a conventional cell in standard setting that has the symmetry up to rounding.
         crystal_system: as `SpaceGroup.crystal_system`; trigonal cells have hexagonal axes.
     """
-    a, b, c = np.linalg.norm(vectors, axis=1).tolist()
+    a, b, c = np.linalg.norm(vectors, axis=1).round(_DIGITS).tolist()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = np.clip([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]], -1, 1)
-    alpha, beta, gamma = np.degrees(np.arccos(cosines)).tolist()
+    alpha, beta, gamma = np.degrees(np.arccos(cosines)).round(_DIGITS).tolist()
     if crystal_system == "triclinic":
         return [a, b, c, alpha, beta, gamma]
     if crystal_system == "monoclinic":
@@ -222,9 +223,9 @@ def symmetrised_lattice(vectors: np.ndarray, crystal_system: str) -> list[float]
     if crystal_system == "orthorhombic":
         return [a, b, c, 90.0, 90.0, 90.0]
     if crystal_system == "cubic":
-        mean = (a + b + c) / 3
+        mean = round((a + b + c) / 3, _DIGITS)
         return [mean, mean, mean, 90.0, 90.0, 90.0]
-    mean = (a + b) / 2
+    mean = round((a + b) / 2, _DIGITS)
     return [mean, mean, c, 90.0, 90.0, 90.0 if crystal_system == "tetragonal" else 120.0]
 
 

@@ -67,7 +67,7 @@ class StructureEntry:
 def read_structure_files(
     paths: Iterable[str | Path], max_atoms: int = MAX_ATOMS, max_bytes: int = MAX_BYTES
 ) -> Iterator[StructureEntry]:
-    """All entries of all files, in order; a folder stands for the files of known formats in it.
+    """All entries of all files, in order; a folder stands for the files in it, see `structure_paths`.
 
     Args:
         max_atoms: of one cell; larger ones are refused before any symmetry is worked out.
@@ -85,10 +85,13 @@ def read_structure_files(
 
 
 def structure_paths(path: Path) -> list[Path]:
-    """The file itself, or the files in a folder and its subfolders that look like structures, sorted."""
+    """The file itself, or the files in a folder and its subfolders that are named as structures, sorted.
+
+    CSV tables are read where they are named, not where they lie in a folder: most hold something else.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and _format_by_name(file))
+    return sorted(file for file in path.rglob("*") if _format_by_name(file) not in ("", "csv") and file.is_file())
 
 
 def read_structure_text(
