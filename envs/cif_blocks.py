@@ -1,7 +1,7 @@
-"""Reading CIF: into data blocks by our own tokeniser, then from checked items only to structures, by pymatgen.
+"""Reading CIF: into data blocks by our own tokeniser, then from checked items to structures.
 
-A CIF is foreign input. pymatgen gets a text that holds nothing but cell, symmetry operations and positions which were
-checked here, so that neither an odd item (a past version evaluated one as code) nor 100 000 atoms can reach it.
+A CIF is foreign input. pymatgen gets nothing of it but a space-group symbol and symmetry operations that were checked
+here, so that neither an odd item (a past version evaluated one as code) nor 100 000 atoms can reach it.
 """
 
 import re
@@ -14,6 +14,7 @@ import numpy as np
 
 from envs.errors import StructureError
 from envs.structure_checks import (
+    SAME_PLACE_A,
     Reason,
     check_cell_parameters,
     check_n_atoms,
@@ -32,6 +33,7 @@ _MODULATED = ("_space_group_ssg", "_cell_wave_vector", "_cell_modulation", "_spa
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _SYMBOLS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_SAME_SITE_A = 0.1
 _MISSING = frozenset(["?", "."])
 
 
@@ -151,9 +153,8 @@ def cif_structure(block: CifBlock, max_atoms: int, notes: list[str]) -> Any:
     cell = [number(block.text(f"_cell_{name}") or "?", f"_cell_{name}", Reason.BAD_CELL) for name in _CELL]
     check_cell_parameters(cell)
     species, fractional = _sites(block, max_atoms, notes)
-    operations = _operations(block)
-    text = _clean_cif(cell, block, operations, species, fractional, notes)
-    return _by_pymatgen(text, max_atoms, notes)
+    matrices, shifts = _affine(_operations(block, notes))
+    return _all_atoms(cell, matrices, shifts, species, fractional, max_atoms, notes)
 
 
 def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str], np.ndarray]:
@@ -191,43 +192,23 @@ def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str]
     return species, np.array(rows)
 
 
-def _operations(block: CifBlock) -> list[str]:
-    for name in _OPERATIONS:
-        operations = [text for text in block.column(name) if text not in _MISSING]
-        if operations:
-            break
-    else:
-        return []
+def _operations(block: CifBlock, notes: list[str]) -> tuple[str, ...]:
+    """The operations that are listed, else those of the symbol or number, else of P1."""
+    listed = [[text for text in block.column(name) if text not in _MISSING] for name in _OPERATIONS]
+    operations = listed[0] or listed[1]
+    symbol, table_number = block.text(*_SYMBOLS), block.text(*_NUMBERS)
+    if not operations and (symbol or table_number):
+        return _operations_of(symbol, table_number)
+    if not operations:
+        notes.append("no symmetry given, read as P1")
+        return ("x,y,z",)
     if len(operations) > 192:
         raise StructureError(Reason.PARSE_ERROR, f"expected at most 192 symmetry operations, got {len(operations)}")
     for text in operations:
         if not _OPERATION.fullmatch(text) or text.count(",") != 2:
             message = f"expected a symmetry operation such as '-x,y+1/2,z', got {text[:60]!r}"
             raise StructureError(Reason.PARSE_ERROR, message)
-    return operations
-
-
-def _clean_cif(
-    cell: list[float],
-    block: CifBlock,
-    operations: list[str],
-    species: list[str],
-    fractional: np.ndarray,
-    notes: list[str],
-) -> str:
-    lines = ["data_clean", *(f"_cell_{name} {value!r}" for name, value in zip(_CELL, cell))]
-    symbol, table_number = block.text(*_SYMBOLS), block.text(*_NUMBERS)
-    if not operations and (symbol or table_number):
-        operations = list(_operations_of(symbol, table_number))
-    elif not operations:
-        notes.append("no symmetry given, read as P1")
-        operations = ["x,y,z"]
-    lines += ["loop_", "_symmetry_equiv_pos_as_xyz", *(f"'{text}'" for text in operations)]
-    lines += ["loop_", "_atom_site_label", "_atom_site_type_symbol"]
-    lines += [f"_atom_site_fract_{axis}" for axis in "xyz"]
-    for row, (element, xyz) in enumerate(zip(species, fractional.tolist())):
-        lines.append(f"{element}{row} {element} {xyz[0]!r} {xyz[1]!r} {xyz[2]!r}")
-    return "\n".join(lines) + "\n"
+    return tuple(operations)
 
 
 @lru_cache(maxsize=600)
@@ -247,7 +228,7 @@ def _operations_of(symbol: str, table_number: str) -> tuple[str, ...]:
         try:
             parser = CifParser.from_str(f"data_group\n{line}\n")
             operations = parser.get_symops(next(iter(parser._cif.data.values())))
-        except Exception as error:  # as below
+        except Exception as error:  # pymatgen raises many types; all mean that it does not know the group
             raise StructureError(Reason.UNKNOWN_SPACE_GROUP, f"{line}: {str(error)[:200]}") from None
     if any("Defaulting to P1" in str(warning.message) for warning in caught):
         message = f"expected a space group that pymatgen knows, or symmetry operations, got {line}"
@@ -255,23 +236,49 @@ def _operations_of(symbol: str, table_number: str) -> tuple[str, ...]:
     return tuple(operation.as_xyz_str() for operation in operations)
 
 
-def _by_pymatgen(text: str, max_atoms: int, notes: list[str]) -> Any:
-    from pymatgen.io.cif import CifParser
+@lru_cache(maxsize=600)
+def _affine(operations: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """float64 [operation, 3, 3] and [operation, 3]."""
+    from pymatgen.core.operations import SymmOp
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            parser = CifParser.from_str(text, occupancy_tolerance=1000.0)
-            structure = parser.parse_structures(primitive=False, check_occu=False, on_error="raise")[0]
-        except Exception as error:  # pymatgen raises many types; all mean that the block cannot be read
-            raise StructureError(Reason.PARSE_ERROR, f"pymatgen cannot read it: {str(error)[:200]}") from None
-    if any("rounded to ideal values" in str(warning.message) for warning in caught):
-        notes.append("coordinates such as 0.3333 read as exact thirds")
-    check_n_atoms(len(structure), max_atoms)
-    species = []
-    for site in structure:
-        if len(site.species) != 1:
-            elements = " and ".join(sorted(str(element) for element in site.species))
-            raise StructureError(Reason.OVERLAPPING_ATOMS, f"expected one atom in one place, got {elements}")
-        species.append(site.species.elements[0].symbol)
-    return make_structure(structure.lattice, species, structure.frac_coords, notes)
+    try:
+        affine = np.array([SymmOp.from_xyz_str(text).affine_matrix for text in operations])
+    except Exception as error:  # pymatgen raises many types here, too
+        raise StructureError(Reason.PARSE_ERROR, f"cannot read the symmetry operations: {error}") from None
+    if not np.isfinite(affine).all() or not (np.abs(np.linalg.det(affine[:, :3, :3])) > 0.99).all():
+        raise StructureError(Reason.PARSE_ERROR, f"expected symmetry operations, got {operations[-1]!r} among them")
+    return affine[:, :3, :3], affine[:, :3, 3]
+
+
+def _all_atoms(
+    cell: list[float],
+    matrices: np.ndarray,
+    shifts: np.ndarray,
+    species: list[str],
+    fractional: np.ndarray,
+    max_atoms: int,
+    notes: list[str],
+) -> Any:
+    """The structure with all images of all sites. A site within 0.1 angstrom of an image of itself is put between
+    them, onto the symmetry element: coordinates such as 0.333 mean thirds.
+    """
+    from pymatgen.core import Lattice
+
+    lattice = Lattice.from_parameters(*cell)
+    symbols, points = [], []
+    n_atoms = 0
+    for symbol, site in zip(species, fractional % 1.0):
+        offsets = matrices @ site + shifts - site
+        offsets -= np.rint(offsets)
+        near = np.linalg.norm(offsets @ lattice.matrix, axis=1) < _SAME_SITE_A
+        images = matrices @ (site + offsets[near].mean(axis=0)) + shifts if near.any() else matrices @ site + shifts
+        images -= np.floor(images)
+        apart = images[:, None] - images
+        apart -= np.rint(apart)
+        same = np.linalg.norm(apart @ lattice.matrix, axis=2) < SAME_PLACE_A
+        first = np.flatnonzero(same.argmax(axis=1) == np.arange(len(images)))  # the first of those in one place
+        n_atoms += len(first)
+        check_n_atoms(n_atoms, max_atoms, "atoms in the cell, or more")
+        symbols += [symbol] * len(first)
+        points.append(images[first])
+    return make_structure(lattice, symbols, np.concatenate(points), notes)

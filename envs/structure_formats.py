@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,14 @@ def cif_entries(text: str) -> Entries:
     blocks = cif_blocks(text)
     for block in [b for b in blocks if holds_structure(b)] or blocks[:1]:
         if holds_structure(block):
-            yield block.name, lambda max_atoms, notes, block=block: cif_structure(block, max_atoms, notes)
+            yield block.name, partial(cif_structure, block)
         else:
-            yield block.name, _failing(Reason.NO_STRUCTURE, "expected a block with a cell and atoms, found none")
+            yield block.name, partial(_fail, Reason.NO_STRUCTURE, "expected a block with a cell and atoms, found none")
 
 
 def poscar_entries(text: str) -> Entries:
     """The one structure of a POSCAR or CONTCAR."""
-    yield "", lambda max_atoms, notes: _poscar(text, max_atoms, notes)
+    yield "", partial(_poscar, text)
 
 
 def _poscar(text: str, max_atoms: int, notes: list[str]) -> Any:
@@ -103,15 +104,12 @@ def extxyz_entries(text: str) -> Entries:
             message = (
                 f"expected the number of atoms of frame {frame} in line {position + 1}, got {lines[position][:40]!r}"
             )
-            yield str(frame), _failing(Reason.PARSE_ERROR, message)
+            yield str(frame), partial(_fail, Reason.PARSE_ERROR, message)
             return  # nothing says where the next frame begins
         n_atoms = int(lines[position])
         comment = lines[position + 1] if position + 1 < len(lines) else ""
         rows = lines[position + 2 : position + 2 + n_atoms]
-        yield (
-            str(frame),
-            lambda max_atoms, notes, n=n_atoms, comment=comment, rows=rows: _xyz(n, comment, rows, max_atoms, notes),
-        )
+        yield str(frame), partial(_xyz, n_atoms, comment, rows)
         position += 2 + n_atoms
         frame += 1
 
@@ -169,7 +167,7 @@ def json_entries(text: str) -> Entries:
     if not named:
         raise StructureError(Reason.NO_STRUCTURE, "expected pymatgen structures with lattice and sites, found none")
     for name, item in named:
-        yield name, lambda max_atoms, notes, item=item: _json_structure(item, max_atoms, notes)
+        yield name, partial(_json_structure, item)
 
 
 def _json_structure(data: Any, max_atoms: int, notes: list[str]) -> Any:
@@ -211,11 +209,11 @@ def csv_entries(text: str) -> Entries:
         for row, cells in enumerate(reader, start=1):
             block = (id_column and cells[id_column]) or f"row {row}"
             if {"lattice", "sites"} <= set(names):
-                yield block, lambda max_atoms, notes, c=cells: _row(c["lattice"], c["sites"], max_atoms, notes)
+                yield block, partial(_row, cells["lattice"], cells["sites"])
             else:
-                yield block, lambda max_atoms, notes, c=cells: _first(cif_entries(c["cif"] or ""))(max_atoms, notes)
+                yield block, partial(_cif_cell, cells["cif"])
     except csv.Error as error:
-        yield "", _failing(Reason.PARSE_ERROR, f"expected a CSV table: {error}")
+        yield "", partial(_fail, Reason.PARSE_ERROR, f"expected a CSV table: {error}")
 
 
 def _row(lattice: str | None, sites: str | None, max_atoms: int, notes: list[str]) -> Any:
@@ -241,12 +239,11 @@ def _floats(text: str, code: Reason, what: str, n: int | None = None) -> list[fl
     return [number(word, what, code) for word in words]
 
 
-def _first(entries: Entries) -> Read:
-    return next(entries)[1]
+def _cif_cell(text: str | None, max_atoms: int, notes: list[str]) -> Any:
+    """The first structure of a CIF in a cell of a table."""
+    _, read = next(cif_entries(text or ""))
+    return read(max_atoms, notes)
 
 
-def _failing(code: Reason, message: str) -> Read:
-    def read(max_atoms: int, notes: list[str]) -> Any:
-        raise StructureError(code, message)
-
-    return read
+def _fail(code: Reason, message: str, max_atoms: int, notes: list[str]) -> Any:
+    raise StructureError(code, message)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymatgen.io.cif import CifParser, CifWriter
 
 from envs.errors import StructureError
 from envs.structure_checks import Reason, read_element
 from envs.structure_files import decode, read_structure_files, read_structure_text, structure_format
 from tests.cifs import ROCK_SALT, ROCK_SALT_SITES, cif
+from tests.prototypes import Prototype, prototypes
 
 P1 = "_symmetry_space_group_name_H-M 'P 1'"
 POSCAR = """rock salt
@@ -164,6 +167,29 @@ def test_what_is_odd_but_clear_is_read(text: str) -> None:
     # Six neighbours of the other kind at half the cell length: rock salt and nothing else.
     distances = entry.structure.distance_matrix[0]
     assert sorted(np.unique(distances.round(4))) == pytest.approx([0, 2.8201, 3.9882, 4.8846], abs=1e-3)
+
+
+def test_sites_near_a_symmetry_element_are_put_onto_it() -> None:
+    """Coordinates of three digits mean thirds: hcp has two atoms, not one for each operation that misses."""
+    text = cif("Mg1 Mg 0.333 0.667 0.25 1\n", "_space_group_IT_number 194", a=3.21, b=3.21, c=5.21, gamma=120)
+    (entry,) = read(text)
+    assert len(entry.structure) == 2
+    assert sorted(entry.structure.frac_coords[:, 0]) == pytest.approx([1 / 3, 2 / 3], abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*fractional coordinates rounded to ideal values")
+@pytest.mark.parametrize("prototype", prototypes(), ids=lambda prototype: prototype.name)
+@pytest.mark.parametrize("symprec", [None, 0.01])
+def test_cifs_of_pymatgen_read_as_pymatgen_reads_them(prototype: Prototype, symprec: float | None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spglib's in pymatgen
+        text = str(CifWriter(prototype.structure, symprec=symprec))
+    (theirs,) = CifParser.from_str(text).parse_structures(primitive=False)
+    (entry,) = read(text)
+    assert entry.structure.formula == theirs.formula == prototype.structure.formula
+    distances = entry.structure.lattice.get_all_distances(entry.structure.frac_coords, theirs.frac_coords)
+    same = np.array(entry.structure.atomic_numbers)[:, None] == np.array(theirs.atomic_numbers)
+    assert np.where(same, distances, 9).min(axis=1).max() < 1e-3
 
 
 def test_isotopes_count_as_hydrogen_and_say_so() -> None:
