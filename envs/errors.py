@@ -29,6 +29,22 @@ class TableError(OreflowError, ValueError):
     """A table of formulas that cannot be read."""
 
 
+class StructureError(OreflowError, ValueError):
+    """A structure that cannot be read.
+
+    Attributes:
+        code: short name of the reason, from `envs.structure_checks.Reason`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = str(code)
+
+
+class EncodeError(StructureError):
+    """A structure that was read, but not found to be orbits of a space group."""
+
+
 class IllegalActionError(OreflowError, ValueError):
     """An action that the mask of its state does not allow."""
 

@@ -1,0 +1,261 @@
+"""Reading CIF: into data blocks by our own tokeniser, then from checked items only to structures, by pymatgen.
+
+A CIF is foreign input. pymatgen gets a text that holds nothing but cell, symmetry operations and positions which were
+checked here, so that neither an odd item (a past version evaluated one as code) nor 100 000 atoms can reach it.
+"""
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from envs.errors import StructureError
+from envs.structure_checks import (
+    Reason,
+    check_cell_parameters,
+    check_n_atoms,
+    check_occupancy,
+    make_structure,
+    number,
+    read_element,
+)
+
+_TOKEN = re.compile(r"""'(?:[^'\n]|'(?=\S))*'(?=\s|$)|"(?:[^"\n]|"(?=\S))*"(?=\s|$)|\#[^\n]*|[^\s]+""")
+_OPERATION = re.compile(r"[-+xyzXYZ\d/., ]{5,60}")
+_SYMBOL = re.compile(r"[A-Za-z0-9/\-_ :()]{1,40}")
+_CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+_MAGNETIC = ("_space_group_magn", "_space_group_symop_magn", "_magnetic_", "_atom_site_moment", "_parent_space_group")
+_MODULATED = ("_space_group_ssg", "_cell_wave_vector", "_cell_modulation", "_space_group_symop_ssg", "_cell_subsystem")
+_OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_SYMBOLS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m")
+_NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_MISSING = frozenset(["?", "."])
+
+
+@dataclass
+class CifBlock:
+    """One data block: items in lower case with dots as underscores; a looped item is a list."""
+
+    name: str
+    items: dict[str, str | list[str]] = field(default_factory=dict)
+    damaged_loops: list[str] = field(default_factory=list)
+
+    def text(self, *names: str) -> str:
+        """The first of these items that has a value, or the empty string."""
+        for name in names:
+            value = self.items.get(name, "")
+            if isinstance(value, list):
+                value = value[0] if value else ""
+            if value and value not in _MISSING:
+                return value
+        return ""
+
+    def column(self, name: str) -> list[str]:
+        """A looped item, or a list of the one value, or nothing."""
+        value = self.items.get(name, [])
+        return value if isinstance(value, list) else [value]
+
+
+def cif_blocks(text: str) -> list[CifBlock]:
+    """The data blocks of a CIF, in order.
+
+    Raises:
+        StructureError: no_structure without a data block; parse_error for a text field without end.
+    """
+    tokens = _tokens(text)
+    blocks: list[CifBlock] = []
+    position = 0
+    while position < len(tokens):
+        token, quoted = tokens[position]
+        position += 1
+        lower = "" if quoted else token.lower()
+        if lower.startswith("data_"):
+            blocks.append(CifBlock(token[5:]))
+        elif not blocks:
+            continue
+        elif lower == "loop_":
+            position = _read_loop(tokens, position, blocks[-1])
+        elif lower.startswith("_") and position < len(tokens) and _is_value(tokens[position]):
+            blocks[-1].items[lower.replace(".", "_")] = tokens[position][0]
+            position += 1
+    if not blocks:
+        raise StructureError(Reason.NO_STRUCTURE, "expected a CIF with a line data_NAME, found none")
+    return blocks
+
+
+def _tokens(text: str) -> list[tuple[str, bool]]:
+    """Values and keywords, each with whether it was quoted."""
+    tokens: list[tuple[str, bool]] = []
+    # Text fields first: a semicolon in the first column opens and closes them.
+    parts = re.split(r"(?m)^;", text)
+    if len(parts) % 2 == 0:
+        raise StructureError(Reason.PARSE_ERROR, "expected a closing ';' of a text field, got the end of the file")
+    for index, part in enumerate(parts):
+        if index % 2:
+            tokens.append((part.strip(), True))
+            continue
+        for token in _TOKEN.findall(part):
+            if token[0] == "#":
+                continue
+            if token[0] in "'\"" and len(token) > 1 and token[-1] == token[0]:
+                tokens.append((token[1:-1], True))
+            else:
+                tokens.append((token, False))
+    return tokens
+
+
+def _is_value(token: tuple[str, bool]) -> bool:
+    return token[1] or not re.match(r"(?i)_|loop_$|data_|save_|stop_$|global_$", token[0])
+
+
+def _read_loop(tokens: list[tuple[str, bool]], position: int, block: CifBlock) -> int:
+    names: list[str] = []
+    while position < len(tokens) and not tokens[position][1] and tokens[position][0].startswith("_"):
+        names.append(tokens[position][0].lower().replace(".", "_"))
+        position += 1
+    start = position
+    while position < len(tokens) and _is_value(tokens[position]):
+        position += 1
+    values = [token for token, _ in tokens[start:position]]
+    if names and len(values) % len(names):
+        block.damaged_loops += names
+    for index, name in enumerate(names):
+        block.items[name] = values[index :: len(names)]
+    return position
+
+
+def holds_structure(block: CifBlock) -> bool:
+    """Whether a block speaks of a cell or atoms at all; blocks of a journal's text do not."""
+    return any(name.startswith(("_cell_length", "_atom_site_fract", "_atom_site_label")) for name in block.items)
+
+
+def cif_structure(block: CifBlock, max_atoms: int, notes: list[str]) -> Any:
+    """The pymatgen structure of one block, all atoms of its cell.
+
+    Raises:
+        StructureError: with a reason code.
+    """
+    for prefixes, code, what in ((_MAGNETIC, Reason.MAGNETIC, "magnetic"), (_MODULATED, Reason.MODULATED, "modulated")):
+        named = [name for name in block.items if name.startswith(prefixes)]
+        if named:
+            raise StructureError(code, f"expected a crystal without {what} order, got {named[0]}")
+    broken = [n for n in block.damaged_loops if n.startswith("_atom_site_") or n in _OPERATIONS]
+    if broken:
+        message = f"expected full rows in the loop of {broken[0]}, got one that breaks off"
+        raise StructureError(Reason.UNTERMINATED_LOOP, message)
+    if not any(name.startswith("_cell_") for name in block.items):
+        raise StructureError(Reason.NO_LATTICE, "expected _cell_length_a and the other five, found none")
+    cell = [number(block.text(f"_cell_{name}") or "?", f"_cell_{name}", Reason.BAD_CELL) for name in _CELL]
+    check_cell_parameters(cell)
+    species, fractional = _sites(block, max_atoms, notes)
+    operations = _operations(block)
+    text = _clean_cif(cell, block, operations, species, fractional, notes)
+    return _by_pymatgen(text, max_atoms, notes)
+
+
+def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str], np.ndarray]:
+    columns = [block.column(f"_atom_site_fract_{axis}") for axis in "xyz"]
+    labels = block.column("_atom_site_label")
+    types = block.column("_atom_site_type_symbol")
+    n_rows = len(columns[0])
+    if not n_rows and block.column("_atom_site_cartn_x"):
+        raise StructureError(Reason.BAD_COORDINATES, "expected _atom_site_fract_x, got Cartesian coordinates only")
+    check_n_atoms(n_rows, max_atoms, "rows of _atom_site_fract_x")
+    names = types or labels
+    if {len(column) for column in (*columns, names)} != {n_rows}:
+        message = f"expected {n_rows} values of each _atom_site_ item, got other numbers of some"
+        raise StructureError(Reason.PARSE_ERROR, message)
+    occupancies = block.column("_atom_site_occupancy") or ["1"] * n_rows
+    flags = block.column("_atom_site_calc_flag") or [""] * n_rows
+    hydrogens = block.column("_atom_site_attached_hydrogens") or ["0"] * n_rows
+    species, rows = [], []
+    for row, name in enumerate(names):
+        where = f"site {labels[row] if row < len(labels) else row + 1}"
+        if flags[row].lower() == "dum":
+            notes.append(f"dummy {where} left out")
+            continue
+        if hydrogens[row] not in _MISSING and number(hydrogens[row], "attached hydrogens", Reason.PARSE_ERROR):
+            message = f"expected all hydrogens as atoms, got {hydrogens[row]} attached to {where}"
+            raise StructureError(Reason.IMPLICIT_HYDROGENS, message)
+        # A label starts with its symbol (Na1, O1W); a type symbol is nothing else.
+        if not types and (match := re.match(r"[A-Z][a-z]*", name)):
+            name = match[0]
+        species.append(read_element(name, notes))
+        if occupancies[row] not in _MISSING:
+            check_occupancy(number(occupancies[row], f"the occupancy of {where}", Reason.PARSE_ERROR), where)
+        rows.append([number(column[row], f"a coordinate of {where}", Reason.BAD_COORDINATES) for column in columns])
+    check_n_atoms(len(rows), max_atoms)
+    return species, np.array(rows)
+
+
+def _operations(block: CifBlock) -> list[str]:
+    for name in _OPERATIONS:
+        operations = [text for text in block.column(name) if text not in _MISSING]
+        if operations:
+            break
+    else:
+        return []
+    if len(operations) > 192:
+        raise StructureError(Reason.PARSE_ERROR, f"expected at most 192 symmetry operations, got {len(operations)}")
+    for text in operations:
+        if not _OPERATION.fullmatch(text) or text.count(",") != 2:
+            message = f"expected a symmetry operation such as '-x,y+1/2,z', got {text[:60]!r}"
+            raise StructureError(Reason.PARSE_ERROR, message)
+    return operations
+
+
+def _clean_cif(
+    cell: list[float],
+    block: CifBlock,
+    operations: list[str],
+    species: list[str],
+    fractional: np.ndarray,
+    notes: list[str],
+) -> str:
+    lines = ["data_clean", *(f"_cell_{name} {value!r}" for name, value in zip(_CELL, cell))]
+    symbol, table_number = block.text(*_SYMBOLS), block.text(*_NUMBERS)
+    if operations:
+        lines += ["loop_", "_symmetry_equiv_pos_as_xyz", *(f"'{text}'" for text in operations)]
+    elif symbol and _SYMBOL.fullmatch(symbol):
+        lines.append(f"_symmetry_space_group_name_H-M '{symbol}'")
+    elif re.fullmatch(r"\d{1,3}", table_number):
+        lines.append(f"_symmetry_Int_Tables_number {table_number}")
+    elif symbol or table_number:
+        message = f"expected a Hermann-Mauguin symbol or a number, got {(symbol or table_number)[:40]!r}"
+        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
+    else:
+        notes.append("no symmetry given, read as P1")
+        lines += ["loop_", "_symmetry_equiv_pos_as_xyz", "'x,y,z'"]
+    lines += ["loop_", "_atom_site_label", "_atom_site_type_symbol"]
+    lines += [f"_atom_site_fract_{axis}" for axis in "xyz"]
+    for row, (element, xyz) in enumerate(zip(species, fractional.tolist())):
+        lines.append(f"{element}{row} {element} {xyz[0]!r} {xyz[1]!r} {xyz[2]!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _by_pymatgen(text: str, max_atoms: int, notes: list[str]) -> Any:
+    from pymatgen.io.cif import CifParser
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            parser = CifParser.from_str(text, occupancy_tolerance=1000.0)
+            structure = parser.parse_structures(primitive=False, check_occu=False, on_error="raise")[0]
+        except Exception as error:  # pymatgen raises many types; all mean that the block cannot be read
+            raise StructureError(Reason.PARSE_ERROR, f"pymatgen cannot read it: {str(error)[:200]}") from None
+    said = [str(warning.message) for warning in caught]
+    if any("Defaulting to P1" in line for line in said):
+        message = "expected a space group that pymatgen knows, or symmetry operations, got neither"
+        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
+    if any("rounded to ideal values" in line for line in said):
+        notes.append("coordinates such as 0.3333 read as exact thirds")
+    check_n_atoms(len(structure), max_atoms)
+    species = []
+    for site in structure:
+        if len(site.species) != 1:
+            elements = " and ".join(sorted(str(element) for element in site.species))
+            raise StructureError(Reason.OVERLAPPING_ATOMS, f"expected one atom in one place, got {elements}")
+        species.append(site.species.elements[0].symbol)
+    return make_structure(structure.lattice, species, structure.frac_coords, notes)
