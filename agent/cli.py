@@ -2,7 +2,7 @@
 
 import typer
 
-from agent.commands import candidates, exactness, project, training
+from agent.commands import candidates, exactness, project, relaxation, training
 
 app = typer.Typer(
     name="oreflow",
@@ -21,6 +21,7 @@ app.command("sample")(candidates.sample)
 app.command("evaluate")(candidates.evaluate)
 app.command("exact")(exactness.exact)
 app.command("score")(candidates.score)
+app.command("relax")(relaxation.relax)
 app.command("fit-energy")(project.fit_energy)
 app.command("list")(project.list_)
 app.command("init")(project.init)

@@ -33,4 +33,4 @@ class OutputError(OreflowError, OSError):
 
 
 class RelaxationError(OreflowError, RuntimeError):
-    """Relaxations that cannot go on: a worker process that does not start, or structure after structure that crashes."""
+    """Relaxations that cannot go on: a worker that does not start, or structure after structure that crashes."""

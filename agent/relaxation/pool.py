@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -112,7 +112,7 @@ class _Worker:
 
 def run_tasks(
     tasks: Sequence[Any], make: Make, *, workers: int, time_limit_s: float
-) -> Iterator[tuple[int, Outcome]]:
+) -> Generator[tuple[int, Outcome], None, None]:
     """Outcomes of tasks as they come, each with its position in `tasks`.
 
     Args:

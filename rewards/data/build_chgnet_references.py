@@ -109,8 +109,8 @@ def main() -> None:
     known = ~(np.isnan(mu) & (fractions[held_out] > 0)).any(axis=1)
     for name, values in (("fit", residuals[:n]), ("held out", residuals[n:][known])):
         print(
-            f"{name}: {len(values)} structures, mean absolute error {values.mean():.4f}, median {np.median(values):.4f}, "
-            f"95 % below {np.quantile(values, 0.95):.4f} eV/atom"
+            f"{name}: {len(values)} structures, mean absolute error {values.mean():.4f}, "
+            f"median {np.median(values):.4f}, 95 % below {np.quantile(values, 0.95):.4f} eV/atom"
         )
     with Path(__file__).with_name("chgnet_references.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

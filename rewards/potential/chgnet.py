@@ -105,18 +105,20 @@ class Chgnet:
         Raises:
             PotentialError: when the potential cannot describe one of them.
         """
+        if not len(structures):
+            return np.empty(0)
         for structure in structures:
             check_structure(structure)
         with _quiet(), _said():
             predictions = self._model.predict_structure(list(structures), task="e", batch_size=batch_size)
-        if len(structures) == 1 and isinstance(predictions, dict):
+        if isinstance(predictions, dict):
             predictions = [predictions]
         return np.array([float(prediction["e"]) for prediction in predictions])
 
     def relax(
         self, structure: "Structure", *, fmax: float = 0.1, steps: int = 500, time_limit_s: float = math.inf
     ) -> Relaxation:
-        """Moves atoms and cell downhill (FIRE; Bitzek et al., Phys. Rev. Lett. 97, 170201, 2006) until no force is left.
+        """Moves atoms and cell downhill (FIRE; Bitzek et al., Phys. Rev. Lett. 97, 170201, 2006) until forces vanish.
 
         Args:
             structure: ordered, with at least one neighbour within 6 angstrom of every atom.

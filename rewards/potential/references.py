@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 FILE = "data/chgnet_references.csv"
 MODEL_VERSION = "0.3.0"  # the model whose energies the file was fitted to
+# Mean absolute error of formation energies against the Materials Project, of 240 structures that the fit of the file
+# did not use. CHGNet was trained on them, or on ones like them: what nobody has computed yet is predicted less well.
+HELD_OUT_MAE_EV_PER_ATOM = 0.024
 
 
 @dataclass(frozen=True)
