@@ -49,6 +49,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
     built_in = [name for name, origin in registry.names().items() if origin == "built in"]
     assert sorted(built_in) == [
         "charge_balance",
+        "chgnet_energy",
         "electronegativity_balance",
         "energy_above_hull",
         "formation_energy",

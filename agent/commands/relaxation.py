@@ -73,6 +73,14 @@ def relax(
         print_json(result)
     elif not quiet:
         _print_summary(result, out)
+    failed = result["first_failures"]
+    if failed and not quiet:
+        first = failed[0]
+        print(
+            f"oreflow: {result['n_without_structure']} without a relaxed structure; {first['candidate_id']} "
+            f"{first['status'].replace('_', ' ')}: {first['reason']}",
+            file=sys.stderr,
+        )
     if result["interrupted"]:
         print(
             f"oreflow: interrupted; {result['n_rows']} of {result['n_candidates']} are done and kept, and the same "

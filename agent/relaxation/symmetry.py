@@ -5,7 +5,9 @@ operations of the design can be applied to the result as they stand: the symmetr
 maps the relaxed crystal onto itself. The relaxed crystal then has the space group of the design, or a supergroup.
 """
 
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +37,7 @@ def space_group_number(
     vectors: np.ndarray, fractional: np.ndarray, atomic_numbers: np.ndarray, tolerance_a: float
 ) -> int:
     """Number of the space group that spglib finds within a tolerance; 0 where it finds none."""
-    import spglib
-
-    dataset = spglib.get_symmetry_dataset((vectors, fractional, atomic_numbers), symprec=tolerance_a)
+    dataset = _dataset(vectors, fractional, atomic_numbers, tolerance_a)
     return 0 if dataset is None else int(dataset.number)
 
 
@@ -54,9 +54,7 @@ def operations(
         fractional: float64 [atom, 3].
         atomic_numbers: int [atom].
     """
-    import spglib
-
-    dataset = spglib.get_symmetry_dataset((vectors, fractional, atomic_numbers), symprec=tolerance_a)
+    dataset = _dataset(vectors, fractional, atomic_numbers, tolerance_a)
     identity = np.eye(3, dtype=np.int64)[None], np.zeros((1, 3))
     rotations, translations = identity if dataset is None else (dataset.rotations, dataset.translations)
     images = np.empty((len(rotations), len(fractional)), dtype=np.int64)
@@ -94,6 +92,18 @@ def deviation_a(
         turned = rotation.T @ relaxed_vectors
         worst = max(worst, float(np.linalg.norm(missed, axis=1).max()), _misfit_a(turned, relaxed_vectors))
     return worst
+
+
+def _dataset(vectors: np.ndarray, fractional: np.ndarray, atomic_numbers: np.ndarray, tolerance_a: float) -> Any:
+    """What spglib finds; None where it finds nothing, as with atoms closer than the tolerance."""
+    import spglib
+
+    with warnings.catch_warnings():  # it announces that failures will one day be raised
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return spglib.get_symmetry_dataset((vectors, fractional, atomic_numbers), symprec=tolerance_a)
+        except spglib.error.SpglibError:
+            return None
 
 
 def _misfit_a(turned: np.ndarray, vectors: np.ndarray) -> float:

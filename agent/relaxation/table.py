@@ -55,7 +55,7 @@ COLUMNS = (
     "cif",
 )
 """Of `relaxed.csv`; `agent/README.md` says what each of them is."""
-_HAVE_AN_END = ("converged", "not_converged", "time_limit")
+N_SHOWN = 10
 
 
 def relaxed_table(
@@ -115,10 +115,13 @@ def summary(frame: pd.DataFrame, n_candidates: int, model_version: str) -> dict[
 
     above = pd.to_numeric(done["energy_above_hull_ev_per_atom"]).dropna().to_numpy(dtype=np.float64)
     counts = Counter(frame["status"])
+    failed = frame[frame["cif"].isna()]
     return {
         "n_candidates": n_candidates,
         "n_rows": len(frame),
+        "n_without_structure": len(failed),
         "n_by_status": {status: counts[status] for status in sorted(counts)},
+        "first_failures": failed[["candidate_id", "source", "status", "reason"]].head(N_SHOWN).to_dict("records"),
         "share_converged": share((frame["status"] == "converged").to_numpy()),
         "share_symmetry_kept": share(done["symmetry_kept"].to_numpy(dtype=np.bool_)),
         "symmetry_rule": (
@@ -158,7 +161,7 @@ def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tu
     row["space_group_number_before"] = space_group_number(vectors, fractional, numbers, DESIGN_TOLERANCE_A)
     row["n_steps"] = record.get("n_steps")
     row["energy_before_ev_per_atom"] = record.get("energy_before_ev_per_atom")
-    if record["status"] not in _HAVE_AN_END:
+    if record["status"] == "exploded" or "vectors" not in record:
         return row, None
 
     from pymatgen.core import Lattice, Structure

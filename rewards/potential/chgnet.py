@@ -26,8 +26,9 @@ MODEL_VERSIONS = ("0.3.0", "0.2.0", "r2scan")
 DEFAULT_VERSION = "0.3.0"
 MAX_ATOMIC_NUMBER = 94
 CITATION = "Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-023-00716-3"
-# Beyond this factor, either way, a cell has flown apart or collapsed: far from anything the potential was trained on.
-MAX_VOLUME_FACTOR = 4.0
+# Beyond this factor, either way, a cell has flown apart or collapsed. Proposed cells are often several times too dense,
+# and relax to sound crystals; atoms that drift apart soon lose their last neighbour, which ends it too.
+MAX_VOLUME_FACTOR = 10.0
 # Closer than this no two atoms of any solid are; the shortest bond, of H2, is 0.74 angstrom.
 MIN_DISTANCE_A = 0.5
 
