@@ -122,7 +122,7 @@ def test_it_agrees_with_chgnets_own_optimiser(potential: Chgnet) -> None:
     np.testing.assert_allclose(ours.vectors, theirs["final_structure"].lattice.matrix, atol=1e-4)
 
 
-def test_what_the_potential_does_not_know_is_refused(potential: Chgnet) -> None:
+def test_what_the_potential_does_not_know_is_refused(potential: Chgnet, monkeypatch: pytest.MonkeyPatch) -> None:
     from pymatgen.core import Lattice, Structure
 
     for structure, message in [
@@ -137,9 +137,14 @@ def test_what_the_potential_does_not_know_is_refused(potential: Chgnet) -> None:
     assert (few.status, few.n_steps) == ("not_converged", 2)
     late = potential.relax(rock_salt(5.0), fmax=1e-4, time_limit_s=0.0)
     assert (late.status, late.n_steps) == ("time_limit", 0)
-    gone = potential.relax(rock_salt(2.4), steps=200)  # squeezed to a thirteenth of its volume
-    assert gone.status == "exploded"
+    with monkeypatch.context() as patch:
+        patch.setattr("rewards.potential.chgnet.MAX_VOLUME_FACTOR", 1.2)
+        gone = potential.relax(rock_salt(5.2))
+    assert gone.status == "unphysical"
     assert "times that of the start" in gone.reason
+    stuck = potential.relax(Structure(Lattice.cubic(1.5), ["Ar"], [[0, 0, 0]]))
+    assert stuck.status == "unphysical"
+    assert "is above that of free atoms" in stuck.reason
 
 
 def test_the_command_relaxes_good_files_beside_bad_ones(tmp_path: Path) -> None:
@@ -155,14 +160,14 @@ def test_the_command_relaxes_good_files_beside_bad_ones(tmp_path: Path) -> None:
     known.write_text("formula,formation_energy_per_atom\nNaCl,-2.0\n")
     result = oreflow("relax", folder, "--out", out, "--reference", known, "--workers", 1, "--json")
     assert result.exit_code == 0, result.output
-    rows = list(csv.DictReader((out / "relaxed.csv").open()))
+    rows = list(csv.DictReader((out / "relaxed.csv").read_text().splitlines()))
     assert [row["candidate_id"] for row in rows] == ["a", "b", "c", "d"]
     a, b, c, d = rows
     assert (a["status"], a["formula_reduced"], a["symmetry_kept"]) == ("converged", "ClNa", "True")
     assert (
         a["space_group_number_before"] == a["space_group_number_after"] == a["space_group_number_after_tight"] == "225"
     )
-    assert float(a["volume_change"]) == pytest.approx((5.64 / 5.4) ** 3 - 1, abs=0.05)
+    assert 5.4 * (1 + float(a["volume_change"])) ** (1 / 3) == pytest.approx(5.64, rel=0.02)
     assert float(a["energy_above_hull_ev_per_atom"]) == pytest.approx(
         float(a["formation_energy_ev_per_atom"]) + 2.0, abs=1e-9
     )
@@ -259,7 +264,8 @@ def test_the_reward_gives_formation_energies_and_energies_above_a_hull(tmp_path:
     assert squeezed.valid.tolist() == [True, False]
     assert squeezed.values[0] == pytest.approx(above.values[0], abs=0.01)
     assert squeezed.columns["chgnet_converged"].tolist() == [True, False]
-    assert squeezed.columns["chgnet_volume_change"][0] == pytest.approx((5.64 / 5.3) ** 3 - 1, abs=0.06)
+    change = float(squeezed.columns["chgnet_volume_change"][0])
+    assert 5.3 * (1 + change) ** (1 / 3) == pytest.approx(5.64, rel=0.02)
     with pytest.raises(RewardParameterError, match="fmax above 0"):
         ChgnetEnergy(fmax=-1)
 

@@ -1,5 +1,6 @@
 """Which structures to relax: structure files, folders of them, or the candidate table of `oreflow sample`."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,12 +71,14 @@ def _entries(paths: Iterable[Path]) -> Iterator[tuple[str, str, Any, str]]:
         if table is not None:
             yield from _rows(path, table)
             continue
-        for entry in read_structure_files([path]):
-            stem = Path(entry.file).name.removesuffix(".gz")
-            stem = Path(stem).stem if Path(stem).suffix else stem
-            name = entry.block if entry.block and entry.block != stem else stem
-            source = f"{entry.file}#{entry.block}" if entry.block else entry.file
-            yield name, source, entry.structure, entry.message
+        for file, group in itertools.groupby(read_structure_files([path]), key=lambda entry: entry.file):
+            name = Path(file).name.removesuffix(".gz")
+            stem, is_table = Path(name).stem, name.endswith(".csv")
+            entries = list(group)
+            for entry in entries:
+                block = entry.block if is_table or len(entries) > 1 else ""
+                source = f"{file}#{block}" if block else file
+                yield "_".join(filter(None, ("" if is_table else stem, block))), source, entry.structure, entry.message
 
 
 def _candidate_table(path: Path) -> "pd.DataFrame | None":

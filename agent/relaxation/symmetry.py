@@ -84,6 +84,7 @@ def deviation_a(
         relaxed_vectors, relaxed_fractional: the crystal after, atoms in the same order.
     """
     moved = relaxed_fractional - fractional
+    moved -= moved[:1].copy()  # first, so that a shift by half a cell puts no two atoms on different sides
     moved -= np.round(moved)
     moved -= moved.mean(axis=0)
     worst = 0.0

@@ -1,6 +1,7 @@
 """The table of relaxed structures, their CIFs and the summary."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,10 +96,12 @@ def write_cifs(structures: dict[str, Any], folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, structure in structures.items():
-        try:
-            text = str(CifWriter(structure, symprec=KEPT_TOLERANCE_A))
-        except (TypeError, ValueError):  # no symmetry found: all atoms as they are
-            text = str(CifWriter(structure))
+        with warnings.catch_warnings():  # of spglib's, about what will change in it
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                text = str(CifWriter(structure, symprec=KEPT_TOLERANCE_A))
+            except (TypeError, ValueError):  # no symmetry found: all atoms as they are
+                text = str(CifWriter(structure))
         write_text(folder / f"{name}.cif", text)
 
 
@@ -161,7 +164,7 @@ def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tu
     row["space_group_number_before"] = space_group_number(vectors, fractional, numbers, DESIGN_TOLERANCE_A)
     row["n_steps"] = record.get("n_steps")
     row["energy_before_ev_per_atom"] = record.get("energy_before_ev_per_atom")
-    if record["status"] == "exploded" or "vectors" not in record:
+    if record["status"] == "unphysical" or "vectors" not in record:
         return row, None
 
     from pymatgen.core import Lattice, Structure

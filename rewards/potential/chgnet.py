@@ -31,8 +31,11 @@ CITATION = "Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-0
 MAX_VOLUME_FACTOR = 10.0
 # Closer than this no two atoms of any solid are; the shortest bond, of H2, is 0.74 angstrom.
 MIN_DISTANCE_A = 0.5
+# Energies are relative to free atoms without spin, so solids have negative ones. Squeezed atoms can end in a spurious
+# minimum of the potential, several eV above free atoms.
+MAX_ENERGY_EV_PER_ATOM = 1.0
 
-Status = Literal["converged", "not_converged", "time_limit", "exploded"]
+Status = Literal["converged", "not_converged", "time_limit", "unphysical"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Relaxation:
     """The end of a relaxation, and how it came to it.
 
     Attributes:
-        status: "converged"; "not_converged" after all steps; "time_limit"; "exploded", where volume, distances or
+        status: "converged"; "not_converged" after all steps; "time_limit"; "unphysical", where volume, distances or
             energy left the range of solids, so that the end has no meaning.
         reason: a phrase; "" where converged.
         vectors: float64 [3, 3], rows are lattice vectors in angstrom.
@@ -149,7 +152,7 @@ class Chgnet:
                     energy = float(atoms.get_potential_energy()) / n
                     wrong = _out_of_range(atoms, volume, energy)
                     if wrong:
-                        status, reason = "exploded", wrong
+                        status, reason = "unphysical", wrong
                         break
                     if done:
                         status, reason = "converged", ""
@@ -158,11 +161,13 @@ class Chgnet:
                         status, reason = "time_limit", f"not converged within {time_limit_s:g} s"
                         break
                 forces = np.asarray(atoms.get_forces())
+                if status != "unphysical" and energy > MAX_ENERGY_EV_PER_ATOM:
+                    status, reason = "unphysical", f"the energy, {energy:.3g} eV/atom, is above that of free atoms"
             except (PotentialError, ValueError) as error:
                 if optimizer.nsteps == 0:
                     raise
                 # What was a solid at the start became none on the way.
-                status, reason, forces = "exploded", str(error).splitlines()[0], np.full((n, 3), np.nan)
+                status, reason, forces = "unphysical", str(error).splitlines()[0], np.full((n, 3), np.nan)
         return Relaxation(
             status,
             reason,

@@ -130,7 +130,7 @@ class ChgnetEnergy:
             end = self._potential.relax(structure, fmax=self.fmax, steps=self.steps)
         except PotentialError as error:
             return str(error)
-        return end.reason if end.status == "exploded" else end
+        return end.reason if end.status == "unphysical" else end
 
     def _energies(self, batch: "Sequence[Structure]") -> tuple[np.ndarray, dict[int, str]]:
         try:
