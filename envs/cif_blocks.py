@@ -7,6 +7,7 @@ checked here, so that neither an odd item (a past version evaluated one as code)
 import re
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -216,23 +217,42 @@ def _clean_cif(
 ) -> str:
     lines = ["data_clean", *(f"_cell_{name} {value!r}" for name, value in zip(_CELL, cell))]
     symbol, table_number = block.text(*_SYMBOLS), block.text(*_NUMBERS)
-    if operations:
-        lines += ["loop_", "_symmetry_equiv_pos_as_xyz", *(f"'{text}'" for text in operations)]
-    elif symbol and _SYMBOL.fullmatch(symbol):
-        lines.append(f"_symmetry_space_group_name_H-M '{symbol}'")
-    elif re.fullmatch(r"\d{1,3}", table_number):
-        lines.append(f"_symmetry_Int_Tables_number {table_number}")
-    elif symbol or table_number:
-        message = f"expected a Hermann-Mauguin symbol or a number, got {(symbol or table_number)[:40]!r}"
-        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    else:
+    if not operations and (symbol or table_number):
+        operations = list(_operations_of(symbol, table_number))
+    elif not operations:
         notes.append("no symmetry given, read as P1")
-        lines += ["loop_", "_symmetry_equiv_pos_as_xyz", "'x,y,z'"]
+        operations = ["x,y,z"]
+    lines += ["loop_", "_symmetry_equiv_pos_as_xyz", *(f"'{text}'" for text in operations)]
     lines += ["loop_", "_atom_site_label", "_atom_site_type_symbol"]
     lines += [f"_atom_site_fract_{axis}" for axis in "xyz"]
     for row, (element, xyz) in enumerate(zip(species, fractional.tolist())):
         lines.append(f"{element}{row} {element} {xyz[0]!r} {xyz[1]!r} {xyz[2]!r}")
     return "\n".join(lines) + "\n"
+
+
+@lru_cache(maxsize=600)
+def _operations_of(symbol: str, table_number: str) -> tuple[str, ...]:
+    """What pymatgen takes a symbol or a number for; it needs half a second for a cubic group."""
+    from pymatgen.io.cif import CifParser
+
+    if symbol and _SYMBOL.fullmatch(symbol):
+        line = f"_symmetry_space_group_name_H-M '{symbol}'"
+    elif re.fullmatch(r"\d{1,3}", table_number):
+        line = f"_symmetry_Int_Tables_number {table_number}"
+    else:
+        message = f"expected a Hermann-Mauguin symbol or a number, got {(symbol or table_number)[:40]!r}"
+        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            parser = CifParser.from_str(f"data_group\n{line}\n")
+            operations = parser.get_symops(next(iter(parser._cif.data.values())))
+        except Exception as error:  # as below
+            raise StructureError(Reason.UNKNOWN_SPACE_GROUP, f"{line}: {str(error)[:200]}") from None
+    if any("Defaulting to P1" in str(warning.message) for warning in caught):
+        message = f"expected a space group that pymatgen knows, or symmetry operations, got {line}"
+        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
+    return tuple(operation.as_xyz_str() for operation in operations)
 
 
 def _by_pymatgen(text: str, max_atoms: int, notes: list[str]) -> Any:
@@ -245,11 +265,7 @@ def _by_pymatgen(text: str, max_atoms: int, notes: list[str]) -> Any:
             structure = parser.parse_structures(primitive=False, check_occu=False, on_error="raise")[0]
         except Exception as error:  # pymatgen raises many types; all mean that the block cannot be read
             raise StructureError(Reason.PARSE_ERROR, f"pymatgen cannot read it: {str(error)[:200]}") from None
-    said = [str(warning.message) for warning in caught]
-    if any("Defaulting to P1" in line for line in said):
-        message = "expected a space group that pymatgen knows, or symmetry operations, got neither"
-        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    if any("rounded to ideal values" in line for line in said):
+    if any("rounded to ideal values" in str(warning.message) for warning in caught):
         notes.append("coordinates such as 0.3333 read as exact thirds")
     check_n_atoms(len(structure), max_atoms)
     species = []

@@ -48,6 +48,10 @@ class Reason(StrEnum):
     NOT_PERIODIC = "not_periodic"
     MAGNETIC = "magnetic"
     MODULATED = "modulated"
+    NO_SYMMETRY = "no_symmetry"  # the search itself failed
+    BROKEN_ORBIT = "broken_orbit"  # atoms do not map onto atoms
+    NO_POSITION = "no_position"  # no Wyckoff position holds an orbit
+    DISPLACED = "displaced"  # rebuilt atoms lie too far from the given ones
 
 
 def number(text: str, what: str, code: Reason) -> float:

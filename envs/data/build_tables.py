@@ -57,6 +57,14 @@ def smact_icsd24_counts() -> list[list[object]]:
     return [[e["element"], e["oxidation_state"], e["results_count"]] for e in entries if e["results_count"]]
 
 
+def covalent_radii() -> list[list[object]]:
+    """Radii of Cordero et al. (2008) in angstrom; elements without one, from Bk on, are left out."""
+    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+    from pymatgen.core import Element
+
+    return [[Element(symbol).Z, symbol, radius] for symbol, radius in CovalentRadius.radius.items()]
+
+
 TABLES = {
     "pymatgen_common": lambda: pymatgen_states("common_oxidation_states"),
     "pymatgen_icsd": lambda: pymatgen_states("icsd_oxidation_states"),
@@ -89,6 +97,7 @@ def main() -> None:
             smact_elements(),
         ),
         ("smact_icsd24_counts.csv", ["symbol", "oxidation_state", "n_reports"], smact_icsd24_counts()),
+        ("covalent_radii.csv", ["atomic_number", "symbol", "covalent_radius_angstrom"], covalent_radii()),
     ]:
         with (HERE / filename).open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
