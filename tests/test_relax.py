@@ -16,6 +16,7 @@ import pytest
 from agent.relaxation import symmetry
 from agent.relaxation.inputs import Candidate, read_candidates
 from agent.relaxation.table import relaxed_table, summary
+from envs.crystals import Crystals
 from envs.elements import atomic_number
 from rewards import registry
 from rewards.errors import MissingPackageError, PotentialError, RewardParameterError
@@ -28,6 +29,7 @@ from tests.test_layers import MAY_IMPORT, ROOT, imported_packages
 from tests.test_relax_pool import rock_salt
 
 EV_PER_KJ_PER_MOL = 1 / 96.485
+NEEDS_CRYSTALS = pytest.mark.skipif(not hasattr(Crystals, "key_bytes"), reason="Crystals cannot be expanded yet")
 
 
 @pytest.fixture(scope="module")
@@ -339,3 +341,53 @@ def test_reference_energies_cover_the_elements_of_the_materials_project() -> Non
     # Energies of the elements' PBE ground states, as the Materials Project gives them (mp-127, mp-13, mp-149, mp-23).
     for symbol, energy in (("Na", -1.31), ("Fe", -8.47), ("Si", -5.42), ("Ni", -5.78)):
         assert energies[atomic_number(symbol)] == pytest.approx(energy, abs=0.15)
+
+
+def salt_crystals() -> Any:
+    """NaCl in rock salt and MgO, as the environment holds crystals."""
+    from envs.encode_structure import encode_structures
+
+    magnesia = rock_salt(4.21, "Mg")
+    magnesia.replace(1, "O")
+    crystals, rows, errors = encode_structures([rock_salt(5.64), magnesia])
+    assert rows.tolist() == [0, 1]
+    assert not any(errors)
+    return crystals
+
+
+@NEEDS_CRYSTALS
+def test_the_table_of_a_crystal_world_is_relaxed(tmp_path: Path) -> None:
+    """Rows as `oreflow sample` writes them; one of them damaged."""
+    import pandas as pd
+
+    from envs.structures import crystal_to_text
+
+    texts = crystal_to_text(salt_crystals())
+    frame = pd.DataFrame({"candidate_id": ["c0", "c1", "c2"], "structure": [texts[0], "{}", texts[1]]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet", index=False)
+    for name in ("t.csv", "t.parquet"):
+        found = read_candidates([tmp_path / name])
+        assert [c.candidate_id for c in found] == ["c0", "c1", "c2"]
+        assert [c.structure is None for c in found] == [False, True, False]
+        assert "expected a structure as" in found[1].reason
+        assert found[0].structure.volume == pytest.approx(5.64**3 / 4, rel=1e-6)
+        assert len(found[2].structure) == 2
+
+
+@NEEDS_CRYSTALS
+def test_the_reward_is_isolated_with_crystals() -> None:
+    """A config's `isolated: true`: the term in a process of its own, asked about the environment's own batches."""
+    from rewards.evaluation import evaluate_term
+    from rewards.isolation import IsolatedTerm
+
+    crystals = salt_crystals()
+    here = evaluate_term(registry.make_term("chgnet_energy"), crystals)
+    isolated = IsolatedTerm("chgnet_energy", {}, time_limit_s=120.0)
+    try:
+        there = evaluate_term(isolated, crystals)
+    finally:
+        isolated.close()
+    assert here.valid.tolist() == there.valid.tolist() == [True, True]
+    np.testing.assert_allclose(here.values, there.values, atol=1e-5)
+    np.testing.assert_allclose(here.values, np.array([-411.12, -601.60]) * EV_PER_KJ_PER_MOL / 2, atol=0.12)
