@@ -101,9 +101,11 @@ def _print_summary(result: dict[str, Any], out: Path) -> None:
         print(f"of them relaxed before     {result['n_resumed']}")
     if not result["n_by_status"].get("converged"):
         return
-    print(
-        f"symmetry kept              {result['share_symmetry_kept']:.1%} of the converged ({result['symmetry_rule']})"
-    )
+    if result["n_converged_with_symmetry"]:
+        print(
+            f"symmetry kept              {result['share_symmetry_kept']:.1%} of the {result['n_converged_with_symmetry']} "
+            f"converged that had any ({result['symmetry_rule']})"
+        )
     print(f"median energy change       {result['median_energy_change_ev_per_atom']:.3f} eV/atom")
     print(f"median |volume change|     {result['median_absolute_volume_change']:.1%}")
     if result["median_formation_energy_ev_per_atom"] is not None:

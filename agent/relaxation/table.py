@@ -116,6 +116,7 @@ def summary(frame: pd.DataFrame, n_candidates: int, model_version: str) -> dict[
     def share(flags: Any) -> float | None:
         return float(np.mean(flags)) if len(flags) else None
 
+    symmetric = (done["space_group_number_before"] > 1).to_numpy(dtype=np.bool_)  # nothing can be lost by the others
     above = pd.to_numeric(done["energy_above_hull_ev_per_atom"]).dropna().to_numpy(dtype=np.float64)
     counts = Counter(frame["status"])
     failed = frame[frame["cif"].isna()]
@@ -126,7 +127,8 @@ def summary(frame: pd.DataFrame, n_candidates: int, model_version: str) -> dict[
         "n_by_status": {status: counts[status] for status in sorted(counts)},
         "first_failures": failed[["candidate_id", "source", "status", "reason"]].head(N_SHOWN).to_dict("records"),
         "share_converged": share((frame["status"] == "converged").to_numpy()),
-        "share_symmetry_kept": share(done["symmetry_kept"].to_numpy(dtype=np.bool_)),
+        "n_converged_with_symmetry": int(symmetric.sum()),
+        "share_symmetry_kept": share(done["symmetry_kept"][symmetric].to_numpy(dtype=np.bool_)),
         "symmetry_rule": (
             f"the operations that spglib finds in the input within {DESIGN_TOLERANCE_A:g} angstrom still hold within "
             f"{KEPT_TOLERANCE_A:g} angstrom"

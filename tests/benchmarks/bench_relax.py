@@ -2,11 +2,10 @@
 
     python -m tests.benchmarks.bench_relax --data structures.csv.gz [-n 10] [--workers 1 2] [--max-sites 12]
 
-Method: n structures of the table, drawn at random, are strained to between 85 and 115 % of their volume and each atom is
-moved by 0.1 angstrom, so that there is something to relax. All of them are relaxed with the command's defaults, once for
-each number of workers, in an empty folder. "In all" includes the start of the workers, which load torch and the model
-once; "relaxing" is the same number over the time that the longest-working worker spent on structures, taken as the sum
-of all relaxations' times over the workers.
+Method: n structures of the table, drawn at random, are strained to between 85 and 115 % of their volume and each atom
+is moved by 0.1 angstrom, so that there is something to relax. All of them are relaxed with the command's defaults, once
+for each number of workers, in an empty folder. "In all" includes the start of the workers, which load torch and the
+model once; "relaxing" is over the time spent on structures only, the sum of all relaxations' times over the workers.
 """
 
 import argparse
