@@ -229,6 +229,10 @@ def test_the_table_says_what_became_of_each(tmp_path: Path) -> None:
     data = summary(frame, len(candidates), "0.3.0")
     assert (data["n_candidates"], data["n_rows"], data["share_symmetry_kept"]) == (3, 2, 0.5)
     assert data["share_on_or_below_hull"] == 1.0
+    known.write_text("formula,formation_energy_per_atom\nSrO,-3.0\nTiO2,-3.2\nSrTiO3,-3.45\n")
+    for same_formula, above in (("include", -0.05), ("exclude", -0.38)):
+        frame, _ = relaxed_table(candidates[:1], records[:1], "0.3.0", read_reference(known), same_formula)
+        assert frame["energy_above_hull_ev_per_atom"].tolist() == pytest.approx([above], abs=1e-9)
     # Formation energies are known for the model that the elements' energies were fitted to, and for no other.
     other, _ = relaxed_table(candidates, records, "r2scan", None)
     assert other["formation_energy_ev_per_atom"].isna().all()

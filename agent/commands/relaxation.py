@@ -103,8 +103,8 @@ def _print_summary(result: dict[str, Any], out: Path) -> None:
         return
     if result["n_converged_with_symmetry"]:
         print(
-            f"symmetry kept              {result['share_symmetry_kept']:.1%} of the {result['n_converged_with_symmetry']} "
-            f"converged that had any ({result['symmetry_rule']})"
+            f"symmetry kept              {result['share_symmetry_kept']:.1%} of the "
+            f"{result['n_converged_with_symmetry']} converged that had any ({result['symmetry_rule']})"
         )
     print(f"median energy change       {result['median_energy_change_ev_per_atom']:.3f} eV/atom")
     print(f"median |volume change|     {result['median_absolute_volume_change']:.1%}")
