@@ -233,6 +233,8 @@ def test_the_table_says_what_became_of_each(tmp_path: Path) -> None:
     for same_formula, above in (("include", -0.05), ("exclude", -0.38)):
         frame, _ = relaxed_table(candidates[:1], records[:1], "0.3.0", read_reference(known), same_formula)
         assert frame["energy_above_hull_ev_per_atom"].tolist() == pytest.approx([above], abs=1e-9)
+    nothing, _ = relaxed_table(candidates, [None] * 3, "0.3.0", read_reference(known))  # stopped before the first
+    assert summary(nothing, 3, "0.3.0")["n_rows"] == 0
     # Formation energies are known for the model that the elements' energies were fitted to, and for no other.
     other, _ = relaxed_table(candidates, records, "r2scan", None)
     assert other["formation_energy_ev_per_atom"].isna().all()

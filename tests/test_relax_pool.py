@@ -1,7 +1,9 @@
 """Workers of `oreflow relax`: crashes and hangs cost one structure, nothing is done twice, a signal ends it cleanly."""
 
+import errno
 import functools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.errors import RelaxationError, RunFolderError
+from agent.errors import OutputError, RelaxationError, RunFolderError
 from agent.relaxation.inputs import Candidate, read_candidates
 from agent.relaxation.pool import Outcome, run_tasks
 from agent.relaxation.relax import JOURNAL_FILE, Relaxed, Settings, relax_candidates
@@ -81,18 +83,10 @@ def test_leaves_no_process_and_no_setting_behind() -> None:
     before = os.environ.get("OMP_NUM_THREADS")
     running = run_tasks(["a", "hang"], relax_fakes.make_echo, workers=1, time_limit_s=60)
     next(running)
-    children = _children(os.getpid())
-    assert children
+    assert multiprocessing.active_children()
     running.close()
-    assert not children & _children(os.getpid())
+    assert not multiprocessing.active_children()
     assert os.environ.get("OMP_NUM_THREADS") == before
-
-
-def _children(pid: int) -> set[int]:
-    import multiprocessing
-
-    assert pid == os.getpid()
-    return {process.pid for process in multiprocessing.active_children() if process.pid}
 
 
 def relaxed(candidates: list[Candidate], out: Path, log: Path, **options: Any) -> Relaxed:
@@ -128,6 +122,24 @@ def test_nothing_is_relaxed_twice(tmp_path: Path) -> None:
     journal.write_text("something else\n")
     with pytest.raises(RunFolderError, match="no journal of relaxations"):
         relaxed(three, out, log)
+
+
+def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, out = tmp_path / "log", tmp_path / "out"
+    candidates = [Candidate(f"c{i}", "", rock_salt(5.0 + i)) for i in range(3)]
+    relaxed(candidates[:1], out, log)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.relaxation.journal.os.fsync", full)
+        with pytest.raises(OutputError, match="No space left on device; what was relaxed before is kept"):
+            relaxed(candidates, out, log)
+    assert not multiprocessing.active_children()
+    assert relaxed(candidates, out, log).n_resumed >= 1
 
 
 def test_a_crash_is_kept_and_can_be_tried_again(tmp_path: Path) -> None:

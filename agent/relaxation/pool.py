@@ -7,6 +7,7 @@ it needs once, then answers one task after another.
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -201,6 +202,7 @@ def _work(make: Make, connection: Connection, scratch: str) -> None:
 
     def follow() -> None:  # no orphans, also when the task hangs
         parent.join()
+        shutil.rmtree(scratch, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
