@@ -2,7 +2,7 @@
 
 import typer
 
-from agent.commands import candidates, exactness, project, structures, training
+from agent.commands import candidates, exactness, project, relaxation, structures, training
 
 app = typer.Typer(
     name="oreflow",
@@ -23,6 +23,7 @@ app.command("exact")(exactness.exact)
 app.command("score")(candidates.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)
+app.command("relax")(relaxation.relax)
 app.command("fit-energy")(project.fit_energy)
 app.command("list")(project.list_)
 app.command("init")(project.init)

@@ -30,3 +30,7 @@ class TrainingError(OreflowError, RuntimeError):
 
 class OutputError(OreflowError, OSError):
     """Results that cannot be written, as when the disk is full."""
+
+
+class RelaxationError(OreflowError, RuntimeError):
+    """Relaxations that cannot go on: a worker that does not start, or structure after structure that crashes."""

@@ -33,3 +33,11 @@ class ReferenceTableWarning(RewardWarning):
 
 class PluginError(OreflowError, ImportError):
     """A plug-in file or entry point that cannot be loaded."""
+
+
+class MissingPackageError(OreflowError, ImportError):
+    """A reward or command whose optional package is not installed."""
+
+
+class PotentialError(OreflowError, ValueError):
+    """A structure that the interatomic potential has no energy for; the message is a phrase that says why."""

@@ -30,6 +30,7 @@ Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds 
 _BUILT_IN = {
     "bond_valence": "rewards.structure.bond_valence:BondValence",
     "charge_balance": "rewards.charge_balance:ChargeBalance",
+    "chgnet_energy": "rewards.potential.term:ChgnetEnergy",
     "contact_ratio": "rewards.structure.distances:ContactRatio",
     "coordination": "rewards.structure.coordination:Coordination",
     "density": "rewards.structure.packing:Density",

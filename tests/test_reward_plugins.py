@@ -50,6 +50,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
     assert sorted(built_in) == [
         "bond_valence",
         "charge_balance",
+        "chgnet_energy",
         "contact_ratio",
         "coordination",
         "density",

@@ -96,11 +96,11 @@ def _show_warning(
 
 
 def _explain(error: Exception, debug: bool) -> int:
-    from agent.errors import TrainingError
+    from agent.errors import RelaxationError, TrainingError
     from envs.errors import OreflowError
     from rewards.errors import RewardBudgetError, RewardContractError
 
-    if isinstance(error, RewardBudgetError | RewardContractError | TrainingError):
+    if isinstance(error, RewardBudgetError | RewardContractError | TrainingError | RelaxationError):
         code = REWARD_FAILED
     elif isinstance(error, OSError):
         code = IO_FAILED

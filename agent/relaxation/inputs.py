@@ -1,0 +1,110 @@
+"""Which structures to relax: structure files, folders of them, or the candidate table of `oreflow sample`."""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import TableError
+from agent.tables import read_table
+from envs.errors import OreflowError
+from envs.structure_files import read_structure_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STRUCTURE_COLUMN = "structure"
+_TABLES = (".csv", ".csv.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A structure to relax, or the reason why there is none.
+
+    Attributes:
+        candidate_id: distinct among the candidates, and fit to be the name of a file.
+        source: file, and block or row within it.
+        structure: pymatgen `Structure`, or None.
+        reason: a sentence where there is no structure, else "".
+    """
+
+    candidate_id: str
+    source: str
+    structure: Any
+    reason: str = ""
+
+
+def read_candidates(paths: Iterable[Path], n: int | None = None) -> list[Candidate]:
+    """All candidates of files and folders, in order; what cannot be read is one too, with the reason.
+
+    Args:
+        n: at most so many, the first ones.
+
+    Raises:
+        TableError: when nothing could be read at all, or a table is damaged.
+    """
+    found: list[Candidate] = []
+    names: set[str] = set()
+    for name, source, structure, reason in _entries(paths):
+        if n is not None and len(found) == n:
+            break
+        unique = stem = re.sub(r"[^\w.+-]+", "_", name).strip("._") or "structure"
+        number = 1
+        while unique.lower() in names:  # as file systems without case would take them
+            number += 1
+            unique = f"{stem}-{number}"
+        names.add(unique.lower())
+        found.append(Candidate(unique, source, structure, reason))
+    if not any(candidate.structure is not None for candidate in found):
+        why = f"; {found[0].source}: {found[0].reason}" if found else ""
+        raise TableError(f"expected structures in {', '.join(map(str, paths))}, found none that can be read{why}")
+    return found
+
+
+def _entries(paths: Iterable[Path]) -> Iterator[tuple[str, str, Any, str]]:
+    for path in paths:
+        if not path.exists():
+            raise TableError(f"expected a structure file, a folder or a table, found none at {path}")
+        table = _candidate_table(path)
+        if table is not None:
+            yield from _rows(path, table)
+            continue
+        for file, group in itertools.groupby(read_structure_files([path]), key=lambda entry: entry.file):
+            name = Path(file).name.removesuffix(".gz")
+            stem, is_table = Path(name).stem, name.endswith(".csv")
+            entries = list(group)
+            for entry in entries:
+                block = entry.block if is_table or len(entries) > 1 else ""
+                source = f"{file}#{block}" if block else file
+                yield "_".join(filter(None, ("" if is_table else stem, block))), source, entry.structure, entry.message
+
+
+def _candidate_table(path: Path) -> "pd.DataFrame | None":
+    """The table when it is one with a column of crystals; None for all else, which the reader of files takes."""
+    if not path.is_file() or not path.name.endswith(_TABLES):
+        return None
+    frame = read_table(path)
+    if STRUCTURE_COLUMN in frame.columns:
+        return frame
+    if path.suffix == ".parquet" or not {"lattice", "sites"} <= set(frame.columns):
+        raise TableError(
+            f"{path} holds no structures: expected a column {STRUCTURE_COLUMN!r}, as `oreflow sample` writes it for "
+            f"crystals, or lattice and sites; got the columns {', '.join(map(str, frame.columns))}"
+        )
+    return None
+
+
+def _rows(path: Path, frame: "pd.DataFrame") -> Iterator[tuple[str, str, Any, str]]:
+    from envs.structures import crystal_from_text, pymatgen_structures
+
+    ids = frame["candidate_id"] if "candidate_id" in frame.columns else [f"row_{row + 2}" for row in frame.index]
+    for row, name, text in zip(frame.index.tolist(), ids, frame[STRUCTURE_COLUMN]):
+        source = f"{path}#{row + 2}"
+        try:
+            (structure,) = pymatgen_structures(crystal_from_text([str(text)]))
+        except (OreflowError, ValueError, KeyError) as error:  # one row's text, whatever is wrong with it
+            yield str(name), source, None, str(error)
+        else:
+            yield str(name), source, structure, ""

@@ -1,0 +1,168 @@
+"""Relaxing a list of candidates: in parallel, resumably, one record a structure."""
+
+import contextlib
+import functools
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.errors import OutputError
+from agent.progress import Progress
+from agent.relaxation.inputs import Candidate
+from agent.relaxation.journal import Journal, structure_key
+from agent.relaxation.pool import Make, Outcome, run_tasks
+
+JOURNAL_FILE = "relaxations.jsonl"
+# A relaxation looks at the clock after each step; a worker that is still silent so much later hangs.
+GRACE_S = 30.0
+_STATUS_OF = {"raised": "failed", "crashed": "crashed", "hung": "time_limit"}
+_TRIED_AGAIN = ("crashed", "time_limit")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How structures are relaxed.
+
+    Attributes:
+        model_version: of CHGNet.
+        fmax: eV/angstrom, the largest force of a relaxed structure.
+        steps: of the optimiser, at most.
+    """
+
+    model_version: str = "0.3.0"
+    fmax: float = 0.1
+    steps: int = 500
+
+    def record(self) -> dict[str, Any]:
+        """These and the version of the package, as the journal keeps them."""
+        return asdict(self) | {"chgnet_package": importlib.metadata.version("chgnet")}
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """What came of the candidates.
+
+    Attributes:
+        records: one a candidate, in their order; None where an interruption came first. Keys: `status` (of
+            `rewards.potential.chgnet.Relaxation`, or "failed", "crashed", "unreadable"), `reason`, `seconds`, and where
+            there is an end, the fields of `Relaxation`.
+        n_resumed: candidates that had been relaxed before.
+        interrupted: whether a signal ended it.
+        seconds: of wall time, this time.
+    """
+
+    records: list[dict[str, Any] | None]
+    n_resumed: int
+    interrupted: bool
+    seconds: float
+
+
+def make_relaxer(settings: Settings, time_limit_s: float) -> Callable[[Any], dict[str, Any]]:
+    """A function that relaxes one structure, given as vectors, symbols and fractional coordinates."""
+    import torch
+    from pymatgen.core import Lattice, Structure
+
+    from rewards.potential.chgnet import Chgnet
+
+    torch.set_num_threads(1)
+    potential = Chgnet(settings.model_version)
+
+    def relax(task: tuple[Any, list[str], Any]) -> dict[str, Any]:
+        vectors, species, fractional = task
+        structure = Structure(Lattice(vectors), species, fractional)
+        relaxation = potential.relax(structure, fmax=settings.fmax, steps=settings.steps, time_limit_s=time_limit_s)
+        return {
+            key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in asdict(relaxation).items()
+        }
+
+    return relax
+
+
+def relax_candidates(
+    candidates: Sequence[Candidate],
+    out: Path,
+    settings: Settings,
+    *,
+    workers: int = 1,
+    time_limit_s: float = 600.0,
+    retry: bool = False,
+    quiet: bool = False,
+    make: Make | None = None,
+    grace_s: float = GRACE_S,
+) -> Relaxed:
+    """Relaxes what has not been relaxed before with the same settings; an interruption leaves all that was finished.
+
+    Args:
+        out: an existing folder, which nobody else writes to; it holds the journal.
+        workers: processes, each with one thread.
+        time_limit_s: for one structure. The relaxation then ends where it is.
+        retry: whether structures that crashed, or ran out of time, are tried again.
+        make: instead of `make_relaxer`, what builds the relaxing function in each worker.
+        grace_s: how long after its time a worker that does not answer is killed.
+
+    Raises:
+        RunFolderError: when the journal belongs to other settings.
+        RelaxationError: when no worker can start, or structure after structure crashes one.
+        OutputError: when the disk is full.
+    """
+    started = time.monotonic()
+    make = make or functools.partial(make_relaxer, settings, time_limit_s)
+    record = settings.record()
+    keys = ["" if c.structure is None else structure_key(c.structure, record) for c in candidates]
+    with contextlib.closing(Journal(out / JOURNAL_FILE, record)) as journal:
+        known = set(journal.records)
+        if retry:
+            known -= {key for key, entry in journal.records.items() if entry["status"] in _TRIED_AGAIN}
+        first = {key: place for place, key in reversed(list(enumerate(keys))) if key and key not in known}
+        places = sorted(first.values())
+        n_readable = sum(1 for key in keys if key)
+        n_resumed = sum(key in known for key in keys if key)
+        tasks = [_task(candidates[place].structure) for place in places]
+        interrupted = False
+        try:
+            with (
+                Progress("relax", n_readable, quiet) as progress,
+                contextlib.closing(
+                    run_tasks(tasks, make, workers=workers, time_limit_s=time_limit_s + grace_s)
+                ) as outcomes,
+            ):
+                n_converged = 0
+                for n_new, (number, outcome) in enumerate(outcomes, start=1):
+                    entry = _entry(keys[places[number]], outcome, time_limit_s)
+                    _add(journal, entry)
+                    n_converged += entry["status"] == "converged"
+                    per_minute = 60 * n_new / max(time.monotonic() - started, 1e-9)
+                    progress.update(n_resumed + n_new, converged=n_converged / n_new, per_minute=per_minute)
+        except KeyboardInterrupt:
+            interrupted = True
+        records = [
+            {"status": "unreadable", "reason": candidate.reason} if not key else journal.records.get(key)
+            for candidate, key in zip(candidates, keys)
+        ]
+    return Relaxed(records, n_resumed, interrupted, time.monotonic() - started)
+
+
+def _task(structure: Any) -> tuple[np.ndarray, list[str], np.ndarray]:
+    return structure.lattice.matrix, [site.specie.symbol for site in structure], structure.frac_coords
+
+
+def _entry(key: str, outcome: Outcome, time_limit_s: float) -> dict[str, Any]:
+    seconds = round(outcome.seconds, 3)
+    if outcome.kind == "done":
+        return {"key": key, "seconds": seconds, **outcome.value}
+    return {"key": key, "seconds": seconds, "status": _STATUS_OF[outcome.kind], "reason": outcome.reason}
+
+
+def _add(journal: Journal, entry: dict[str, Any]) -> None:
+    try:
+        journal.add(entry)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {journal.path}: {error.strerror or error}; what was relaxed before is kept: make room and "
+            "give the same command again"
+        ) from error
