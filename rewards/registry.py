@@ -29,6 +29,7 @@ Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds 
 
 _BUILT_IN = {
     "charge_balance": "rewards.charge_balance:ChargeBalance",
+    "crystal_formation_energy": "rewards.crystal_formation_energy:CrystalFormationEnergy",
     "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
     "energy_above_hull": "rewards.energy_above_hull:EnergyAboveHull",
     "formation_energy": "rewards.formation_energy:FormationEnergy",
