@@ -102,13 +102,14 @@ class Nodes:
         after = row[came_from + 1]
         log_pb = torch.zeros(len(actions))
         if len(came_from):
-            allowed = self.kernel.backward_allowed(np.concatenate(self._states))
+            states = np.concatenate(self._states)
+            allowed = self.kernel.backward_allowed(states)
             head = self.policy.backward_head
             if head is None:
                 values = torch.from_numpy(-np.log(allowed.sum(axis=1, dtype=np.float32)[after]))
             else:
                 assert x is not None
-                undone = self.kernel.inverse_action(actions[came_from])
+                undone = self.kernel.inverse_action(states[row[came_from]], actions[came_from])
                 values, _ = choose(x, head.weight, head.bias, allowed, after, workspace, actions=undone)
             log_pb = log_pb.index_put((torch.from_numpy(came_from),), values)
         if self.policy.flow_head is None:

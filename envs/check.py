@@ -55,7 +55,7 @@ def check_inverse(kernel: TransitionKernel, before: np.ndarray, actions: np.ndar
     copy = before.copy()
     kernel.step(before, actions)
     assert np.array_equal(copy, before), "step changed its input: copy the states first"
-    backward = kernel.inverse_action(actions)
+    backward = kernel.inverse_action(before, actions)
     allowed = kernel.backward_allowed(after)
     assert allowed.shape == (len(after), kernel.n_backward_actions), f"backward mask has shape {allowed.shape}"
     assert allowed[np.arange(len(after)), backward].all(), "the action just taken cannot be undone"

@@ -20,6 +20,7 @@ from envs.composition_space import CompositionSpace
 from envs.composition_tokens import CompositionTokens
 from envs.compositions import Compositions
 from envs.elements import symbols
+from envs.enumeration import enumerate_states
 from envs.errors import EmptyWorldError
 from envs.feasibility import solve
 from envs.jit import njit
@@ -112,7 +113,7 @@ class CompositionKernel:
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         return backward_allowed(self.rules, states)
 
-    def inverse_action(self, actions: np.ndarray) -> np.ndarray:
+    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return np.asarray(actions) // self.rules.width
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
@@ -184,26 +185,7 @@ class CompositionKernel:
     def enumerate(self) -> EnumeratedWorld:
         if self.enumeration_unavailable_reason:
             raise ValueError(f"this world cannot be enumerated: {self.enumeration_unavailable_reason}")
-        levels, parents, children, actions, stops = [self.initial(1)], [], [], [], []
-        first = 0
-        while len(levels[-1]):
-            states = levels[-1]
-            allowed = self.forward_allowed(states)
-            stops.append(allowed[:, -1])
-            row, action = np.nonzero(allowed[:, :-1])
-            following, inverse = np.unique(self.step(states[row], action), axis=0, return_inverse=True)
-            parents.append(first + row)
-            children.append(first + len(states) + inverse.reshape(-1))
-            actions.append(action)
-            first += len(states)
-            levels.append(following.reshape(-1, *self.state_shape))
-        return EnumeratedWorld(
-            np.concatenate(levels),
-            np.concatenate(parents),
-            np.concatenate(children),
-            np.concatenate(actions),
-            np.concatenate(stops),
-        )
+        return enumerate_states(self)
 
     def sample_uniform(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Terminal states drawn uniformly from all objects of the world, [n, *state_shape].

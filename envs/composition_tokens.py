@@ -28,7 +28,7 @@ class CompositionTokens:
     """
 
     def __init__(self, space: CompositionSpace, rules: Rules) -> None:
-        self.rules = _charge_rules(space, rules)
+        self.rules = charge_rules(space, rules)
         n_additions = rules.n * rules.width
         self.has_charges = self.rules.n_charges > 1
         n_charge_tokens = 3 * (self.rules.n_charges + 1) if self.has_charges else 0
@@ -45,7 +45,7 @@ class CompositionTokens:
         return _encode(self.rules, self.has_charges, self.n, states)
 
 
-def _charge_rules(space: CompositionSpace, rules: Rules) -> Rules:
+def charge_rules(space: CompositionSpace, rules: Rules) -> Rules:
     """Rules that know charges also where they are no constraint."""
     if space.neutrality != "soft":
         return rules

@@ -109,14 +109,34 @@ class Crystals:
         return ~np.isnan(self.lattice[:, 0])
 
     @cached_property
+    def _row(self) -> np.ndarray:
+        """int64 [site], the position's row in `group_tables`."""
+        from envs.wyckoff_arrays import FIRST_ROW, group_tables
+
+        group = np.repeat(self.space_group, np.diff(self.site_offsets))
+        return group_tables().group[group, FIRST_ROW] + self.letter
+
+    @cached_property
     def multiplicity(self) -> np.ndarray:
-        """int16 [site], atoms of each site in the conventional cell."""
-        raise NotImplementedError
+        """int64 [site], atoms of each site in the conventional cell."""
+        from envs.wyckoff_arrays import MULTIPLICITY, group_tables
+
+        return group_tables().row[self._row, MULTIPLICITY]
 
     @cached_property
     def compositions(self) -> Compositions:
         """What is in one primitive cell; `reduced()` gives the formula."""
-        raise NotImplementedError
+        from envs.wyckoff_arrays import N_CENTRING, group_tables
+
+        crystal = np.repeat(np.arange(len(self)), np.diff(self.site_offsets))
+        counts = self.multiplicity // group_tables().group[self.space_group[crystal], N_CENTRING]
+        pairs, inverse = np.unique(np.stack([crystal, self.atomic_number]), axis=1, return_inverse=True)
+        totals = np.bincount(inverse.reshape(-1), weights=counts).astype(np.int32)
+        slot = np.arange(len(totals)) - np.searchsorted(pairs[0], pairs[0])
+        shape = (len(self), int(slot.max(initial=0)) + 1)
+        atomic_numbers, amounts = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.int32)
+        atomic_numbers[pairs[0], slot], amounts[pairs[0], slot] = pairs[1], totals
+        return Compositions(atomic_numbers, amounts)
 
     def atoms(self, primitive: bool = True) -> Atoms:
         """All atoms in the primitive cell, or in the conventional one; the first atom of each orbit is the site's
@@ -125,4 +145,20 @@ class Crystals:
         Raises:
             ValueError: for crystals without geometry.
         """
-        raise NotImplementedError
+        from envs.crystal_atoms import expand
+
+        if not self.has_geometry.all():
+            raise ValueError("expected crystals with lattice and coordinates, got decorations; set geometry: true")
+        return expand(self, self._row, primitive)
+
+    def key_bytes(self) -> list[bytes]:
+        """Hashable bytes, equal for crystals with equal sites in any order and geometry equal to about 1e-7."""
+        out = []
+        lattice = np.where(self.has_geometry[:, None], np.round(self.lattice * 2**20), -1).astype(np.int64)
+        parameters = np.round(np.nan_to_num(self.parameters, nan=-1.0) * 2**20).astype(np.int64)
+        sites = np.column_stack([self.letter, self.atomic_number, parameters]).astype(np.int64)
+        for i, (first, last) in enumerate(zip(self.site_offsets[:-1], self.site_offsets[1:])):
+            own = sites[first:last]
+            order = np.lexsort(own.T[::-1])
+            out.append(self.space_group[i : i + 1].tobytes() + lattice[i].tobytes() + own[order].tobytes())
+        return out

@@ -88,8 +88,8 @@ class TransitionKernel(Protocol):
         """Allowed backward actions, bool [batch, n_backward_actions]; all False exactly for initial states."""
         ...
 
-    def inverse_action(self, actions: np.ndarray) -> np.ndarray:
-        """The backward action [batch] that undoes each forward action."""
+    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """The backward action [batch] that leads from `step(states, actions)` to `states`."""
         ...
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:

@@ -27,17 +27,38 @@ MAX_INVENTORY = 64  # inventory states are bits of one word
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 
-class SiteTables(NamedTuple):
-    """Inventories of all groups of a world, and the two bounds. T inventories, A atoms at most, K elements at most."""
+# Columns of `element`, `cls`, `kind` and `role`
+CLASS, GROUPS = 0, 1
+CLASS_GROUPS, FIRST_MEMBER, LAST_MEMBER = 0, 1, 2
+FIRST_STATE, N_STATES = 0, 1
+AMOUNT, BIT = 0, 1
+SURELY, POSSIBLY = 0, 1
 
-    inventory_of: np.ndarray  # int16 [231], of each space group; -1 where a group is not of the world
-    n_states: np.ndarray  # int64 [T], inventory states
-    first: np.ndarray  # int64 [T], where the states of each inventory begin in the arrays below
+
+class SiteTables(NamedTuple):
+    """Element rules, inventories and the two bounds. A atoms at most, K elements at most.
+
+    Compiled functions that take it read fields by name, so that a larger tuple with the same fields serves as well.
+    """
+
+    n_atoms_min: int
+    n_atoms_max: int
+    n_elements_min: int
+    n_elements_max: int
+    all_groups: int  # bit mask of all required groups
+    n_charges: int
+    zero_charge: int
+    width: int  # columns of a class in `delta_start`: counts 1 to `width`
+    element: np.ndarray  # int64 [element, 2], class and group bits
+    cls: np.ndarray  # int64 [class, 3], group bits and range in `members`
+    members: np.ndarray  # int64, elements by class
+    delta_start: np.ndarray  # int64 [class * width + 1]
+    deltas: np.ndarray  # int64, charges (e) that so many atoms of the class can carry
+    inventory_of: np.ndarray  # int64 [231], of each space group; -1 where a group is not of the world
+    kind: np.ndarray  # int64 [inventory, 2], where its states begin in the arrays below, and how many there are
     reach: np.ndarray  # uint64 [state, A + 1], sets of states of the same inventory
-    surely: np.ndarray  # uint64 [state, A + 1, K + 1, word], by atoms and elements so far: partial charges
-    possibly: np.ndarray  # uint64, likewise
-    amounts: np.ndarray  # int64 [role], of a prescribed stoichiometry; empty without one
-    role_bits: np.ndarray  # int64 [role], the group bit that a member of the role has
+    bounds: np.ndarray  # uint64 [2, state, A + 1, K + 1, word], SURELY and POSSIBLY, by atoms and elements so far
+    role: np.ndarray  # int64 [role, 2], of a prescribed stoichiometry: amount and the group bit that its elements have
 
 
 @njit
@@ -161,7 +182,7 @@ def solve_sites(
         ValueError: for an inventory with more than 64 states.
     """
     kinds = sorted(set(inventories.values()))
-    inventory_of = np.full(231, -1, dtype=np.int16)
+    inventory_of = np.full(231, -1, dtype=np.int64)
     for number, kind in inventories.items():
         inventory_of[number] = kinds.index(kind)
     n_states = np.array([kind.n_states for kind in kinds])
@@ -172,8 +193,7 @@ def solve_sites(
     first = np.concatenate([[0], np.cumsum(n_states)])
     width, n_words = rules.n_atoms_max + 1, (rules.n_charges + 63) >> 6
     reach = np.zeros((first[-1], width), dtype=np.uint64)
-    surely = np.zeros((first[-1], width, rules.n_elements_max + 1, n_words), dtype=np.uint64)
-    possibly = np.zeros_like(surely)
+    bounds = np.zeros((2, first[-1], width, rules.n_elements_max + 1, n_words), dtype=np.uint64)
     sure, anything = _charges_by_number(rules, rules.n_elements_max), _charges_by_number(rules, 1)
     for t, kind in enumerate(kinds):
         rows = slice(first[t], first[t + 1])
@@ -184,8 +204,8 @@ def solve_sites(
         _fill_reach(reach[rows], sizes, strides, capacity, free)
         _fill_bounds(
             rules,
-            surely[rows],
-            possibly[rows],
+            bounds[SURELY, rows],
+            bounds[POSSIBLY, rows],
             reach[rows],
             sizes,
             strides,
@@ -195,14 +215,24 @@ def solve_sites(
             *anything,
         )
     return SiteTables(
-        inventory_of,
-        n_states,
-        first[:-1],
-        reach,
-        surely,
-        possibly,
-        np.array(amounts, dtype=np.int64),
-        np.array(role_bits, dtype=np.int64),
+        n_atoms_min=rules.n_atoms_min,
+        n_atoms_max=rules.n_atoms_max,
+        n_elements_min=rules.n_elements_min,
+        n_elements_max=rules.n_elements_max,
+        all_groups=rules.all_groups,
+        n_charges=rules.n_charges,
+        zero_charge=rules.zero_charge,
+        width=rules.width,
+        element=np.stack([rules.class_of, rules.element_groups], axis=1).astype(np.int64),
+        cls=np.stack([rules.class_groups, rules.member_start[:-1], rules.member_start[1:]], axis=1).astype(np.int64),
+        members=rules.members.astype(np.int64),
+        delta_start=rules.delta_start.astype(np.int64),
+        deltas=rules.deltas,
+        inventory_of=inventory_of,
+        kind=np.stack([first[:-1], n_states], axis=1),
+        reach=reach,
+        bounds=bounds,
+        role=np.array([amounts, role_bits], dtype=np.int64).T.copy().reshape(-1, 2),
     )
 
 
@@ -221,55 +251,57 @@ def _charges_by_number(rules: Rules, abundance: int) -> tuple[np.ndarray, np.nda
     return np.array(start, dtype=np.int64), np.array(charges, dtype=np.int64)
 
 
-class Search(NamedTuple):
-    """Working memory of a search, one for each thread: a row for each element of the final composition."""
+# Columns of a search's `steps`
+ATOMS, MET, CHOICE, MARK, TAKEN = 0, 1, 2, 3, 4
 
-    atoms: np.ndarray  # int64 [depth + 1]
-    states: np.ndarray  # uint64 [depth + 1], sets of inventory states
-    charges: np.ndarray  # uint64 [depth + 1, word]
-    groups: np.ndarray  # int64 [depth + 1]
-    choice: np.ndarray  # int64 [depth + 1], the candidate looked at
-    used: np.ndarray  # int64 [class], elements taken of each class
-    taken: np.ndarray  # bool [element of the partial composition], which play a part
-    mark: np.ndarray  # int64 [depth + 1], whether the candidate looked at is counted in `used` or `taken`
+
+class Search(NamedTuple):
+    """Working memory of a search, one for each thread: a row for each element of the final composition.
+
+    Attributes:
+        steps: int64 [depth + 1, 5]: atoms so far, groups met, the candidate looked at, whether that is counted in
+            `used` or TAKEN; by element of the partial composition, not by depth: whether it plays a part (TAKEN).
+        bits: uint64 [depth + 1, 1 + word], the set of inventory states, then the charges.
+        used: int64 [class], elements taken of each class.
+    """
+
+    steps: np.ndarray
+    bits: np.ndarray
+    used: np.ndarray
 
 
 @njit
-def search_memory(rules: Rules) -> Search:
-    depth = 2 * rules.n_elements_max + 2
+def search_memory(sites: SiteTables) -> Search:
+    depth = 2 * sites.n_elements_max + 2
     return Search(
-        np.zeros(depth + 1, dtype=np.int64),
-        np.zeros(depth + 1, dtype=np.uint64),
-        np.zeros((depth + 1, (rules.n_charges + 63) >> 6), dtype=np.uint64),
-        np.zeros(depth + 1, dtype=np.int64),
-        np.zeros(depth + 1, dtype=np.int64),
-        np.zeros(len(rules.class_groups), dtype=np.int64),
-        np.zeros(depth + 1, dtype=np.bool_),
-        np.zeros(depth + 1, dtype=np.int64),
+        np.zeros((depth + 1, 5), dtype=np.int64),
+        np.zeros((depth + 1, 1 + ((sites.n_charges + 63) >> 6)), dtype=np.uint64),
+        np.zeros(len(sites.cls), dtype=np.int64),
     )
 
 
 @njit(inline="always")
-def add_charges(rules: Rules, target: np.ndarray, source: np.ndarray, cls: int, count: int) -> bool:
-    """target = source + what `count` atoms of the class carry; whether anything is left."""
-    target[:] = _ZERO
-    entry = cls * rules.width + count - rules.count_min
-    for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
-        or_shifted(target, source, rules.deltas[d], rules.n_charges)
-    for word in target:
+def add_charges(sites: SiteTables, bits: np.ndarray, target: int, source: int, cls: int, count: int) -> bool:
+    """Charges of row `target` = those of row `source` + what `count` atoms of the class carry; whether any is left."""
+    charges = bits[target, 1:]
+    charges[:] = _ZERO
+    entry = cls * sites.width + count - 1
+    for d in range(sites.delta_start[entry], sites.delta_start[entry + 1]):
+        or_shifted(charges, bits[source, 1:], sites.deltas[d], sites.n_charges)
+    for word in charges:
         if word != _ZERO:
             return True
     return False
 
 
 @njit
-def _meets(table: np.ndarray, first: int, states: np.uint64, a: int, j: int, charges: np.ndarray) -> bool:
-    """Whether a bound holds one of `charges` for one of the inventory states."""
-    i = 0
+def _meets(sites: SiteTables, bound: int, first: int, a: int, j: int, bits: np.ndarray, row: int) -> bool:
+    """Whether a bound holds one of the charges of a row for one of its inventory states."""
+    i, states = first, bits[row, 0]
     while states != _ZERO:
         if states & _ONE:
-            for word in range(len(charges)):
-                if table[first + i, a, j, word] & charges[word] != _ZERO:
+            for word in range(1, bits.shape[1]):
+                if sites.bounds[bound, i, a, j, word - 1] & bits[row, word] != _ZERO:
                     return True
         states >>= _ONE
         i += 1
@@ -277,12 +309,12 @@ def _meets(table: np.ndarray, first: int, states: np.uint64, a: int, j: int, cha
 
 
 @njit
-def _after(tables: SiteTables, kind: int, states: np.uint64, d: int) -> np.uint64:
+def _after(sites: SiteTables, kind: int, states: np.uint64, d: int) -> np.uint64:
     """Inventory states after d more atoms of one element."""
-    out, first, i = _ZERO, tables.first[kind], 0
+    out, first, i = _ZERO, sites.kind[kind, FIRST_STATE], 0
     while states != _ZERO:
         if states & _ONE:
-            out |= tables.reach[first + i, d]
+            out |= sites.reach[first + i, d]
         states >>= _ONE
         i += 1
     return out
@@ -290,8 +322,7 @@ def _after(tables: SiteTables, kind: int, states: np.uint64, d: int) -> np.uint6
 
 @njit
 def can_finish(
-    rules: Rules,
-    tables: SiteTables,
+    sites: SiteTables,
     kind: int,
     state: int,
     elements: np.ndarray,
@@ -303,17 +334,16 @@ def can_finish(
     a = 0
     for i in range(n):
         a += counts[i]
-    if a > rules.n_atoms_max or n > rules.n_elements_max:
+    if a > sites.n_atoms_max or n > sites.n_elements_max:
         return False
-    if len(tables.amounts):
-        return _finishes_stoichiometry(rules, tables, kind, state, elements, counts, n, a, work)
-    return _finishes(rules, tables, kind, state, elements, counts, n, a, work)
+    if len(sites.role):
+        return _finishes_stoichiometry(sites, kind, state, elements, counts, n, a, work)
+    return _finishes(sites, kind, state, elements, counts, n, a, work)
 
 
 @njit
 def _finishes(
-    rules: Rules,
-    tables: SiteTables,
+    sites: SiteTables,
     kind: int,
     state: int,
     elements: np.ndarray,
@@ -323,116 +353,122 @@ def _finishes(
     work: Search,
 ) -> bool:
     """Depth-first over how many more atoms each element gets, then over further elements by rising class."""
-    first, n_classes, width = tables.first[kind], len(rules.class_groups), rules.n_atoms_max
+    first, n_classes, width = sites.kind[kind, FIRST_STATE], len(sites.cls), sites.n_atoms_max
     work.used[:] = 0
     groups = 0
     for i in range(n):
-        work.used[rules.class_of[elements[i]]] += 1
-        groups |= rules.element_groups[elements[i]]
-    work.atoms[0], work.states[0], work.groups[0] = a, _ONE << np.uint64(state), groups
-    work.charges[0, :] = _ZERO
-    set_bit(work.charges[0], rules.zero_charge)
+        work.used[sites.element[elements[i], CLASS]] += 1
+        groups |= sites.element[elements[i], GROUPS]
+    work.steps[0, ATOMS], work.steps[0, MET] = a, groups
+    _begin(sites, work, state)
     # A first look with nothing added to the elements that are there: the common case.
     depth = 0
     for i in range(n):
-        if not add_charges(rules, work.charges[i + 1], work.charges[i], rules.class_of[elements[i]], counts[i]):
+        if not add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i]):
             break
         depth = i + 1
-    if depth == n and groups == rules.all_groups:
-        if _meets(tables.surely, first, work.states[0], a, n, work.charges[n]):
+    if depth == n and groups == sites.all_groups:
+        work.bits[n, 0] = work.bits[0, 0]
+        if _meets(sites, SURELY, first, a, n, work.bits, n):
             return True
     depth = 0
-    work.choice[0] = 0
+    work.steps[0, CHOICE] = 0
     while depth >= 0:
-        a, states, groups = work.atoms[depth], work.states[depth], work.groups[depth]
-        x = work.choice[depth]
+        a, groups, states = work.steps[depth, ATOMS], work.steps[depth, MET], work.bits[depth, 0]
+        x = work.steps[depth, CHOICE]
         if depth < n:  # x more atoms of element `depth`
-            if a + x > rules.n_atoms_max:
+            if a + x > sites.n_atoms_max:
                 depth -= 1
                 continue
-            work.choice[depth] = x + 1
-            after = _after(tables, kind, states, x)
+            work.steps[depth, CHOICE] = x + 1
+            after = _after(sites, kind, states, x)
             if after == _ZERO:
                 continue
-            cls = rules.class_of[elements[depth]]
-            if not add_charges(rules, work.charges[depth + 1], work.charges[depth], cls, counts[depth] + x):
+            cls = sites.element[elements[depth], CLASS]
+            if not add_charges(sites, work.bits, depth + 1, depth, cls, counts[depth] + x):
                 continue
-            work.atoms[depth + 1], work.states[depth + 1], work.groups[depth + 1] = a + x, after, groups
-            if depth + 1 == n and not _worth(rules, tables, first, n, depth + 1, work):
+            work.steps[depth + 1, ATOMS], work.steps[depth + 1, MET], work.bits[depth + 1, 0] = a + x, groups, after
+            if depth + 1 == n and not _worth(sites, first, n, depth + 1, work):
                 continue
             depth += 1
-            work.choice[depth] = 0
-            if depth == n and _done(rules, tables, first, n, depth, work):
+            work.steps[depth, CHOICE] = 0
+            if depth == n and _done(sites, first, n, depth, work):
                 return True
             continue
-        if depth == 0 and x == 0 and n == 0 and _done(rules, tables, first, 0, 0, work):
+        if depth == 0 and x == 0 and n == 0 and _done(sites, first, 0, 0, work):
             return True
         # x: a further element, its class * width + atoms - 1; not before the one chosen last, to see each set once
-        if depth == rules.n_elements_max or x >= n_classes * width:
+        if depth == sites.n_elements_max or x >= n_classes * width:
             depth -= 1
             if depth >= n:
-                work.used[(work.choice[depth] - 1) // width] -= 1
+                work.used[(work.steps[depth, CHOICE] - 1) // width] -= 1
             continue
-        work.choice[depth] = x + 1
+        work.steps[depth, CHOICE] = x + 1
         cls, more = x // width, x % width + 1
-        if a + more > rules.n_atoms_max:
-            work.choice[depth] = (cls + 1) * width
+        if a + more > sites.n_atoms_max:
+            work.steps[depth, CHOICE] = (cls + 1) * width
             continue
-        if work.used[cls] >= rules.member_start[cls + 1] - rules.member_start[cls]:
-            work.choice[depth] = (cls + 1) * width
+        if work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
+            work.steps[depth, CHOICE] = (cls + 1) * width
             continue
-        after = _after(tables, kind, states, more)
-        if after == _ZERO or not add_charges(rules, work.charges[depth + 1], work.charges[depth], cls, more):
+        after = _after(sites, kind, states, more)
+        if after == _ZERO or not add_charges(sites, work.bits, depth + 1, depth, cls, more):
             continue
-        work.atoms[depth + 1], work.states[depth + 1] = a + more, after
-        work.groups[depth + 1] = groups | rules.class_groups[cls]
-        if not _worth(rules, tables, first, depth + 1, depth + 1, work):
+        work.steps[depth + 1, ATOMS], work.bits[depth + 1, 0] = a + more, after
+        work.steps[depth + 1, MET] = groups | sites.cls[cls, CLASS_GROUPS]
+        if not _worth(sites, first, depth + 1, depth + 1, work):
             continue
-        if _done(rules, tables, first, depth + 1, depth + 1, work):
+        if _done(sites, first, depth + 1, depth + 1, work):
             return True
         work.used[cls] += 1
         depth += 1
-        work.choice[depth] = x
+        work.steps[depth, CHOICE] = x
     return False
 
 
 @njit(inline="always")
-def _worth(rules: Rules, tables: SiteTables, first: int, n: int, depth: int, work: Search) -> bool:
-    return _meets(tables.possibly, first, work.states[depth], work.atoms[depth], n, work.charges[depth])
+def _worth(sites: SiteTables, first: int, n: int, depth: int, work: Search) -> bool:
+    return _meets(sites, POSSIBLY, first, work.steps[depth, ATOMS], n, work.bits, depth)
 
 
 @njit(inline="always")
-def _done(rules: Rules, tables: SiteTables, first: int, n: int, depth: int, work: Search) -> bool:
+def _done(sites: SiteTables, first: int, n: int, depth: int, work: Search) -> bool:
     """With all groups met, whether this composition is an end or surely has one."""
-    return work.groups[depth] == rules.all_groups and _meets(
-        tables.surely, first, work.states[depth], work.atoms[depth], n, work.charges[depth]
+    return work.steps[depth, MET] == sites.all_groups and _meets(
+        sites, SURELY, first, work.steps[depth, ATOMS], n, work.bits, depth
     )
 
 
 @njit
 def may_close(
-    rules: Rules, tables: SiteTables, elements: np.ndarray, counts: np.ndarray, n: int, a: int, work: Search
+    sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: int, a: int, work: Search
 ) -> bool:
     """Whether n elements with their counts, a atoms in all, are a composition that every rule admits."""
-    if not (rules.n_atoms_min <= a <= rules.n_atoms_max and rules.n_elements_min <= n <= rules.n_elements_max):
+    if not (sites.n_atoms_min <= a <= sites.n_atoms_max and sites.n_elements_min <= n <= sites.n_elements_max):
         return False
-    if len(tables.amounts):
-        unit = tables.amounts.sum()
-        return a % unit == 0 and _plays_all_parts(rules, tables, -1, 0, elements, counts, n, a // unit, work)
+    if len(sites.role):
+        unit = sites.role[:, AMOUNT].sum()
+        return a % unit == 0 and _plays_all_parts(sites, -1, 0, elements, counts, n, a // unit, work)
     groups = 0
-    work.charges[0, :] = _ZERO
-    set_bit(work.charges[0], rules.zero_charge)
+    _begin(sites, work, 0)
     for i in range(n):
-        groups |= rules.element_groups[elements[i]]
-        if not add_charges(rules, work.charges[i + 1], work.charges[i], rules.class_of[elements[i]], counts[i]):
+        groups |= sites.element[elements[i], GROUPS]
+        if not add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i]):
             return False
-    return groups == rules.all_groups and get_bit(work.charges[n], rules.zero_charge)
+    return groups == sites.all_groups and get_bit(work.bits[n, 1:], sites.zero_charge)
+
+
+@njit(inline="always")
+def _begin(sites: SiteTables, work: Search, state: int) -> None:
+    """The first row: one inventory state, no charge."""
+    work.bits[0, :] = _ZERO
+    work.bits[0, 0] = _ONE << np.uint64(state)
+    set_bit(work.bits[0, 1:], sites.zero_charge)
 
 
 @njit
 def _finishes_stoichiometry(
-    rules: Rules,
-    tables: SiteTables,
+    sites: SiteTables,
     kind: int,
     state: int,
     elements: np.ndarray,
@@ -441,19 +477,18 @@ def _finishes_stoichiometry(
     a: int,
     work: Search,
 ) -> bool:
-    unit = tables.amounts.sum()
-    if n > len(tables.amounts):
+    unit = sites.role[:, AMOUNT].sum()
+    if n > len(sites.role):
         return False
-    for units in range(max(1, -(-max(a, rules.n_atoms_min) // unit)), rules.n_atoms_max // unit + 1):
-        if _plays_all_parts(rules, tables, kind, state, elements, counts, n, units, work):
+    for units in range(max(1, -(-max(a, sites.n_atoms_min) // unit)), sites.n_atoms_max // unit + 1):
+        if _plays_all_parts(sites, kind, state, elements, counts, n, units, work):
             return True
     return False
 
 
 @njit
 def _plays_all_parts(
-    rules: Rules,
-    tables: SiteTables,
+    sites: SiteTables,
     kind: int,
     state: int,
     elements: np.ndarray,
@@ -466,58 +501,57 @@ def _plays_all_parts(
 
     With kind -1 no site may be added: the counts are final.
     """
-    n_roles, n_classes = len(tables.amounts), len(rules.class_groups)
+    n_roles, n_classes = len(sites.role), len(sites.cls)
     work.used[:] = 0
     for i in range(n):
-        work.used[rules.class_of[elements[i]]] += 1
-    work.taken[:] = False
-    work.mark[:] = 0
-    work.states[0], work.groups[0], work.choice[0] = _ONE << np.uint64(state), 0, 0
-    work.charges[0, :] = _ZERO
-    set_bit(work.charges[0], rules.zero_charge)
+        work.used[sites.element[elements[i], CLASS]] += 1
+    work.steps[:, TAKEN] = 0
+    work.steps[:, MARK] = 0
+    work.steps[0, MET], work.steps[0, CHOICE] = 0, 0
+    _begin(sites, work, state)
     depth = 0
     while depth >= 0:
-        x = work.choice[depth]
-        if work.mark[depth]:  # undo the candidate before
-            work.mark[depth] = 0
+        x = work.steps[depth, CHOICE]
+        if work.steps[depth, MARK]:  # undo the candidate before
+            work.steps[depth, MARK] = 0
             if x - 1 < n:
-                work.taken[x - 1] = False
+                work.steps[x - 1, TAKEN] = 0
             else:
                 work.used[x - 1 - n] -= 1
         if x >= n + n_classes:
             depth -= 1
             continue
-        work.choice[depth] = x + 1
-        total = units * tables.amounts[depth]
-        cls = rules.class_of[elements[x]] if x < n else x - n
-        if rules.class_groups[cls] & tables.role_bits[depth] == 0:
+        work.steps[depth, CHOICE] = x + 1
+        total = units * sites.role[depth, AMOUNT]
+        cls = sites.element[elements[x], CLASS] if x < n else x - n
+        if sites.cls[cls, CLASS_GROUPS] & sites.role[depth, BIT] == 0:
             continue
         if x < n:
             more = total - counts[x]
-            if work.taken[x] or more < 0:
+            if work.steps[x, TAKEN] or more < 0:
                 continue
-            work.taken[x] = True
+            work.steps[x, TAKEN] = 1
         else:
             more = total
-            if work.used[cls] >= rules.member_start[cls + 1] - rules.member_start[cls]:
+            if work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
                 continue
             work.used[cls] += 1
-        work.mark[depth] = 1
+        work.steps[depth, MARK] = 1
         if kind < 0 and more > 0:
             continue
-        after = work.states[depth] if kind < 0 else _after(tables, kind, work.states[depth], more)
-        if after == _ZERO or not add_charges(rules, work.charges[depth + 1], work.charges[depth], cls, total):
+        after = work.bits[depth, 0] if kind < 0 else _after(sites, kind, work.bits[depth, 0], more)
+        if after == _ZERO or not add_charges(sites, work.bits, depth + 1, depth, cls, total):
             continue
-        work.states[depth + 1] = after
-        work.groups[depth + 1] = work.groups[depth] | rules.class_groups[cls]
+        work.bits[depth + 1, 0] = after
+        work.steps[depth + 1, MET] = work.steps[depth, MET] | sites.cls[cls, CLASS_GROUPS]
         if depth + 1 < n_roles:
             depth += 1
-            work.choice[depth] = 0
+            work.steps[depth, CHOICE] = 0
             continue
         n_taken = 0
         for i in range(n):
-            n_taken += work.taken[i]
-        if n_taken == n and work.groups[n_roles] == rules.all_groups:
-            if get_bit(work.charges[n_roles], rules.zero_charge):
+            n_taken += work.steps[i, TAKEN]
+        if n_taken == n and work.steps[n_roles, MET] == sites.all_groups:
+            if get_bit(work.bits[n_roles, 1:], sites.zero_charge):
                 return True
     return False

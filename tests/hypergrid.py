@@ -57,7 +57,7 @@ class HypergridKernel:
         allowed[:, :-1] &= states[:, -1:] == 0
         return allowed
 
-    def inverse_action(self, actions: np.ndarray) -> np.ndarray:
+    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return np.asarray(actions)
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:

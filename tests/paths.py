@@ -53,7 +53,7 @@ class Grid:
         stopped = self.is_terminal(states)[:, None]
         return np.concatenate([(states[:, 0] > 0) & ~stopped, stopped], axis=1)
 
-    def inverse_action(self, actions: np.ndarray) -> np.ndarray:
+    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return actions
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ def test_feasibility_is_exact(positions: str, rule: str, rng: np.random.Generato
     rules, amounts, role_bits = space.rules()
     kind = inventory(sizes, dof, rules.n_atoms_max)
     tables = solve_sites(rules, {1: kind}, amounts, role_bits)
-    work = search_memory(rules)
+    work = search_memory(tables)
     strides = kind.strides
     n = rules.n
 
@@ -79,9 +79,9 @@ def test_feasibility_is_exact(positions: str, rule: str, rng: np.random.Generato
         amounts_here = np.array([counts[e] for e in elements], dtype=np.int64)
         state = sum(strides[int(sizes[letter])] for letter in used)
         arguments = (elements, amounts_here, len(elements))
-        verdict = can_finish(rules, tables, 0, state, *arguments, work)
+        verdict = can_finish(tables, 0, state, *arguments, work)
         assert verdict == finishes(used, counts), (used, counts)
-        assert may_close(rules, tables, *arguments, sum(counts), work) == admitted(counts), counts
+        assert may_close(tables, *arguments, sum(counts), work) == admitted(counts), counts
         verdicts.append(verdict)
     assert len(verdicts) == min(400, len(nodes))
 
@@ -142,4 +142,4 @@ def test_pyxtal_counterexample() -> None:
         rules, _, _ = space.rules()
         tables = solve_sites(rules, {221: inventory(sizes, dof, n)})
         nothing = np.zeros(0, dtype=np.int64)
-        assert can_finish(rules, tables, 0, 0, nothing, nothing, 0, search_memory(rules)), n
+        assert can_finish(tables, 0, 0, nothing, nothing, 0, search_memory(tables)), n

@@ -150,7 +150,7 @@ class Group:
         return shifts
 
     def euclidean_normalizer(self) -> list[Affine]:
-        """Representatives of the cosets of (group, continuous translations), simplest element of each, identity first."""
+        """The simplest element of each coset of the group and its continuous translations, identity first."""
         seen: set[bytes] = set()
         found = []
         for matrix in holohedry(self.system):
@@ -248,11 +248,14 @@ def sheared_axes() -> list[np.ndarray]:
 
 
 def site_symmetries(group: Group) -> list[str]:
-    """Oriented symbols, read off probe crystals: general orbits, and one of the position in question."""
+    """Oriented symbols, read off a probe crystal with an orbit of another element on every position.
+
+    Raises:
+        ValueError: if moyopy's multiplicities or first triplets are not pyxtal's.
+    """
     import moyopy
 
-    random = np.random.default_rng(group.number)
-    metric = {
+    metrics: dict[str, Any] = {
         "triclinic": [[6.1, 0, 0], [0.7, 7.2, 0], [1.1, 0.9, 8.9]],
         "monoclinic": [[6.1, 0, 0], [0, 7.2, 0], [1.1, 0, 8.9]],
         "orthorhombic": np.diag([6.1, 7.2, 8.9]),
@@ -260,46 +263,29 @@ def site_symmetries(group: Group) -> list[str]:
         "trigonal": [[6.1, 0, 0], [-3.05, 6.1 * 3**0.5 / 2, 0], [0, 0, 8.9]],
         "hexagonal": [[6.1, 0, 0], [-3.05, 6.1 * 3**0.5 / 2, 0], [0, 0, 8.9]],
         "cubic": np.diag([6.1, 6.1, 6.1]),
-    }[group.system]
-    symbols = [""] * len(group.positions)
-    symbols[-1] = "1"
-    general = len(symbols) - 1
-    # One general orbit of a small group may have more symmetry than the group; of a large one it is enough.
-    background = [(1, general), (2, general), (3, general)][: 3 if len(group.rotations) < 16 else 1]
-    tries = 0
-    while not all(symbols):
-        for letter in range(len(symbols) - 1):
-            points, numbers = [], []
-            for number, which in [*background, (9, letter)]:
-                basis, origin = group.positions[which]
-                point = basis @ random.random(3) + origin / D
-                orbit = group.orbits[which]
-                points += list((group.rotations[orbit] @ point + group.translations[orbit] / D) % 1)
-                numbers += [number] * len(orbit)
-            cell = moyopy.Cell(basis=metric, positions=points, numbers=numbers)
-            try:
-                data = moyopy.MoyoDataset(cell, symprec=1e-4, setting=moyopy.Setting.standard())
-            except ValueError:  # atoms that chance put too close
-                continue
-            site = len(points) - group.multiplicity[letter]
-            # The standard cell that moyopy finds may differ by an element of the normalizer, which exchanges letters.
-            found = LETTERS.index(data.wyckoffs[site])
-            moved = np.linalg.inv(data.std_linear) @ (points[site] - np.array(data.std_origin_shift))
-            if data.number == group.number:
-                if group.multiplicity[found] != group.multiplicity[letter] or not lies_on(group, found, moved):
-                    raise ValueError(f"moyopy and pyxtal disagree on position {LETTERS[found]} of {group.number}")
-                symbols[found] = data.site_symmetry_symbols[site]
-        tries += 1
-        if tries > 20:
-            raise ValueError(f"no probe of group {group.number} shows all its positions, found {symbols}")
+    }
+    random = np.random.default_rng(group.number)
+    letters = range(len(group.positions))
+    points, numbers = [], []
+    # One general orbit of a small group may have more symmetry than the group: two more of them.
+    for number, letter in enumerate([*letters, letters[-1], letters[-1]], start=1):
+        basis, origin = group.positions[letter]
+        point, orbit = basis @ random.random(3) + origin / D, group.orbits[letter]
+        points += list((group.rotations[orbit] @ point + group.translations[orbit] / D) % 1)
+        numbers += [number] * len(orbit)
+    cell = moyopy.Cell(basis=metrics[group.system], positions=points, numbers=numbers)
+    data = moyopy.MoyoDataset(cell, symprec=1e-5, setting=moyopy.Setting.standard())
+    # The standard cell that moyopy finds may differ by an element of the normalizer, which only exchanges letters.
+    found = {wyckoff.letter: wyckoff for wyckoff in data.normalizer_wyckoff_positions().wyckoffs}
+    symbols = []
+    for letter in letters:
+        wyckoff = found[LETTERS[letter]]
+        if key(compressed(wyckoff.coordinates)) != key(group.positions[letter]) or (
+            wyckoff.multiplicity != group.multiplicity[letter]
+        ):
+            raise ValueError(f"moyopy and pyxtal differ on position {LETTERS[letter]} of group {group.number}")
+        symbols.append(wyckoff.site_symmetry)
     return symbols
-
-
-def lies_on(group: Group, letter: int, point: np.ndarray) -> bool:
-    basis, origin = group.positions[letter]
-    images = group.rotations @ point + group.translations / D - origin / D
-    rest = images - images @ group.inverses[letter].T @ basis.T
-    return bool((np.abs(rest - np.rint(rest)).max(1) < 1e-3).any())
 
 
 def main() -> None:

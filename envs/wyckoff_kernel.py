@@ -1,0 +1,216 @@
+"""The crystal world: a space group, occupied Wyckoff positions, then shape, coordinates and volume of the cell.
+
+Order of decisions: space group; then, in any order, positions with their elements (a letter, then its element); close;
+then the free parameters of the cell's shape, the free coordinates site by site, and the volume. With `geometry` off the
+decoration is the object. `wyckoff_world.py` has the layout of states and actions, `DESIGN.md` says why it is so.
+
+States are canonical labelings of decorations modulo the Euclidean normalizer, so each decoration is one object. A crystal
+with free coordinates may have several labelings, each a terminal state: `n_labelings` counts them, and log R is to be
+shared out evenly among them.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from envs.crystals import Crystals
+from envs.elements import symbols
+from envs.enumeration import TooManyStatesError, enumerate_states
+from envs.errors import EmptyWorldError
+from envs.protocol import EnumeratedWorld
+from envs.wyckoff_geometry import decode_rows
+from envs.wyckoff_masks import allow_rows, allow_rows_parallel, backward_allowed
+from envs.wyckoff_moves import inverse_rows, label_rows, redo_rows, step_rows, unstep_rows
+from envs.wyckoff_space import WyckoffSpace
+from envs.wyckoff_tables import LETTERS, space_group
+from envs.wyckoff_tokens import WyckoffTokens
+from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, make_world
+
+MAX_ENUMERATED_STATES = 2_000_000
+
+
+class WyckoffKernel:
+    """Transition kernel over the crystals of a `WyckoffSpace`; see the module's docstring.
+
+    Raises:
+        EmptyWorldError: when no crystal satisfies the constraints, naming space groups that could host some.
+    """
+
+    def __init__(self, space: WyckoffSpace) -> None:
+        self.space = space
+        self.world = make_world(space)
+        if not self.world.can_host.any():
+            raise EmptyWorldError(_why_empty(space))
+        self.n_actions = self.world.n_actions
+        self.n_backward_actions = self.world.n_slots + 2
+        self.state_shape: tuple[int, ...] = (self.world.stopped + 1,)
+        self.max_steps = 2 + 2 * self.world.n_slots + (7 + 3 * self.world.n_slots if space.geometry else 0)
+        self.tokens = WyckoffTokens(space, self.world)
+        self.n_tokens = self.tokens.n
+        self.token_factors = self.tokens.factors
+        self.action_factors = self.tokens.action_factors
+
+    @property
+    def state_high(self) -> np.ndarray:
+        world = self.world
+        high = np.zeros(self.state_shape, dtype=np.int16)
+        high[GROUP], high[PENDING], high[CLOSED] = 230, 27, int(world.geometry)
+        high[PAIRS : world.shape] = 27 * world.n_elements
+        if world.geometry:
+            high[world.shape : world.shape + 2] = world.lattice.n_ratios
+            high[world.shape + 2 : world.coordinate] = len(world.lattice.angles)
+            high[world.coordinate : world.volume] = world.coordinates.grid
+            high[world.volume] = world.lattice.n_volumes + 1
+        high[world.stopped] = 1
+        return high
+
+    def initial(self, batch: int) -> np.ndarray:
+        return np.zeros((batch, *self.state_shape), dtype=np.int16)
+
+    def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            out = states.copy()
+        elif out is not states:
+            out[:] = states
+        step_rows(self.world, out, np.asarray(actions, dtype=np.int64))
+        return out
+
+    def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        states = states.copy()
+        unstep_rows(self.world, states, np.asarray(backward_actions, dtype=np.int64))
+        return states
+
+    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            out = np.empty((len(states), self.n_actions), dtype=np.bool_)
+        if len(states) < 32:  # starting the thread pool costs about 20 microseconds
+            allow_rows(self.world, states, out, 0, len(states))
+        else:
+            allow_rows_parallel(self.world, states, out)
+        return out
+
+    def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+        return backward_allowed(self.world, states)
+
+    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return inverse_rows(self.world, states, np.asarray(actions, dtype=np.int64))
+
+    def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        return redo_rows(self.world, states, np.asarray(backward_actions, dtype=np.int64))
+
+    def is_terminal(self, states: np.ndarray) -> np.ndarray:
+        return states[:, -1] == 1
+
+    def encode(self, states: np.ndarray) -> np.ndarray:
+        return self.tokens.encode(states)
+
+    def objects(self, states: np.ndarray) -> Crystals:
+        """The crystals of states; without geometry where it is not complete."""
+        world = self.world
+        first_site = np.concatenate([[0], np.cumsum(np.count_nonzero(states[:, PAIRS : world.shape], axis=1))])
+        n = int(first_site[-1])
+        letter, atomic_number = np.empty(n, dtype=np.int8), np.empty(n, dtype=np.int16)
+        lattice, parameters = np.empty((len(states), 6)), np.empty((n, 3))
+        decode_rows(world, states, first_site, letter, atomic_number, lattice, parameters)
+        return Crystals(states[:, GROUP], first_site, letter, atomic_number, lattice, parameters)
+
+    def labelings(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many terminal states are the same crystal as each of `states`, and the one that stands for them all.
+
+        Returns:
+            n: int64 [batch], 1 throughout without geometry.
+            canonical: [batch, *state_shape], equal for equal crystals.
+        """
+        canonical = states.copy()
+        if not self.world.geometry:
+            return np.ones(len(states), dtype=np.int64), canonical
+        return label_rows(self.world, states, canonical), canonical
+
+    def describe(self, states: np.ndarray) -> list[str]:
+        """Space group and sites, such as "225: Na a, Cl b"; an unfinished one ends in an ellipsis."""
+        world, names = self.world, symbols()
+        lines = []
+        for row in states.tolist():
+            sites = []
+            for code in row[PAIRS : world.shape]:
+                if code:
+                    letter, element = divmod(code - 1, world.n_elements)
+                    sites.append(f"{names[world.atomic_numbers[element]]} {LETTERS[letter]}")
+            if row[PENDING]:
+                sites.append(f"? {LETTERS[row[PENDING] - 1]}")
+            text = f"{row[GROUP] or '?'}: {', '.join(sites)}"
+            if world.geometry and row[CLOSED]:
+                bins = ",".join(str(v - 1) if v else "." for v in row[world.shape : world.coordinate])
+                dof = [space_group(row[GROUP]).dof[(code - 1) // world.n_elements] for code in row[PAIRS : world.shape] if code]
+                places = row[world.coordinate : world.volume]
+                sets = ["/".join(str(v - 1) if v else "." for v in places[3 * i : 3 * i + d]) for i, d in enumerate(dof)]
+                text += f" | shape {bins} | {' '.join(s or '-' for s in sets)} | volume {row[world.volume] - 1}"
+            lines.append(text + ("" if row[-1] else "…"))
+        return lines
+
+    @cached_property
+    def _enumerated(self) -> EnumeratedWorld | None:
+        if self._size_bound() > 1e9:
+            return None
+        try:
+            return enumerate_states(self, MAX_ENUMERATED_STATES)
+        except TooManyStatesError:
+            return None
+
+    @property
+    def enumeration_unavailable_reason(self) -> str | None:
+        if self._enumerated is not None:
+            return None
+        return (
+            f"more than the {MAX_ENUMERATED_STATES:,} partial crystals that can be enumerated; use fewer space groups, "
+            "elements or atoms, coarser bins, or geometry: false"
+        )
+
+    def enumerate(self) -> EnumeratedWorld:
+        if self._enumerated is None:
+            raise ValueError(f"this world cannot be enumerated: {self.enumeration_unavailable_reason}")
+        return self._enumerated
+
+    def _size_bound(self) -> float:
+        """Rough upper bound on the number of terminal states, rules of composition aside."""
+        world, total = self.world, 0.0
+        n_max = world.rules.n_atoms_max
+        for g in world.groups[world.can_host].tolist():
+            ways = np.zeros(n_max + 1)
+            ways[0] = 1
+            for row in range(world.arrays.first_row[g], world.arrays.first_row[g + 1]):
+                size, dof = int(world.size[row]), int(world.arrays.dof[row])
+                choices = world.n_elements * (world.coordinates.grid**dof if world.geometry else 1)
+                before = ways.copy()
+                for k in range(1, (n_max // size if dof else 1) + 1):
+                    if k * size > n_max:
+                        break
+                    ways[k * size :] += before[: n_max + 1 - k * size] * float(choices) ** k
+            shapes = 1.0
+            if world.geometry:
+                free = world.lattice.is_free[world.lattice.system[g]]
+                shapes = float(world.lattice.n_ratios) ** int(free[:2].sum()) * len(world.lattice.angles) ** int(free[2:].sum())
+                shapes *= world.lattice.n_volumes
+            total += float(ways[world.rules.n_atoms_min :].sum()) * shapes
+        return total
+
+
+def _why_empty(space: WyckoffSpace) -> str:
+    """Names space groups that could host such crystals, or says that none could."""
+    from dataclasses import replace
+
+    everywhere = make_world(replace(space, space_groups=("all",), geometry=False))
+    hosts = everywhere.groups[everywhere.can_host].tolist()
+    what = space.composition or space.chemical_system or "a crystal that satisfies every constraint"
+    asked = ", ".join(f"{g} ({space_group(g).symbol})" for g in list(space.space_groups)[:5])
+    asked += ", …" if len(space.space_groups) > 5 else ""
+    if not hosts:
+        return (
+            f"expected space groups that can host {what} with {space.n_atoms[0]} to {space.n_atoms[1]} atoms in the "
+            f"{space.cell} cell, but none of the 230 can; widen n_atoms or n_elements, or relax neutrality"
+        )
+    shown = ", ".join(str(g) for g in hosts[:20]) + (f" and {len(hosts) - 20} more" if len(hosts) > 20 else "")
+    return (
+        f"expected space groups that can host {what} with {space.n_atoms[0]} to {space.n_atoms[1]} atoms in the "
+        f"{space.cell} cell; {asked} cannot. These could: {shown}; choose among them, or widen n_atoms"
+    )

@@ -1,0 +1,232 @@
+"""Moves of the crystal world, compiled: steps and their way back, between canonical labelings."""
+
+import numpy as np
+
+from envs.canonical import canonicalise, insert_sorted, labelings, stabiliser
+from envs.jit import njit
+from envs.wyckoff_masks import Memory, first_equivalent, memory, n_pairs, next_coordinate, next_shape_column, site_tuple
+from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, World
+
+
+@njit
+def step_rows(world: World, states: np.ndarray, actions: np.ndarray) -> None:
+    """Carries out actions [batch] in place; -1 does nothing."""
+    work = memory(world)
+    for row in range(len(states)):
+        if actions[row] >= 0:
+            _step(world, states, row, actions[row], work)
+
+
+@njit
+def _step(world: World, states: np.ndarray, row: int, action: int, work: Memory) -> None:
+    if action == world.n_actions - 1:
+        states[row, world.stopped] = 1
+    elif action < world.first_letter:
+        states[row, GROUP] = world.groups[action]
+    elif action < world.first_element:
+        states[row, PENDING] = action - world.first_letter + 1
+    elif action < world.close:
+        _occupy(world, states, row, action - world.first_element, work)
+    elif action == world.close:
+        states[row, CLOSED] = 1
+    elif action < world.first_coordinate:
+        column = next_shape_column(world, states, row)
+        first = world.first_ratio + column * world.lattice.n_ratios if column < 2 else world.first_angle
+        states[row, world.shape + column] = action - first + 1
+    elif action < world.first_volume:
+        site, k = next_coordinate(world, states, row, n_pairs(world, states, row))
+        states[row, world.coordinate + 3 * site + k] = action - world.first_coordinate + 1
+    else:
+        states[row, world.volume] = action - world.first_volume + 1
+
+
+@njit
+def _occupy(world: World, states: np.ndarray, row: int, element: int, work: Memory) -> None:
+    """Gives the pending letter its element and brings the result into canonical form; the codes stay in `work.codes`."""
+    n = n_pairs(world, states, row)
+    for i in range(n):
+        work.codes[i] = states[row, PAIRS + i]
+    work.codes[n] = (states[row, PENDING] - 1) * world.n_elements + element + 1
+    canonicalise(world.relabelings, states[row, GROUP], world.n_elements, work.codes, n + 1, -1, work.scratch)
+    for i in range(n + 1):
+        states[row, PAIRS + i] = work.codes[i]
+    states[row, PENDING] = 0
+
+
+@njit
+def unstep_rows(world: World, states: np.ndarray, backward: np.ndarray) -> None:
+    """Carries out backward actions [batch] in place."""
+    work = memory(world)
+    for row in range(len(states)):
+        if backward[row] == world.n_slots + 1:
+            states[row, world.stopped] = 0
+        elif backward[row] < world.n_slots:
+            _vacate(world, states, row, backward[row], work)
+        else:
+            _undo(world, states, row)
+
+
+@njit
+def _vacate(world: World, states: np.ndarray, row: int, slot: int, work: Memory) -> None:
+    """Takes the element of one slot away, which leaves its letter pending; the result in canonical form."""
+    n, kept = n_pairs(world, states, row), 0
+    for i in range(n):
+        if i != slot:
+            work.codes[kept] = states[row, PAIRS + i]
+            kept += 1
+    letter = (states[row, PAIRS + slot] - 1) // world.n_elements
+    letter = canonicalise(
+        world.relabelings, states[row, GROUP], world.n_elements, work.codes, kept, letter, work.scratch
+    )
+    for i in range(n):
+        states[row, PAIRS + i] = work.codes[i] if i < kept else 0
+    states[row, PENDING] = letter + 1
+
+
+@njit
+def _undo(world: World, states: np.ndarray, row: int) -> None:
+    column = _last_column(world, states, row)
+    states[row, column] = 0
+
+
+@njit
+def _last_column(world: World, states: np.ndarray, row: int) -> int:
+    """The column that the last step of a fixed order has filled."""
+    if states[row, PENDING]:
+        return PENDING
+    if not states[row, CLOSED]:
+        return GROUP
+    if states[row, world.volume]:
+        return world.volume
+    last = CLOSED
+    for column in range(world.shape, world.volume):
+        if states[row, column]:
+            last = column
+    return last
+
+
+@njit
+def inverse_rows(world: World, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """The backward actions that undo forward actions taken in `states`."""
+    out = np.empty(len(states), dtype=np.int64)
+    work = memory(world)
+    copy = np.empty((1, states.shape[1]), dtype=states.dtype)
+    for row in range(len(states)):
+        action = actions[row]
+        if action == world.n_actions - 1:
+            out[row] = world.n_slots + 1
+        elif action < world.first_element or action >= world.close:
+            out[row] = world.n_slots
+        else:
+            out[row] = _new_slot(world, states, row, action - world.first_element, copy, work)
+    return out
+
+
+@njit
+def _new_slot(world: World, states: np.ndarray, row: int, element: int, copy: np.ndarray, work: Memory) -> int:
+    """The slot that stands for the new pair in the canonical form of the result."""
+    copy[0] = states[row]
+    group, n = states[row, GROUP], n_pairs(world, states, row)
+    new = (states[row, PENDING] - 1) * world.n_elements + element + 1
+    _occupy(world, copy, 0, element, work)
+    first, last = world.relabelings.first[group], world.relabelings.first[group + 1]
+    for p in range(first, last):  # some relabeling leads to the canonical form: follow the new pair along it
+        letters = world.relabelings.letter[p]
+        for i in range(n):
+            code = states[row, PAIRS + i]
+            moved = letters[(code - 1) // world.n_elements] * world.n_elements + (code - 1) % world.n_elements + 1
+            insert_sorted(work.scratch, i, moved)
+        moved = letters[(new - 1) // world.n_elements] * world.n_elements + element + 1
+        insert_sorted(work.scratch, n, moved)
+        same = True
+        for i in range(n + 1):
+            if work.scratch[i] != work.codes[i]:
+                same = False
+                break
+        if same:
+            n_keep = stabiliser(
+                world.relabelings, group, world.n_elements, work.codes, n + 1, work.scratch, work.found
+            )
+            code = first_equivalent(world, work, n_keep, moved)
+            for i in range(n + 1):
+                if work.codes[i] == code:
+                    return i
+    return -1
+
+
+@njit
+def redo_rows(world: World, states: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    """The forward actions that lead back to `states` after backward actions."""
+    out = np.empty(len(states), dtype=np.int64)
+    for row in range(len(states)):
+        if backward[row] == world.n_slots + 1:
+            out[row] = world.n_actions - 1
+        elif backward[row] < world.n_slots:
+            out[row] = world.first_element + (states[row, PAIRS + backward[row]] - 1) % world.n_elements
+        else:
+            out[row] = _redo(world, states, row)
+    return out
+
+
+@njit
+def _redo(world: World, states: np.ndarray, row: int) -> int:
+    column = _last_column(world, states, row)
+    value = states[row, column]
+    if column == GROUP:
+        return world.place[value]
+    if column == PENDING:
+        return world.first_letter + value - 1
+    if column == CLOSED:
+        return world.close
+    if column == world.volume:
+        return world.first_volume + value - 1
+    if column >= world.coordinate:
+        return world.first_coordinate + value - 1
+    if column < world.shape + 2:
+        return world.first_ratio + (column - world.shape) * world.lattice.n_ratios + value - 1
+    return world.first_angle + value - 1
+
+
+@njit
+def label_rows(world: World, states: np.ndarray, canonical: np.ndarray) -> np.ndarray:
+    """Numbers of labelings [batch] of complete crystals, and their canonical labelings into `canonical`."""
+    out = np.ones(len(states), dtype=np.int64)
+    canonical[:] = states
+    codes, tuples = np.zeros(world.n_slots, dtype=np.int64), np.zeros(world.n_slots, dtype=np.int64)
+    smallest, nothing = np.zeros(world.n_slots, dtype=np.int64), np.zeros((0, world.n_slots), dtype=np.int64)
+    for row in range(len(states)):
+        n = gather_tuples(world, states, row, codes, tuples)
+        if n < 0:
+            continue
+        grid = world.coordinates.grid
+        out[row] = labelings(
+            world.arrays, states[row, GROUP], world.n_elements, grid, codes, tuples, n, smallest, nothing
+        )
+        write_tuples(world, canonical, row, n, smallest)
+    return out
+
+
+@njit
+def gather_tuples(world: World, states: np.ndarray, row: int, codes: np.ndarray, tuples: np.ndarray) -> int:
+    """Pair and tuple codes of a state, and the number of its pairs; -1 where there is no coordinate to label."""
+    first_row = world.arrays.first_row[states[row, GROUP]]
+    n, free = n_pairs(world, states, row), False
+    out = np.zeros(3, dtype=np.int64)
+    for i in range(n):
+        codes[i] = states[row, PAIRS + i]
+        dof = world.arrays.dof[first_row + (codes[i] - 1) // world.n_elements]
+        free = free or dof > 0
+        tuples[i] = site_tuple(world, states, row, i, dof, out)
+    return n if free else -1
+
+
+@njit
+def write_tuples(world: World, states: np.ndarray, row: int, n: int, tuples: np.ndarray) -> None:
+    """Writes the coordinates that tuple codes stand for into a state."""
+    first_row, grid = world.arrays.first_row[states[row, GROUP]], world.coordinates.grid
+    for i in range(n):
+        code = tuples[i]
+        dof = world.arrays.dof[first_row + (states[row, PAIRS + i] - 1) // world.n_elements]
+        for k in range(dof - 1, -1, -1):
+            states[row, world.coordinate + 3 * i + k] = code % grid + 1
+            code //= grid
