@@ -1,7 +1,7 @@
 """Distances between atoms under periodic boundaries: compiled, and exact for any cell, however skewed.
 
-The lattice is first reduced and turned so that its matrix is lower triangular: a along x, b in the xy plane. The images
-of an atom within a radius then follow from three nested intervals, of z, of y given z, and of x given both, so that none
+The lattice is first reduced and turned so that its matrix is lower triangular: a along x, b in the xy plane. The
+images of an atom within a radius then follow from three nested intervals, of z, of y given z, and of x given both: none
 is missed and few are tried in vain. The reduction only saves time: without it the intervals would be longer.
 
 With symmetry, distances from the first atom of each orbit to all atoms are enough: every other pair is the image of one
@@ -30,7 +30,7 @@ def reduce_cell(vectors: np.ndarray, fractional: np.ndarray) -> tuple[np.ndarray
 
     Returns:
         cell: float64 [3, 3], lower triangular, positive on the diagonal; NaN in cell[0, 0] where the vectors span no
-            volume or are not finite.
+            volume, or a number is not finite.
         fractional: float64 [atom, 3] in that cell, from 0 to 1.
     """
     rows = vectors.copy()
@@ -72,6 +72,9 @@ def reduce_cell(vectors: np.ndarray, fractional: np.ndarray) -> tuple[np.ndarray
             x = 0.0
             for m in range(3):
                 x += fractional[atom, m] * change[m, k]
+            if not abs(x) < 1e9:
+                cell[0, 0] = np.nan
+                return cell, moved
             moved[atom, k] = x - math.floor(x)
     return cell, moved
 
@@ -82,7 +85,7 @@ def nearest_image(cell: np.ndarray, da: float, db: float, dc: float, bound: floa
 
     Args:
         cell: lower triangular, as `reduce_cell` gives it.
-        da, db, dc: fractional coordinates of one atom seen from another.
+        da, db, dc: fractional coordinates of one atom seen from another, as `reduce_cell` gives them: finite.
     """
     best = bound * bound
     depth, width, length = cell[2, 2], cell[1, 1], cell[0, 0]
@@ -90,7 +93,7 @@ def nearest_image(cell: np.ndarray, da: float, db: float, dc: float, bound: floa
     k = math.ceil(-radius / depth - dc - _SLACK)
     while True:
         z = (k + dc) * depth
-        if z > radius + _SLACK * depth:
+        if not z <= radius + _SLACK * depth:  # so that NaN, too, ends the search
             break
         left = best - z * z
         if left > 0.0:
@@ -99,7 +102,7 @@ def nearest_image(cell: np.ndarray, da: float, db: float, dc: float, bound: floa
             j = math.ceil((-reach - y0) / width - db - _SLACK)
             while True:
                 y = (j + db) * width + y0
-                if y > reach + _SLACK * width:
+                if not y <= reach + _SLACK * width:
                     break
                 x = (k + dc) * cell[2, 0] + (j + db) * cell[1, 0] + da * length
                 x -= math.floor(x / length + 0.5) * length
@@ -143,7 +146,7 @@ def images_within(
 
     Args:
         cell: lower triangular, as `reduce_cell` gives it.
-        da, db, dc: fractional coordinates of one atom seen from another.
+        da, db, dc: fractional coordinates of one atom seen from another, as `reduce_cell` gives them: finite.
         radius, length, softness: angstrom; with softness 0 the sum is 0.
     """
     number, total = 0, 0.0

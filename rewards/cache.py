@@ -1,4 +1,4 @@
-"""Remembers values by canonical key, and finds out when a term is not a function of the composition."""
+"""Remembers values by canonical key, and finds out when a term is not a function of its object."""
 
 import itertools
 import warnings
@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.compositions import Compositions
 from rewards.errors import RewardWarning
 from rewards.evaluation import evaluate_term
-from rewards.protocol import Requires, RewardTerm, TermValues
+from rewards.protocol import Batch, Requires, RewardTerm, TermValues, labels_of
 
 # Beyond so many values the oldest are forgotten, so that memory stays flat.
 MAX_ITEMS = 500_000
@@ -17,7 +16,7 @@ _N_RECHECKED = 4
 
 
 class _Entry(NamedTuple):
-    """What is kept of one composition."""
+    """What is kept of one composition or crystal."""
 
     value: float
     valid: bool
@@ -27,7 +26,7 @@ class _Entry(NamedTuple):
 
 
 class CachedTerm:
-    """A term whose values are computed once for each reduced formula.
+    """A term whose values are computed once for each reduced formula, or crystal where it requires structures.
 
     In calls number 1, 2, 4, 8 and so on a few items are evaluated a second time. A term that answers differently is
     reported, is no longer cached, and sets `deterministic` to False: nothing exact can then be said about a sampler.
@@ -50,7 +49,7 @@ class CachedTerm:
         self._column_types: dict[str, np.dtype] = {}
         self._n_calls = 0
 
-    def __call__(self, batch: Compositions) -> TermValues:
+    def __call__(self, batch: Batch) -> TermValues:
         """Values of a batch; every distinct new formula goes to the term once, in one batch."""
         self._n_calls += 1
         result = self._recall(batch) if self._remember and len(batch) else self._evaluate(batch)
@@ -58,11 +57,11 @@ class CachedTerm:
             self._recheck(batch, result)
         return result
 
-    def _evaluate(self, batch: Compositions) -> TermValues:
+    def _evaluate(self, batch: Batch) -> TermValues:
         self.n_evaluated += len(batch)
         return evaluate_term(self.term, batch)
 
-    def _recall(self, batch: Compositions) -> TermValues:
+    def _recall(self, batch: Batch) -> TermValues:
         keys = batch.key_bytes()
         new = {key: row for row, key in enumerate(keys) if key not in self._known}
         tracebacks: dict[int, str] = {}
@@ -93,19 +92,19 @@ class CachedTerm:
             tracebacks,
         )
 
-    def _recheck(self, batch: Compositions, result: TermValues) -> None:
+    def _recheck(self, batch: Batch, result: TermValues) -> None:
         rows = np.unique(np.linspace(0, len(batch) - 1, _N_RECHECKED).astype(np.int64))
         again = self._evaluate(batch[rows])
         differ = result.valid[rows] != again.valid
         differ |= result.valid[rows] & ~np.isclose(result.values[rows], again.values, rtol=1e-5, atol=1e-7)
         if differ.any():
             i = int(np.flatnonzero(differ)[0])
-            formula = batch[rows[i : i + 1]].formulas()[0]
+            item = labels_of(batch[rows[i : i + 1]])[0]
             self.deterministic = False
             self._remember = False
             self._known.clear()
             warnings.warn(
-                f"reward {self.name!r} is not deterministic: {formula} got {result.values[rows[i]]:.6g}, then "
+                f"reward {self.name!r} is not deterministic: {item} got {result.values[rows[i]]:.6g}, then "
                 f"{again.values[i]:.6g}; its values are no longer cached, and nothing exact can be said about the "
                 "sampler. Seed it",
                 RewardWarning,

@@ -7,56 +7,50 @@ check_reward_term(MyTerm())
 import numpy as np
 
 from envs.compositions import Compositions
+from envs.crystals import Crystals
 from envs.decode import pymatgen_compositions
 from envs.errors import OreflowError
+from rewards._check_probes import probe_compositions, probe_crystals, relabelled_crystals, reverse_sites
 from rewards.cache import CachedTerm
 from rewards.composite import Reward
 from rewards.errors import RewardContractError
 from rewards.evaluation import call_guarded, evaluate_term, is_mutation, join, said
-from rewards.protocol import RewardTerm, TermValues
+from rewards.protocol import Batch, RewardTerm, TermValues, as_required, labels_of
 from rewards.registry import check_identity
 
-# Oxides, halides, nitrides, an intermetallic, four and five elements, a noble gas, an element beyond every table.
-_PROBES: tuple[dict[int, int], ...] = (
-    {11: 1, 17: 1},
-    {26: 3, 8: 4},
-    {11: 1, 7: 1},
-    {55: 1, 82: 1, 53: 3},
-    {1: 2, 8: 1},
-    {3: 1, 26: 1, 15: 1, 8: 4},
-    {13: 2, 8: 3},
-    {29: 1, 30: 1},
-    {22: 1, 8: 2},
-    {3: 10, 32: 1, 15: 2, 16: 12},
-    {31: 1, 33: 1},
-    {20: 5, 15: 3, 8: 12, 9: 1},
-    {54: 1, 9: 2},
-    {118: 1},
-)
 
-
-def check_reward_term(term: RewardTerm, batch: Compositions | None = None) -> None:
+def check_reward_term(term: RewardTerm, batch: Batch | None = None) -> None:
     """Drives a term through every clause of its contract.
 
     That the order of the elements does not matter is checked for terms that take pymatgen objects; `Compositions` have
-    one order only, ascending atomic number.
+    one order only, ascending atomic number. Without a batch, terms that require structures are also asked about the
+    same crystals with another origin.
 
     Raises:
         RewardContractError: with the clause that does not hold and what usually causes it.
     """
     if isinstance(term, CachedTerm):
         term = term.term  # a remembered answer would hide a change
-    batch = batch if batch is not None else Compositions.from_dicts(_PROBES)
     check_identity(term)
+    of_structures = term.requires == "structure"
+    given, batch = batch, batch if batch is not None else probe_crystals() if of_structures else probe_compositions()
+    batch, _, _ = as_required(term, batch)
     check_raises_nothing(term, batch)
     result = evaluate_term(term, batch)
     _expect_same(term, result, evaluate_term(term, batch), "gives different values when called twice: seed it")
-    single = join([evaluate_term(term, batch[np.array([i])]) for i in range(len(batch))])
+    single = join([evaluate_term(term, batch[np.array([i])]) for i in range(len(batch))]) if len(batch) else result
     complaint = "gives an item in a batch another value than the item alone: do not normalise over the batch"
     _expect_same(term, result, single, complaint)
     order = np.arange(len(batch))[::-1]
     back = evaluate_term(term, batch[order])
     _expect_same(term, result, TermValues(back.values[order], back.valid[order]), "depends on the batch's order")
+    if isinstance(batch, Crystals):
+        if len(batch):
+            _expect_same(term, result, evaluate_term(term, reverse_sites(batch)), "depends on the order of the sites")
+        if given is None:
+            complaint = "gives a crystal another value when its origin is shifted: use distances, not coordinates"
+            _expect_same(term, result, evaluate_term(term, relabelled_crystals()), complaint)
+        return
     doubled = Compositions(batch.atomic_numbers, batch.counts * 2)
     _expect_same(
         term, result, evaluate_term(term, doubled), "changes with the number of formula units: use batch.reduced()"
@@ -77,7 +71,7 @@ def check_element_order(term: RewardTerm, batch: Compositions, result: TermValue
     _expect_same(term, result, term(reversed_elements), "depends on the order of the elements")
 
 
-def check_raises_nothing(term: RewardTerm, batch: Compositions) -> None:
+def check_raises_nothing(term: RewardTerm, batch: Batch) -> None:
     """Items that the term has no value for are marked, not raised upon, and what is marked valid is a number."""
     try:
         raw = call_guarded(term, batch)
@@ -94,14 +88,14 @@ def check_raises_nothing(term: RewardTerm, batch: Compositions) -> None:
     result = evaluate_term(term, batch)
     broken = np.flatnonzero(np.asarray(raw.valid) & ~result.valid)
     if len(broken):
-        formula = batch[broken[:1]].formulas()[0]
+        label = labels_of(batch[broken[:1]])[0]
         raise RewardContractError(
-            f"{term.name} gives {formula} the value {np.asarray(raw.values)[broken[0]]} and calls it valid: expected a "
+            f"{term.name} gives {label} the value {np.asarray(raw.values)[broken[0]]} and calls it valid: expected a "
             "finite number, or valid set to False"
         )
 
 
-def check_shaped(reward: Reward, batch: Compositions) -> None:
+def check_shaped(reward: Reward, batch: Batch) -> None:
     """Every valid value of a batch has a log-score: a value that is itself a reward is never negative.
 
     Raises:
@@ -113,7 +107,7 @@ def check_shaped(reward: Reward, batch: Compositions) -> None:
         if len(wrong):
             row = wrong[:1]
             raise RewardContractError(
-                f"{name}: the value {term.values[row[0]]:.6g} of {batch[row].formulas()[0]} has no log-score; expected "
+                f"{name}: the value {term.values[row[0]]:.6g} of {labels_of(batch[row])[0]} has no log-score; expected "
                 "values of 0 or more under the shape logarithm. Choose another shape, or mend the reward"
             )
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.compositions import Compositions
 from envs.elements import nearest
 from rewards.cache import CachedTerm
 from rewards.errors import RewardParameterError
 from rewards.evaluation import evaluate_term
-from rewards.protocol import RewardTerm, TermValues
+from rewards.protocol import Batch, RewardTerm, TermValues
 from rewards.registry import check_parameters, is_built_in, make_term
 from rewards.shaping import SHAPES, Shape
 
@@ -76,8 +75,8 @@ class Reward:
         self.log_min = log_min
         self.log_max = log_max
 
-    def __call__(self, batch: Compositions) -> RewardValues:
-        """Rewards of a batch with all their parts.
+    def __call__(self, batch: Batch) -> RewardValues:
+        """Rewards of a batch of compositions or crystals with all their parts.
 
         Raises:
             RewardContractError: when a term returns the wrong shape or type.

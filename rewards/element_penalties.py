@@ -44,6 +44,11 @@ def _column(name: str) -> np.ndarray:
     return values
 
 
+def atomic_masses() -> np.ndarray:
+    """Standard atomic mass by atomic number in u, float64 [119]; NaN at 0."""
+    return _column("atomic_mass")
+
+
 def mass_average(batch: Compositions, values: np.ndarray) -> np.ndarray:
     """Mean over the elements, weighted by mass fraction.
 

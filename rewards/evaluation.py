@@ -4,17 +4,19 @@ import traceback
 
 import numpy as np
 
-from envs.compositions import Compositions
 from envs.errors import OreflowError
 from rewards.errors import RewardContractError
 from rewards.guard import guarded, report
-from rewards.protocol import RewardTerm, TermValues, as_batch_type
+from rewards.protocol import Batch, RewardTerm, TermValues, as_batch_type, as_required
 
 _COLUMN_KINDS = "fiubUSMmO"
 
 
-def evaluate_term(term: RewardTerm, batch: Compositions, *, watched: bool = True) -> TermValues:
+def evaluate_term(term: RewardTerm, batch: Batch, *, watched: bool = True) -> TermValues:
     """Calls a term and checks what it returns.
+
+    Of crystals a term that requires compositions gets those. Where a term requires structures, compositions and
+    crystals without geometry become invalid.
 
     Values that are not finite become invalid. An exception (or `sys.exit`) is narrowed down to the items that cause
     it, by halving the batch: they become invalid, with the exception as their reason, and the others keep their values.
@@ -26,6 +28,14 @@ def evaluate_term(term: RewardTerm, batch: Compositions, *, watched: bool = True
         RewardContractError: naming what was expected and what arrived.
         OreflowError: as the term itself raises it, such as a model without weights.
     """
+    usable, rows, reason = as_required(term, batch)
+    if len(rows) < len(batch):
+        if not len(rows):
+            values, reasons = np.full(len(batch), np.nan), dict.fromkeys(range(len(batch)), reason)
+            return TermValues(values, np.zeros(len(batch), dtype=np.bool_), reasons=reasons)
+        lacking = dict.fromkeys(np.setdiff1d(np.arange(len(batch)), rows).tolist(), reason)
+        return scatter(evaluate_term(term, usable, watched=watched), rows, len(batch), lacking)
+    batch = usable
     try:
         result = call_guarded(term, batch) if watched else term(as_batch_type(term, batch))
     except (OreflowError, KeyboardInterrupt):
@@ -37,7 +47,7 @@ def evaluate_term(term: RewardTerm, batch: Compositions, *, watched: bool = True
     return _isolate(term, batch, caught, watched)  # not while handling it: the halves' tracebacks would pile up
 
 
-def call_guarded(term: RewardTerm, batch: Compositions) -> TermValues:
+def call_guarded(term: RewardTerm, batch: Batch) -> TermValues:
     """Calls a term and puts back what it changes on the side; oreflow's own terms change nothing: not watched."""
     if type(term).__module__.partition(".")[0] == "rewards":
         return term(as_batch_type(term, batch))
@@ -52,7 +62,7 @@ def is_mutation(error: BaseException) -> bool:
     return isinstance(error, ValueError) and "read-only" in str(error)
 
 
-def _isolate(term: RewardTerm, batch: Compositions, error: BaseException, watched: bool) -> TermValues:
+def _isolate(term: RewardTerm, batch: Batch, error: BaseException, watched: bool) -> TermValues:
     if is_mutation(error):
         complaint = "changes its input, which is read-only; work on a copy"
         raise RewardContractError(f"reward {term.name!r} {complaint}") from error
@@ -96,6 +106,25 @@ def join(parts: list[TermValues]) -> TermValues:
         first += len(part.values)
     values = np.concatenate([part.values for part in parts])
     return TermValues(values, np.concatenate([part.valid for part in parts]), columns, reasons, tracebacks)
+
+
+def scatter(result: TermValues, rows: np.ndarray, n: int, reasons: dict[int, str]) -> TermValues:
+    """Values of some rows as those of a batch of n, whose other rows are invalid for the given reasons.
+
+    Args:
+        rows: int64, where each value belongs, ascending.
+    """
+    values, valid = np.full(n, np.nan), np.zeros(n, dtype=np.bool_)
+    values[rows], valid[rows] = result.values, result.valid
+    columns = {}
+    for name, column in result.columns.items():
+        kind = column.dtype.kind
+        whole = np.full(n, np.nan if kind == "f" else None, dtype=column.dtype if kind == "f" else object)
+        whole[rows] = column
+        columns[name] = whole
+    reasons = reasons | {int(rows[row]): reason for row, reason in result.reasons.items()}
+    tracebacks = {int(rows[row]): text for row, text in result.tracebacks.items()}
+    return TermValues(values, valid, columns, reasons, tracebacks)
 
 
 def _checked(term: RewardTerm, result: TermValues, n: int) -> TermValues:

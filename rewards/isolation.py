@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 import rewards.errors
-from envs.compositions import Compositions
 from rewards.errors import (
     PluginError,
     RewardBudgetError,
@@ -30,11 +29,11 @@ from rewards.errors import (
     RewardParameterError,
     RewardWarning,
 )
-from rewards.evaluation import join
+from rewards.evaluation import join, scatter
 from rewards.guard import report
-from rewards.protocol import Requires, RewardTerm, TermValues
+from rewards.protocol import Batch, Requires, RewardTerm, TermValues, labels_of
 from rewards.registry import plugin_files
-from rewards.worker import read_frame, write_frame
+from rewards.worker import as_message, read_frame, write_frame
 
 START_LIMIT_S = 120.0
 # So many formulas in a row without a single value: the term is broken, not the formulas.
@@ -99,7 +98,7 @@ class _Worker:
         for text in answer["warnings"]:
             warnings.warn(text, RewardWarning, stacklevel=2)
 
-    def call(self, batch: Compositions, limit_s: float) -> dict[str, Any]:
+    def call(self, batch: Batch, limit_s: float) -> dict[str, Any]:
         """The worker's answer to a batch.
 
         Raises:
@@ -108,8 +107,7 @@ class _Worker:
         if self._process is None:
             self.start()
         self._number += 1
-        request = {"number": self._number, "atomic_numbers": batch.atomic_numbers, "counts": batch.counts}
-        return self._ask(request, limit_s)
+        return self._ask({"number": self._number, **as_message(batch)}, limit_s)
 
     def _ask(self, message: Any, limit_s: float) -> dict[str, Any]:
         process = self._process
@@ -256,7 +254,7 @@ class IsolatedTerm:
         self.citations: tuple[str, ...] = about["citations"]
         self.requires: Requires = about["requires"]
 
-    def __call__(self, batch: Compositions) -> TermValues:
+    def __call__(self, batch: Batch) -> TermValues:
         """Values of a batch, in its order.
 
         Raises:
@@ -265,10 +263,9 @@ class IsolatedTerm:
         """
         keys = batch.key_bytes()
         sound = np.array([row for row, key in enumerate(keys) if key not in self._quarantine], dtype=np.int64)
-        values, valid = np.full(len(batch), np.nan), np.zeros(len(batch), dtype=np.bool_)
         reasons = {row: self._quarantine[key] for row, key in enumerate(keys) if key in self._quarantine}
         if not len(sound):
-            return TermValues(values, valid, reasons=reasons)
+            return TermValues(np.full(len(batch), np.nan), np.zeros(len(batch), dtype=np.bool_), reasons=reasons)
         shares = [share for share in np.array_split(sound, len(self._workers)) if len(share)]
         if self._pool is None:
             parts = [self._evaluate(self._workers[0], batch[shares[0]])]
@@ -283,18 +280,9 @@ class IsolatedTerm:
                     worker.halted = True
                 _stop_all(self._workers)
                 raise
-        result = join(parts)
-        values[sound], valid[sound] = result.values, result.valid
-        reasons |= {int(sound[row]): reason for row, reason in result.reasons.items()}
-        columns = {}
-        for name, column in result.columns.items():
-            whole = np.full(len(batch), np.nan if column.dtype.kind == "f" else None, dtype=_with_gaps(column.dtype))
-            whole[sound] = column
-            columns[name] = whole
-        tracebacks = {int(sound[row]): text for row, text in result.tracebacks.items()}
-        return TermValues(values, valid, columns, reasons, tracebacks)
+        return scatter(join(parts), sound, len(batch), reasons)
 
-    def _evaluate(self, worker: _Worker, batch: Compositions) -> TermValues:
+    def _evaluate(self, worker: _Worker, batch: Batch) -> TermValues:
         # Two formulas alone first: one to load what loads late, one to learn how long the rest may take.
         if self._n_timed < _N_ALONE and len(batch) > 1:
             return join([self._evaluate(worker, part) for part in (batch[:1], batch[1:])])
@@ -309,20 +297,20 @@ class IsolatedTerm:
                 return self._set_aside(batch, str(error), error.output)
         return join([self._evaluate(worker, batch[row : row + 1]) for row in range(len(batch))])
 
-    def _set_aside(self, item: Compositions, reason: str, output: str) -> TermValues:
+    def _set_aside(self, item: Batch, reason: str, output: str) -> TermValues:
         with self._lock:
             self._failures_in_a_row += 1
             self._quarantine[item.key_bytes()[0]] = f"{reason}; set aside"
             in_a_row = self._failures_in_a_row
         if in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise RewardBudgetError(
-                f"reward {self.name!r} gave no value for {in_a_row} formulas in a row, the last {item.formulas()[0]}: "
+                f"reward {self.name!r} gave no value for {in_a_row} formulas in a row, the last {labels_of(item)[0]}: "
                 f"{reason}. Mend it, or raise its time_limit_s"
             )
         reasons, tracebacks = {0: f"{reason}; set aside"}, {0: output or reason}
         return TermValues(np.array([np.nan]), np.array([False]), reasons=reasons, tracebacks=tracebacks)
 
-    def _call(self, worker: _Worker, batch: Compositions) -> TermValues:
+    def _call(self, worker: _Worker, batch: Batch) -> TermValues:
         limit = self._time_limit_s * len(batch)
         if self._n_timed >= _N_ALONE:
             limit = min(limit, max(self._time_limit_s, _PATIENCE * self._seconds_per_item * len(batch)))
@@ -343,7 +331,3 @@ class IsolatedTerm:
     def close(self) -> None:
         """Stops the workers; the next call starts them again."""
         _stop_all(self._workers)
-
-
-def _with_gaps(dtype: np.dtype) -> Any:
-    return dtype if dtype.kind == "f" else object

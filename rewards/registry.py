@@ -28,8 +28,12 @@ from rewards.protocol import BatchType, Requires, RewardTerm
 Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds it to that
 
 _BUILT_IN = {
+    "bond_valence": "rewards.structure.bond_valence:BondValence",
     "charge_balance": "rewards.charge_balance:ChargeBalance",
+    "contact_ratio": "rewards.structure.distances:ContactRatio",
+    "coordination": "rewards.structure.coordination:Coordination",
     "crystal_formation_energy": "rewards.crystal_formation_energy:CrystalFormationEnergy",
+    "density": "rewards.structure.packing:Density",
     "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
     "energy_above_hull": "rewards.energy_above_hull:EnergyAboveHull",
     "formation_energy": "rewards.formation_energy:FormationEnergy",
@@ -38,7 +42,10 @@ _BUILT_IN = {
     "predicted_property": "rewards.predicted_property:PredictedProperty",
     "price": "rewards.element_penalties:Price",
     "scarcity": "rewards.element_penalties:Scarcity",
+    "shortest_distance": "rewards.structure.distances:ShortestDistance",
     "smact_validity": "rewards.smact_validity:SmactValidity",
+    "volume_per_atom": "rewards.structure.packing:VolumePerAtom",
+    "volume_ratio": "rewards.structure.packing:VolumeRatio",
 }
 _registered: dict[str, Factory] = {}
 _plugins: dict[Path, tuple[str, list[str]]] = {}  # files loaded so far: hash of the content, names registered

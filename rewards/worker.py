@@ -5,6 +5,7 @@ empty input, and the file that the parent gave as standard error for whatever it
 """
 
 import contextlib
+import dataclasses
 import faulthandler
 import os
 import pickle
@@ -46,6 +47,18 @@ def read_frame(stream: BinaryIO) -> Any:
     if len(payload) < length:
         raise EOFError
     return pickle.loads(payload)
+
+
+def as_message(batch: Any) -> dict[str, Any]:
+    """A batch as the name of its class and its arrays."""
+    return {"kind": type(batch).__name__, "arrays": {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}}
+
+
+def _from_message(message: dict[str, Any]) -> Any:
+    from envs.compositions import Compositions
+    from envs.crystals import Crystals
+
+    return {"Compositions": Compositions, "Crystals": Crystals}[message["kind"]](**message["arrays"])
 
 
 def _read_until_parent_is_gone(stream: BinaryIO, inbox: queue.Queue) -> None:
@@ -107,12 +120,11 @@ def main() -> None:
 
 
 def _answer(term: Any, request: dict[str, Any], printed: BinaryIO) -> dict[str, Any]:
-    from envs.compositions import Compositions
     from envs.errors import OreflowError
     from rewards.evaluation import evaluate_term
     from rewards.guard import guarded
 
-    batch = Compositions(request["atomic_numbers"], request["counts"])
+    batch = _from_message(request)
     try:
         # Standard streams stay those of the process, so that Python's and C's output meet in one file.
         with guarded(capture=False) as found:

@@ -1,0 +1,1 @@
+"""Reward terms of crystal structures: distances, packing, coordination, bond valences."""
