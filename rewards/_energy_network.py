@@ -208,7 +208,7 @@ def forward(
 
 
 def composition_stream(p: Parameters, x: NetworkInput, architecture: Architecture) -> tuple[Tensor, Tensor]:
-    """The residual stream before its blocks, [member, batch, trunk], and the last pooled vector, [member, batch, node]."""
+    """The residual stream before its blocks, [member, batch, trunk], and the last pooled vector."""
     n_members = len(p["embedding"])
     pooled = [torch.matmul(x.fractions, p["embedding"])]
     amounts = torch.cat([x.node_fraction, x.node_fraction.sqrt()], dim=1)

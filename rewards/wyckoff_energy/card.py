@@ -28,21 +28,20 @@ def _metrics_row(name: str, m: dict[str, Any]) -> str:
 def _compositions(c: dict[str, Any]) -> str:
     if not c:
         return "No table of compositions was fitted beside it."
-    return f"""File `{c["file"]}` (SHA-256 `{c["sha256"]}`), compositions without structures: {c["rows_used"]} reduced formulas, of \
-which {c["rows_held_out"]}
-were left out because their formula or chemical system is held out above, and {c["rows_fitted"]} fitted. Their energies follow
-another convention: over the {c["common_formulas"]} training formulas that both tables hold they differ by \
-{c["mean_absolute_difference"]:.4g} eV/atom
-(mean absolute), and by {c["mean_absolute_difference_corrected"]:.4g} after one correction per element, which was fitted to them \
-and stands in `model.json`."""
+    before, after = c["mean_absolute_difference"], c["mean_absolute_difference_corrected"]
+    return f"""File `{c["file"]}` (SHA-256 `{c["sha256"]}`), compositions without structures:
+{c["rows_used"]} reduced formulas, of which {c["rows_held_out"]} were left out because their formula or chemical system
+is held out above, and {c["rows_fitted"]} were fitted. Their energies follow another convention: over the
+{c["common_formulas"]} training formulas that both tables hold they differ by {before:.4g} eV/atom (mean absolute),
+and by {after:.4g} after one correction per element, which was fitted to them and stands in `model.json`."""
 
 
 def _polymorphs(p: dict[str, Any]) -> str:
     if not p["pairs"]:
         return "The rows that were not fitted hold no such pair."
-    return f"""Of {p["pairs"]} such pairs among the rows that were not fitted, {p["right"]} ({100 * p["right"] / p["pairs"]:.0f} %) are \
-predicted in the right order; a model of
-compositions cannot tell them apart."""
+    share = 100 * p["right"] / p["pairs"]
+    return f"""Of {p["pairs"]} such pairs among the rows that were not fitted, {p["right"]} ({share:.0f} %) are predicted
+in the right order; a model of compositions cannot tell them apart."""
 
 
 def render_card(card: dict[str, Any]) -> str:
@@ -55,6 +54,9 @@ def render_card(card: dict[str, Any]) -> str:
     source = f"{data['source']}\n\n" if data["source"] else ""
     citations = "".join(f"- {citation}\n" for citation in card["citations"]) or "- none given\n"
     shortened = " The time limit shortened the schedule." if fit["shortened_by_time_limit"] else ""
+    n_formula_types = c["n_ordered_prototypes"] + c["n_anonymous_prototypes"] - 2
+    n_prototypes = a["n_ordered"] + a["n_anonymous"] - 2
+    minutes = fit["fit_seconds"] / 60
     header = "| rows | n | MAE | RMSE | median | 90 % interval | std against error |\n|---|---|---|---|---|---|---|"
     return f"""# Formation energy of a crystal from its space group and occupied positions
 
@@ -82,8 +84,8 @@ Polymorphs: crystals of one formula whose energies differ by {polymorphs["differ
 ## Data
 
 {source}File `{data["file"]}` (SHA-256 `{data["sha256"]}`), column `{data["target_column"]}`:
-{data["rows_read"]} structures read, {data["rows_used"]} used; {data["bad_rows"]} could not be used, {data["pure_element_rows"]} \
-were pure elements, which are left out.
+{data["rows_read"]} structures read, {data["rows_used"]} used; {data["bad_rows"]} could not be used, and
+{data["pure_element_rows"]} were pure elements, which are left out.
 Symmetry: moyopy at {data["symprec_angstrom"]:g} Å. Split by reduced formula: {split["train"]} training, \
 {split["validation"]} validation, {split["test"]} test,
 and {split["test_chemsys"]} rows of whole chemical systems set aside.
@@ -93,17 +95,15 @@ and {split["test_chemsys"]} rows of whole chemical systems set aside.
 ## Scope
 
 {len(card["elements"])} elements: {" ".join(card["elements"])}.
-{card["min_elements"]} to {card["max_elements"]} elements in a crystal. Anything else is reported as out of scope, with a \
-reason; so are pure elements.
+{card["min_elements"]} to {card["max_elements"]} elements in a crystal. Anything else is reported as out of scope, with
+a reason; so are pure elements.
 
 ## Distance from the training data
 
-That of the crystal's composition, as in the composition model: to the nearest of {distance["n_centres"]} cluster centres \
-of the
-training crystals. Beyond {distance["threshold"]:.4g}, which {100 * distance["quantiles"][-1]:g} % of the validation rows \
-keep, a crystal is flagged as
-extrapolated. Whether one of the {card["n_prototypes_seen"]} prototypes of the training crystals is met is a column of its own.
-The rows that were not fitted by their distance:
+That of the crystal's composition, as in the composition model: to the nearest of {distance["n_centres"]} cluster
+centres of the training crystals. Beyond {distance["threshold"]:.4g}, which {100 * distance["quantiles"][-1]:g} % of the
+validation rows keep, a crystal is flagged as extrapolated. Whether one of the {card["n_prototypes_seen"]} prototypes of
+the training crystals is met is a column of its own. The rows that were not fitted by their distance:
 
 | distance | n | MAE | mean std |
 |---|---|---|---|
@@ -122,20 +122,16 @@ The rows that were not fitted by their distance:
 
 ## Model
 
-{c["n_members"]} networks, {card["n_parameters"]} parameters in all. The composition: {c["n_rounds"]} message rounds over \
-element vectors of width {c["node_width"]},
-{c["n_features"]} features, {c["n_ordered_prototypes"] + c["n_anonymous_prototypes"] - 2} frequent formula types. The \
-crystal: {a["n_rounds"]} message rounds over sites (element, site symmetry,
-multiplicity, free coordinates) of width {a["site_width"]}, {a["n_space_groups"] - 1} space groups, \
-{a["n_symbols"] - 1} site symmetries, {a["n_ordered"] + a["n_anonymous"] - 2} frequent prototypes.
-Both meet in {c["n_blocks"]} gated residual blocks of width {c["trunk_width"]}. Loss: absolute error, and a Laplace likelihood \
-for the scale.
-{fit["epochs_run"]} epochs in {fit["fit_seconds"] / 60:.1f} minutes on {fit["threads"]} \
-thread{"s" if fit["threads"] > 1 else ""}, the best was epoch {fit["best_epoch"]}; each showed every crystal \
-{fit["crystal_repeats"]} times.{shortened}
+{c["n_members"]} networks, {card["n_parameters"]} parameters in all. The composition: {c["n_rounds"]} message rounds
+over element vectors of width {c["node_width"]}, {c["n_features"]} features, {n_formula_types} frequent formula types.
+The crystal: {a["n_rounds"]} message rounds over sites (element, site symmetry, multiplicity, free coordinates) of width
+{a["site_width"]}, {a["n_space_groups"] - 1} space groups, {a["n_symbols"] - 1} site symmetries, {n_prototypes} frequent
+prototypes. Both meet in {c["n_blocks"]} gated residual blocks of width {c["trunk_width"]}. Loss: absolute error, and a
+Laplace likelihood for the scale. {fit["epochs_run"]} epochs in {minutes:.1f} minutes on {fit["threads"]} thread{"s" if fit["threads"] > 1 else ""}, the best was
+epoch {fit["best_epoch"]}; each showed every crystal {fit["crystal_repeats"]} times.{shortened}
 Standard deviation: {card["calibration"]["factor"]:.4f} · sqrt({card["calibration"]["spread_weight"]:.4f} · variance
-between members + mean squared scale), fitted on the validation rows. Weights: matrices in one byte a number with a scale
-for each column, computed in single precision, SHA-256 `{card["weights_sha256"]}`.
+between members + mean squared scale), fitted on the validation rows. Weights: matrices in one byte a number, with a
+scale for each column, computed in single precision, SHA-256 `{card["weights_sha256"]}`.
 
 Fitted by
 

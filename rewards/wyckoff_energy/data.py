@@ -127,9 +127,9 @@ def decoration(vectors: np.ndarray, coordinates: np.ndarray, numbers: list[int])
 def read_crystals(path: str | Path, *, target_column: str) -> CrystalTable:
     """Reads a CSV with a header row, plain or compressed, and analyses the symmetry of each structure.
 
-    Columns: `lattice` (a b c in angstrom, alpha beta gamma in degrees), `sites` (element and fractional coordinates, ";"
-    between sites), and the target, in eV/atom. Rows that cannot be used are left out and reported with their line
-    numbers; so are pure elements.
+    Columns: `lattice` (a b c in angstrom, alpha beta gamma in degrees), `sites` (element and fractional coordinates,
+    ";" between sites), and the target, in eV/atom. Rows that cannot be used are left out and reported with their line
+    numbers; pure elements are left out, too.
 
     Raises:
         EnergyDataError: when the file cannot be read, a column is missing, or too few rows remain.

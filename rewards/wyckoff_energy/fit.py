@@ -8,7 +8,6 @@ the formulas that both tables hold, and added to the compositions' energies.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,136 +16,21 @@ import numpy as np
 
 from envs.compositions import Compositions
 from envs.elements import symbols
-from rewards._energy_data import EnergyDataError, PropertyTable, Split, read_table, split_table
 from rewards._energy_inputs import composition_features, element_index, encode, prototypes_of
 from rewards._energy_metrics import calibrate, error_metrics, errors_by_distance, significant
 from rewards.energy_model import CARD_FILE, MODEL_FILE, SCHEMA_VERSION, WEIGHTS_FILE
 from rewards.fit_energy import FORMATION_ENERGY_COLUMN, FORMATION_ENERGY_UNIT, command_of, versions, write_atomically
-from rewards.wyckoff_energy.data import CrystalTable, read_crystals
+from rewards.wyckoff_energy.data import CrystalTable
 from rewards.wyckoff_energy.inputs import concatenate, encode_compositions, encode_crystals, vocabulary_of
 from rewards.wyckoff_energy.model import CrystalEnergyModel
+from rewards.wyckoff_energy.training_tables import TrainingTables, formula_keys, training_tables
 
-VALIDATION_SHARE, TEST_SHARE, TEST_CHEMSYS_SHARE = 0.04, 0.06, 0.03
 # Polymorphs of one formula that differ by less are not told apart by the data either, eV/atom.
 POLYMORPH_DIFFERENCE = 0.02
 # A number of elements is in scope when this share of the training crystals has it.
 _SCOPE_SHARE = 1e-3
 _ROWS_PER_FORMULA_PROTOTYPE, _ROWS_PER_CRYSTAL_PROTOTYPE = 30, 8
 _DISTANCE_QUANTILES = (0.5, 0.9, 0.99)
-# Fewer formulas in both tables do not give corrections of elements.
-_MIN_COMMON = 50
-# Of the correction: iterations of reweighted least squares towards least absolute deviations, ridge, and least residual.
-_ITERATIONS, _RIDGE, _LEAST_RESIDUAL = 20, 1e-2, 5e-3
-
-
-@dataclass(frozen=True)
-class TrainingTables:
-    """What is fitted: crystals, and compositions without crystals, with energies in the crystals' convention.
-
-    Attributes:
-        crystals: all rows of the structures' table.
-        split: row indices of `crystals`; no reduced formula is in two parts.
-        compositions: rows of the other table whose formulas, and whose chemical systems, are not held out.
-        energies: float64 [composition], eV/atom, corrected.
-        report: what was read, left out and corrected, for `model.json`.
-    """
-
-    crystals: CrystalTable
-    split: Split
-    compositions: Compositions
-    energies: np.ndarray
-    report: dict[str, Any]
-
-
-def _keys(compositions: Compositions) -> list[bytes]:
-    return compositions.key_bytes()
-
-
-def split_by_formula(table: CrystalTable, seed: np.random.SeedSequence) -> Split:
-    """Splits structures by reduced formula, after whole chemical systems have been set aside."""
-    keys = _keys(table.compositions)
-    first: dict[bytes, int] = {}
-    for row, key in enumerate(keys):
-        first.setdefault(key, row)
-    formulas = PropertyTable(table.compositions[np.array(list(first.values()))], np.zeros(len(first)), {})
-    shares = {"validation": VALIDATION_SHARE, "test": TEST_SHARE, "test_chemsys": TEST_CHEMSYS_SHARE}
-    split = split_table(formulas, seed, **shares)
-    number = {key: k for k, key in enumerate(first)}
-    formula = np.array([number[key] for key in keys])
-    parts = (split.train, split.validation, split.test, split.test_chemsys)
-    return Split(*(np.flatnonzero(np.isin(formula, part)) for part in parts))
-
-
-def _fractions(compositions: Compositions) -> np.ndarray:
-    dense = compositions.dense().astype(np.float64)
-    return dense / dense.sum(axis=1, keepdims=True)
-
-
-def corrections(fractions: np.ndarray, differences: np.ndarray) -> np.ndarray:
-    """Energies per element, float64 [119], of which the mean over a compound's atoms comes nearest to its difference.
-
-    Least absolute deviations, by reweighting: a few compounds differ because one table holds another polymorph, and
-    must not bend the others.
-
-    Args:
-        fractions: float64 [formula, 119].
-        differences: float64 [formula], eV/atom.
-    """
-    weights = np.ones(len(differences))
-    for _ in range(_ITERATIONS):
-        weighted = fractions * weights[:, None]
-        element = np.linalg.solve(weighted.T @ fractions + _RIDGE * np.eye(fractions.shape[1]), weighted.T @ differences)
-        weights = 1.0 / np.maximum(np.abs(differences - fractions @ element), _LEAST_RESIDUAL)
-        weights /= weights.mean()
-    return element
-
-
-def training_tables(
-    csv_path: str | Path, compositions_path: str | Path | None, target_column: str, seed: np.random.SeedSequence
-) -> TrainingTables:
-    """Reads the tables, splits the structures, and leaves out of the compositions what the split holds out.
-
-    Raises:
-        EnergyDataError: for a table that cannot be read or used.
-    """
-    table = read_crystals(csv_path, target_column=target_column)
-    split = split_by_formula(table, seed)
-    if compositions_path is None:
-        none = Compositions.from_dicts([])
-        return TrainingTables(table, split, none, np.zeros(0), {})
-    other = read_table(compositions_path, formula_column="formula", target_column=target_column, formation_energy=True)
-    held_out = np.concatenate([split.validation, split.test, split.test_chemsys])
-    keys = _keys(table.compositions)
-    held_keys = {keys[row] for row in held_out.tolist()}
-    z = table.compositions.atomic_numbers
-    held_systems = {z[row][z[row] > 0].tobytes() for row in split.test_chemsys.tolist()}
-    systems = [row[row > 0].tobytes() for row in other.compositions.atomic_numbers]
-    other_keys = _keys(other.compositions)
-    kept = np.array([k not in held_keys and s not in held_systems for k, s in zip(other_keys, systems)])
-
-    lowest: dict[bytes, float] = {}
-    for row in split.train.tolist():
-        lowest[keys[row]] = min(lowest.get(keys[row], np.inf), table.values[row])
-    common = np.array([row for row in np.flatnonzero(kept).tolist() if other_keys[row] in lowest], dtype=np.int64)
-    if len(common) < _MIN_COMMON:
-        raise EnergyDataError(
-            f"expected at least {_MIN_COMMON} formulas of {csv_path} in {compositions_path} too, got {len(common)}: the "
-            "difference between the two tables' conventions cannot be fitted; leave the compositions out"
-        )
-    differences = np.array([lowest[other_keys[row]] for row in common.tolist()]) - other.values[common]
-    element = corrections(_fractions(other.compositions[common]), differences)
-    energies = other.values + _fractions(other.compositions) @ element
-    residual = differences - _fractions(other.compositions[common]) @ element
-    report = {
-        **{key: other.report[key] for key in ("rows_read", "rows_used", "bad_rows", "sha256")},
-        "file": Path(compositions_path).name,
-        "rows_held_out": int((~kept).sum()),
-        "common_formulas": len(common),
-        "mean_absolute_difference": significant(float(np.abs(differences).mean())),
-        "mean_absolute_difference_corrected": significant(float(np.abs(residual).mean())),
-        "corrections": {symbols()[k]: significant(float(element[k])) for k in np.flatnonzero(np.abs(element) > 5e-4)},
-    }
-    return TrainingTables(table, split, other.compositions[kept], energies[kept], report)
 
 
 def _scope(table: CrystalTable, tables: TrainingTables) -> tuple[dict[str, Any], np.ndarray]:
@@ -156,7 +40,9 @@ def _scope(table: CrystalTable, tables: TrainingTables) -> tuple[dict[str, Any],
     present = present[present > 0]
     sizes = np.flatnonzero(np.bincount(train.n_elements) >= _SCOPE_SHARE * len(train))
     other = tables.compositions
-    usable = np.isin(other.atomic_numbers, [0, *present.tolist()]).all(axis=1) if len(other) else np.zeros(0, dtype=bool)
+    usable = (
+        np.isin(other.atomic_numbers, [0, *present.tolist()]).all(axis=1) if len(other) else np.zeros(0, dtype=bool)
+    )
     features, values = composition_features(train), table.values[tables.split.train]
     if usable.any():
         features = np.concatenate([features, composition_features(other[usable])])
@@ -180,7 +66,7 @@ def polymorph_order(model: CrystalEnergyModel, table: CrystalTable, rows: np.nda
         pairs, right: numbers of pairs whose energies differ by at least `difference`, eV/atom, and of those in order.
     """
     mean = model.predict(table.crystals[rows]).mean
-    keys, values = _keys(table.compositions[rows]), table.values[rows]
+    keys, values = formula_keys(table.compositions[rows]), table.values[rows]
     by_formula: dict[bytes, list[int]] = {}
     for k in np.flatnonzero(~np.isnan(mean)).tolist():
         by_formula.setdefault(keys[k], []).append(k)
@@ -220,7 +106,8 @@ def fit_crystal_energy(
     reported errors are those of the stored weights.
 
     Args:
-        csv_path: a CSV, plain or compressed, with columns `lattice`, `sites` (`rewards.wyckoff_energy.data`) and energies.
+        csv_path: a CSV, plain or compressed, with columns `lattice`, `sites` (see `rewards.wyckoff_energy.data`) and
+            the energies.
         out_dir: receives `weights.safetensors`, `model.json` and `README.md`; a model already there is replaced.
         compositions_path: a CSV with a column `formula` and the same column of energies, of ground states.
         target_column: column of the formation energies, eV/atom.
@@ -274,7 +161,9 @@ def fit_crystal_energy(
     vocabulary = vocabulary_of(trained, at_least=_ROWS_PER_CRYSTAL_PROTOTYPE)
     index = element_index(tuple(CrystalEnergyModel(Path(out_dir), card).elements))
     norms = (np.asarray(card["feature_mean"], dtype=np.float32), np.asarray(card["feature_std"], dtype=np.float32))
-    encoded = encode_crystals(table.crystals[known], index, *norms, formula_prototypes, vocabulary)
+    encoded = encode_crystals(
+        table.crystals[known], table.compositions[known], index, *norms, formula_prototypes, vocabulary
+    )
     place = np.full(len(table), -1)
     place[known] = np.arange(len(known))
     values = table.values[known]

@@ -59,13 +59,13 @@ def _crystal_stream(w: Parameters, x: CrystalInput, a: CrystalArchitecture, comp
     for r in range(a.n_rounds):
         mixed = torch.baddbmm(w[f"site{r}.bias"], sites, w[f"site{r}.mix"])
         if r > 0:
-            context = torch.bmm(pooled, w[f"site{r}.context"])
+            context = torch.bmm(context, w[f"site{r}.context"])
             for first, end, size in slots:
                 mixed[:, first:end] += context[:, :size]
         functional.silu(mixed, inplace=True)
         sites = mixed if r == 0 else sites.add_(mixed)
-        pooled = sites[:, : slots[0][1]] * x.site_fraction[: slots[0][1]]
+        context = sites[:, : slots[0][1]] * x.site_fraction[: slots[0][1]]
         for first, end, size in slots[1:]:
-            pooled[:, :size].addcmul_(sites[:, first:end], x.site_fraction[first:end])
-        stream.baddbmm_(pooled, w[f"site{r}.out"])
+            context[:, :size].addcmul_(sites[:, first:end], x.site_fraction[first:end])
+        stream.baddbmm_(context, w[f"site{r}.out"])
     return stream

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envs.compositions import Compositions
 from envs.crystals import Crystals
 from rewards._energy_inputs import EncodedRows, Prototypes, encode
 from rewards.wyckoff_energy.site_tables import site_tables
@@ -108,6 +109,7 @@ def vocabulary_of(crystals: Crystals, *, at_least: int) -> CrystalVocabulary:
 
 def encode_crystals(
     crystals: Crystals,
+    compositions: Compositions,
     index: np.ndarray,
     feature_mean: np.ndarray,
     feature_std: np.ndarray,
@@ -118,6 +120,7 @@ def encode_crystals(
 
     Args:
         crystals: the crystals; their geometry is not used.
+        compositions: `crystals.compositions`, which is not recomputed where the caller has it.
         index: as `rewards._energy_inputs.element_index` gives it.
         feature_mean, feature_std: float32 [feature], of the composition.
         composition_prototypes, vocabulary: what has a vector of its own.
@@ -125,11 +128,14 @@ def encode_crystals(
     from rewards._energy_stoichiometry import prototype_index
     from rewards.wyckoff_energy.prototypes import prototype_hashes
 
-    tables, compositions = site_tables(), crystals.compositions
+    tables = site_tables()
     group, n_sites = crystals.space_group.astype(np.int64), np.diff(crystals.site_offsets)
     group_of_site, letter = np.repeat(group, n_sites), crystals.letter
     atoms = tables.atoms[group_of_site, letter]
-    n_atoms, n_free = _sums(atoms, crystals.site_offsets), _sums(tables.dof[group_of_site, letter], crystals.site_offsets)
+    n_atoms, n_free = (
+        _sums(atoms, crystals.site_offsets),
+        _sums(tables.dof[group_of_site, letter], crystals.site_offsets),
+    )
     units = n_atoms / compositions.reduced().n_atoms
     cell = (np.log(n_atoms) - 2.0, np.log(n_sites) - 1.0, 1.0 / n_atoms, np.log(units), n_free / n_atoms)
     all_atoms = np.repeat(n_atoms, n_sites)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from envs.compositions import Compositions
 from envs.crystals import Crystals
 from rewards._energy_inputs import element_index
 from rewards.energy_model import CHUNK, EnergyModel, Prediction, calibrated_std
@@ -49,16 +50,19 @@ class CrystalEnergyModel(EnergyModel):
 
         return fold(self._crystal_weights.parameters, self._crystal_weights.architecture)
 
-    def encode(self, crystals: Crystals) -> "EncodedCrystals":  # type: ignore[override]  # another kind of batch
-        """What the network is given; every row must be in scope."""
+    def encode(  # type: ignore[override]  # another kind of batch
+        self, crystals: Crystals, compositions: Compositions | None = None
+    ) -> "EncodedCrystals":
+        """What the network is given; every row must be in scope. `compositions` are those of the crystals."""
         from rewards.wyckoff_energy.inputs import encode_crystals
 
         w = self._crystal_weights
         norms = (self._feature_mean, self._feature_std)
-        return encode_crystals(crystals, self._index, *norms, w.composition_prototypes, w.vocabulary)
+        compositions = crystals.compositions if compositions is None else compositions
+        return encode_crystals(crystals, compositions, self._index, *norms, w.composition_prototypes, w.vocabulary)
 
     def predict_members(  # type: ignore[override]
-        self, crystals: Crystals
+        self, crystals: Crystals, compositions: Compositions | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What each member says, before calibration; every row must be in scope.
 
@@ -71,15 +75,16 @@ class CrystalEnergyModel(EnergyModel):
         from rewards.wyckoff_energy.inference import infer
         from rewards.wyckoff_energy.network import pack_crystals
 
+        compositions = crystals.compositions if compositions is None else compositions
         w = self._crystal_weights
         n_members = w.architecture.composition.n_members
         mean, log_scale = np.empty((n_members, len(crystals))), np.empty((n_members, len(crystals)))
         distance = np.empty(len(crystals))
-        order = np.argsort(-crystals.compositions.n_elements, kind="stable")
+        order = np.argsort(-compositions.n_elements, kind="stable")
         with torch.inference_mode():
             for start in range(0, len(crystals), CHUNK):
                 rows = order[start : start + CHUNK]
-                encoded = self.encode(crystals[rows])
+                encoded = self.encode(crystals[rows], compositions[rows])
                 x = pack_crystals(encoded, len(self.elements))
                 chunk_mean, chunk_log_scale = infer(self._folded, x, w.architecture)
                 mean[:, rows], log_scale[:, rows] = chunk_mean.numpy(), chunk_log_scale.numpy()
@@ -102,15 +107,16 @@ class CrystalEnergyModel(EnergyModel):
         Raises:
             EnergyModelError: when the weights are missing, damaged, or not those of `model.json`.
         """
-        in_scope, reasons = self.scope(crystals.compositions)
-        pure = crystals.compositions.n_elements == 1
+        compositions = crystals.compositions
+        in_scope, reasons = self.scope(compositions)
+        pure = compositions.n_elements == 1
         for row in np.flatnonzero(pure & in_scope).tolist():
             reasons[row] = "a pure element; the crystal energy model was fitted on compounds"
         in_scope &= ~pure
         mean, std, distance = (np.full(len(crystals), np.nan) for _ in range(3))
         rows = np.flatnonzero(in_scope)
         if len(rows):
-            member_mean, member_scale, distance[rows] = self.predict_members(crystals[rows])
+            member_mean, member_scale, distance[rows] = self.predict_members(crystals[rows], compositions[rows])
             mean[rows] = member_mean.mean(axis=0)
             std[rows] = calibrated_std(member_mean, member_scale, **self.card["calibration"])
         return Prediction(mean, std, distance, in_scope, reasons)

@@ -168,11 +168,11 @@ def _crystal_stream(p: Parameters, x: CrystalInput, a: CrystalArchitecture, comp
     for r in range(a.n_rounds):
         mixed = torch.baddbmm(p[f"site{r}.bias"], sites, p[f"site{r}.mix"])
         if r > 0:
-            mixed = mixed + to_nodes(torch.bmm(pooled, p[f"site{r}.context"]), x.slot_sizes)
+            mixed = mixed + to_nodes(torch.bmm(context, p[f"site{r}.context"]), x.slot_sizes)
         # The first round replaces the sites' vectors, later ones add to them.
         sites = functional.silu(mixed) if r == 0 else sites + functional.silu(mixed)
-        pooled = pool(sites * x.site_fraction, x.slot_sizes)
-        stream = stream + torch.bmm(pooled, p[f"site{r}.out"])
+        context = pool(sites * x.site_fraction, x.slot_sizes)
+        stream = stream + torch.bmm(context, p[f"site{r}.out"])
     return stream
 
 

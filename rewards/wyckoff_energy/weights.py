@@ -51,7 +51,7 @@ class CrystalModelWeights:
 
     def to_bytes(self) -> bytes:
         """As stored. The names of site symmetries stand in `model.json`."""
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, tensor in self.parameters.items():
             tensors |= _compressed(name, tensor)
         tensors[_PROJECTION] = torch.from_numpy(self.summary.projection.astype(np.float16))

@@ -26,9 +26,9 @@ import numpy as np
 from envs.compositions import Compositions
 from envs.crystals import Crystals
 from rewards._energy_inputs import composition_features, element_index, encode, prototypes_of
-from rewards.wyckoff_energy.fit import TrainingTables, training_tables
 from rewards.wyckoff_energy.model import DEFAULT_CRYSTAL_MODEL, CrystalEnergyModel
 from rewards.wyckoff_energy.site_tables import site_tables
+from rewards.wyckoff_energy.training_tables import TrainingTables, training_tables
 
 
 def random_decorations(n: int, elements: tuple[int, ...], seed: int, most_atoms: int = 20) -> Crystals:
