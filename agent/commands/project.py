@@ -151,9 +151,7 @@ def init(
 
 @verb
 def fit_energy(
-    data: Annotated[
-        Path, typer.Argument(help="CSV of formulas, or of structures (columns lattice, sites); .gz, .bz2, .xz too.")
-    ],
+    data: Annotated[Path, typer.Argument(help="CSV of formulas, or of structures (columns lattice, sites); .gz too.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for weights and model card.")],
     column: Annotated[str, typer.Option(help="Target column: any property.")] = "formation_energy_per_atom",
     formula_column: Annotated[str, typer.Option(help="Formula column.")] = "formula",
@@ -202,7 +200,7 @@ def fit_energy(
         options |= {"compositions_path": compositions}
     elif compositions is not None:
         raise EnergyDataError(
-            f"expected structures (columns lattice and sites) beside --compositions, got a table of formulas in {data}: "
+            f"expected structures (columns lattice and sites) beside --compositions, got formulas alone in {data}: "
             "give the structures as DATA, or leave --compositions out"
         )
     else:
@@ -234,8 +232,8 @@ def _fit_summary(card: dict[str, Any], out: Path) -> list[str]:
         repeated = f"{data['duplicate_rows']} repeated a formula ({data['duplicates_kept']} value kept), "
     lines = [
         f"model of {target['name']} written to {out}",
-        f"  rows used                 {data['rows_used']} of {data['rows_read']}; {repeated}{data['pure_element_rows']} "
-        "pure elements",
+        f"  rows used                 {data['rows_used']} of {data['rows_read']}; {repeated}"
+        f"{data['pure_element_rows']} pure elements",
         f"  rows that cannot be used  {data['bad_rows']}",
     ]
     lines += [f"    line {bad['line']}: {bad['reason']}" for bad in data["bad_rows_first"][:5]]

@@ -39,9 +39,10 @@ and by {after:.4g} after one correction per element, which was fitted to them an
 def _polymorphs(p: dict[str, Any]) -> str:
     if not p["pairs"]:
         return "The rows that were not fitted hold no such pair."
-    share = 100 * p["right"] / p["pairs"]
-    return f"""Of {p["pairs"]} such pairs among the rows that were not fitted, {p["right"]} ({share:.0f} %) are predicted
-in the right order; a model of compositions cannot tell them apart."""
+    share = 100 * p["right"] / max(p["pairs"] - p["tied"], 1)
+    return f"""Of {p["pairs"]} such pairs among the rows that were not fitted, {p["tied"]} have one prediction (the same
+decoration, or one that the model cannot tell apart). Of the others {p["right"]} ({share:.0f} %) are predicted in the right
+order, where tossing a coin gives half."""
 
 
 def render_card(card: dict[str, Any]) -> str:
@@ -57,6 +58,7 @@ def render_card(card: dict[str, Any]) -> str:
     n_formula_types = c["n_ordered_prototypes"] + c["n_anonymous_prototypes"] - 2
     n_prototypes = a["n_ordered"] + a["n_anonymous"] - 2
     minutes = fit["fit_seconds"] / 60
+    threads = f"{fit['threads']} thread{'s' if fit['threads'] > 1 else ''}"
     header = "| rows | n | MAE | RMSE | median | 90 % interval | std against error |\n|---|---|---|---|---|---|---|"
     return f"""# Formation energy of a crystal from its space group and occupied positions
 
@@ -117,6 +119,9 @@ the training crystals is met is a column of its own. The rows that were not fitt
   what a search finds.
 - A low formation energy does not mean that a crystal is stable against its competing phases, and errors of this size
   do not decide stability (Bartel et al., npj Comput. Mater. 6, 97, 2020).
+- Most of what the crystal adds to the composition is what kind of compound it is. Whether one polymorph of a new formula
+  lies below another is a matter of a few hundredths of an eV/atom, which the figure on polymorphs above puts in its
+  place: do not rank polymorphs by this model.
 - Free coordinates are not seen: crystals that differ only in them have one prediction.
 - Energies of tables with other corrections differ systematically.
 
@@ -127,7 +132,7 @@ over element vectors of width {c["node_width"]}, {c["n_features"]} features, {n_
 The crystal: {a["n_rounds"]} message rounds over sites (element, site symmetry, multiplicity, free coordinates) of width
 {a["site_width"]}, {a["n_space_groups"] - 1} space groups, {a["n_symbols"] - 1} site symmetries, {n_prototypes} frequent
 prototypes. Both meet in {c["n_blocks"]} gated residual blocks of width {c["trunk_width"]}. Loss: absolute error, and a
-Laplace likelihood for the scale. {fit["epochs_run"]} epochs in {minutes:.1f} minutes on {fit["threads"]} thread{"s" if fit["threads"] > 1 else ""}, the best was
+Laplace likelihood for the scale. {fit["epochs_run"]} epochs in {minutes:.1f} minutes on {threads}, the best was
 epoch {fit["best_epoch"]}; each showed every crystal {fit["crystal_repeats"]} times.{shortened}
 Standard deviation: {card["calibration"]["factor"]:.4f} · sqrt({card["calibration"]["spread_weight"]:.4f} · variance
 between members + mean squared scale), fitted on the validation rows. Weights: matrices in one byte a number, with a

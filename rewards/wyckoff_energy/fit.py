@@ -27,6 +27,8 @@ from rewards.wyckoff_energy.training_tables import TrainingTables, formula_keys,
 
 # Polymorphs of one formula that differ by less are not told apart by the data either, eV/atom.
 POLYMORPH_DIFFERENCE = 0.02
+# Predictions nearer than this differ by rounding, eV/atom.
+_TIE = 1e-4
 # A number of elements is in scope when this share of the training crystals has it.
 _SCOPE_SHARE = 1e-3
 _ROWS_PER_FORMULA_PROTOTYPE, _ROWS_PER_CRYSTAL_PROTOTYPE = 30, 8
@@ -63,21 +65,25 @@ def polymorph_order(model: CrystalEnergyModel, table: CrystalTable, rows: np.nda
     """How often the lower of two crystals of one formula is predicted to be the lower one.
 
     Returns:
-        pairs, right: numbers of pairs whose energies differ by at least `difference`, eV/atom, and of those in order.
+        pairs, right, tied: numbers of pairs whose energies differ by at least `difference`, eV/atom; of those in order;
+            and of those predicted to be equal, such as two crystals with one decoration.
     """
     mean = model.predict(table.crystals[rows]).mean
     keys, values = formula_keys(table.compositions[rows]), table.values[rows]
     by_formula: dict[bytes, list[int]] = {}
     for k in np.flatnonzero(~np.isnan(mean)).tolist():
         by_formula.setdefault(keys[k], []).append(k)
-    pairs = right = 0
+    pairs = right = tied = 0
     for group in by_formula.values():
         for place, i in enumerate(group):
             for j in group[:place]:
                 if abs(values[i] - values[j]) >= POLYMORPH_DIFFERENCE:
                     pairs += 1
-                    right += int((values[i] > values[j]) == (mean[i] > mean[j]))
-    return {"pairs": pairs, "right": right, "difference": POLYMORPH_DIFFERENCE}
+                    if abs(mean[i] - mean[j]) < _TIE:
+                        tied += 1
+                    else:
+                        right += int((values[i] > values[j]) == (mean[i] > mean[j]))
+    return {"pairs": pairs, "right": right, "tied": tied, "difference": POLYMORPH_DIFFERENCE}
 
 
 def fit_crystal_energy(
