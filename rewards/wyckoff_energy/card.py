@@ -41,8 +41,8 @@ def _polymorphs(p: dict[str, Any]) -> str:
         return "The rows that were not fitted hold no such pair."
     share = 100 * p["right"] / max(p["pairs"] - p["tied"], 1)
     return f"""Of {p["pairs"]} such pairs among the rows that were not fitted, {p["tied"]} have one prediction (the same
-decoration, or one that the model cannot tell apart). Of the others {p["right"]} ({share:.0f} %) are predicted in the right
-order, where tossing a coin gives half."""
+decoration, or one that the model cannot tell apart). Of the others {p["right"]} ({share:.0f} %) are predicted
+in the right order, where tossing a coin gives half."""
 
 
 def render_card(card: dict[str, Any]) -> str:
@@ -119,9 +119,8 @@ the training crystals is met is a column of its own. The rows that were not fitt
   what a search finds.
 - A low formation energy does not mean that a crystal is stable against its competing phases, and errors of this size
   do not decide stability (Bartel et al., npj Comput. Mater. 6, 97, 2020).
-- Most of what the crystal adds to the composition is what kind of compound it is. Whether one polymorph of a new formula
-  lies below another is a matter of a few hundredths of an eV/atom, which the figure on polymorphs above puts in its
-  place: do not rank polymorphs by this model.
+- Of polymorphs of one new formula, which differ by a few hundredths of an eV/atom, the figure above tells what to
+  expect: near half of the pairs in order means that this model must not be used to rank polymorphs.
 - Free coordinates are not seen: crystals that differ only in them have one prediction.
 - Energies of tables with other corrections differ systematically.
 
