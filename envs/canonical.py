@@ -126,9 +126,7 @@ def from_tuple_code(code: int, dof: int, grid: int, out: np.ndarray) -> None:
 
 
 @njit(inline="always")
-def _apply(
-    maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int, out: np.ndarray
-) -> None:
+def _apply(maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int, out: np.ndarray) -> None:
     """out = matrix @ source + shift on the grid."""
     unit = grid // DENOMINATOR
     for i in range(dof):
@@ -152,7 +150,9 @@ def canonical_tuple(tables: GroupTables, row: int, parameters: np.ndarray, grid:
 
 
 @njit
-def canonical_first(tables: GroupTables, group: int, row: int, parameters: np.ndarray, grid: int, scratch: np.ndarray) -> int:
+def canonical_first(
+    tables: GroupTables, group: int, row: int, parameters: np.ndarray, grid: int, scratch: np.ndarray
+) -> int:
     """The same for the first site of a polar group, the origin moved so that it has 0 along the polar axes."""
     dof = tables.row[row, DOF]
     best = np.int64(-1)
@@ -228,7 +228,9 @@ def labelings(
             best = np.int64(-1)
             if is_polar:
                 best = canonical_first(tables, group, row, moved[mark], grid, scratch)
-            for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP] if is_polar else tables.row[row, FIRST_MAP] + 1):
+            for m in range(
+                tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP] if is_polar else tables.row[row, FIRST_MAP] + 1
+            ):
                 if is_polar:
                     dof = tables.row[row, DOF]
                     _apply(tables.map, m, moved[mark], dof, grid, marked)

@@ -16,16 +16,17 @@ from envs.jit import njit
 from envs.wyckoff_arrays import BASIS, DOF, FIRST_POINT, IS_POLAR, LAST_POINT, ORIGIN, SHIFT, GroupTables
 from envs.wyckoff_tables import DENOMINATOR
 
+FIRST_LINE, LAST_LINE, N_VALID = 0, 1, 2  # columns of `table`
+
 
 class CoordinateGrid(NamedTuple):
     """The bits of all positions of a world; `table_of[row, 1]` is for the first site of a polar group."""
 
     grid: int
     table_of: np.ndarray  # int64 [row, 2], -1 where a position has no freedom or is not of the world
-    first_line: np.ndarray  # int64 [table + 1]
+    table: np.ndarray  # int64 [table, 3], range of lines and number of valid tuples
     words: np.ndarray  # uint64 [line, word]
     before: np.ndarray  # int64 [line], valid tuples of the same table in the lines before
-    total: np.ndarray  # int64 [table]
 
 
 @njit(parallel=True)
@@ -80,7 +81,7 @@ def coordinate_grid(tables: GroupTables, grid: int, rows: np.ndarray, groups: np
     for (row, group, is_first), first, n in zip(chosen, first_line.tolist(), n_lines):
         _fill(tables, group, row, grid, is_first, words, n, first)
     before, total = _count(words, first_line)
-    return CoordinateGrid(grid, table_of, first_line, words, before, total)
+    return CoordinateGrid(grid, table_of, np.stack([first_line[:-1], first_line[1:], total], axis=1), words, before)
 
 
 @njit
@@ -107,9 +108,9 @@ def _count(words: np.ndarray, first_line: np.ndarray) -> tuple[np.ndarray, np.nd
 @njit
 def _below(space: CoordinateGrid, table: int, code: int) -> int:
     """Valid codes below `code`."""
-    line, last = space.first_line[table] + code // space.grid, code % space.grid
-    if line == space.first_line[table + 1]:
-        return space.total[table]
+    line, last = space.table[table, FIRST_LINE] + code // space.grid, code % space.grid
+    if line == space.table[table, LAST_LINE]:
+        return space.table[table, N_VALID]
     n = space.before[line]
     for w in range(space.words.shape[1]):
         if last >= 64 * (w + 1):
@@ -122,7 +123,7 @@ def _below(space: CoordinateGrid, table: int, code: int) -> int:
 @njit
 def is_valid(space: CoordinateGrid, table: int, code: int) -> bool:
     last = code % space.grid
-    word = space.words[space.first_line[table] + code // space.grid, last >> 6]
+    word = space.words[space.table[table, FIRST_LINE] + code // space.grid, last >> 6]
     return (word >> np.uint64(last & 63)) & np.uint64(1) != np.uint64(0)
 
 
@@ -139,9 +140,7 @@ def count_between(space: CoordinateGrid, table: int, low: int, high: int, used: 
 
 
 @njit
-def highest_with_room(
-    space: CoordinateGrid, table: int, n_codes: int, room: int, used: np.ndarray, n_used: int
-) -> int:
+def highest_with_room(space: CoordinateGrid, table: int, n_codes: int, room: int, used: np.ndarray, n_used: int) -> int:
     """The largest code above which `room` unused valid ones remain; -1 when there is none."""
     low, high = -1, n_codes - 1
     while low < high:

@@ -22,6 +22,7 @@ from envs.jit import njit
 from envs.wyckoff_space import SYSTEMS, WyckoffSpace
 from envs.wyckoff_tables import space_group
 
+SYSTEM, TABLE, A_BELOW_B, A_BELOW_C, B_BELOW_C = 0, 1, 2, 3, 4  # columns of `cell`
 B_RATIO, C_RATIO, ALPHA, BETA, GAMMA = 0, 1, 2, 3, 4  # columns of a shape
 FREE = {
     "triclinic": (B_RATIO, C_RATIO, ALPHA, BETA, GAMMA),
@@ -40,10 +41,8 @@ _TIE = 1e-9
 class LatticeGrid(NamedTuple):
     """Bins of shapes and volumes."""
 
-    system: np.ndarray  # int64 [231], index in SYSTEMS
+    cell: np.ndarray  # int64 [231, 5], crystal system, table in `reduced` (monoclinic); a < b, a < c, b < c required
     is_free: np.ndarray  # bool [7, 5], by system and column
-    less: np.ndarray  # bool [231, 3, 3], which axis must be shorter than which, orthorhombic
-    reduced_of: np.ndarray  # int64 [231], which table of `reduced` a monoclinic group has
     reduced: np.ndarray  # bool [table, n_ratios, n_angles]
     n_ratios: int
     log_step: float
@@ -59,33 +58,31 @@ def lattice_grid(space: WyckoffSpace) -> LatticeGrid:
     n_ratios = 2 * int(math.log(space.axis_ratio_max) / log_step)
     width = space.angle_bin_deg
     angles = 90 + width * np.arange(-int(30 // width), int(46 // width) + 1)
-    less = np.zeros((231, 3, 3), dtype=np.bool_)
-    reduced_of = np.full(231, -1, dtype=np.int64)
+    cell = np.zeros((231, 5), dtype=np.int64)
     changes: dict[bytes, int] = {}
     reduced = []
     for g in groups:
+        cell[g.number, SYSTEM] = SYSTEMS.index(g.crystal_system)
         if g.crystal_system == "orthorhombic":
             for change in g.axis_rotation:
                 axes = np.abs(change).argmax(axis=1).tolist()  # new axis i is old axis axes[i]
                 for i in range(3):
                     if axes[i] != i:
-                        less[g.number, i, axes[i]] = True
+                        cell[g.number, A_BELOW_B + i + axes[i] - 1] = 1
                         break
         if g.crystal_system == "monoclinic":
             key = np.unique(g.axis_rotation[:, ::2, ::2].reshape(-1, 4), axis=0).tobytes()
             if key not in changes:
                 changes[key] = len(reduced)
                 reduced.append(_reduced(g.axis_rotation, n_ratios, log_step, angles))
-            reduced_of[g.number] = changes[key]
+            cell[g.number, TABLE] = changes[key]
     is_free = np.zeros((7, 5), dtype=np.bool_)
     for system, columns in FREE.items():
         is_free[SYSTEMS.index(system), list(columns)] = True
     low, high = np.log(space.volume_a3_per_atom)
     return LatticeGrid(
-        np.array([0] + [SYSTEMS.index(g.crystal_system) for g in groups]),
+        cell,
         is_free,
-        less,
-        reduced_of,
         np.array(reduced),
         n_ratios,
         log_step,
@@ -159,7 +156,7 @@ def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: i
     Args:
         shape: int [5], bins of the columns before, plus 1.
     """
-    system = lattice.system[group]
+    system = lattice.cell[group, SYSTEM]
     n, step = lattice.n_ratios, lattice.log_step
     if system == _TRICLINIC:
         if column == 0:
@@ -180,26 +177,26 @@ def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: i
                 smallest = math.cos(math.radians(angle))
         return angle_allowed(1.0, b, c, cosines, column, smallest)
     if system == _MONOCLINIC:
-        table = lattice.reduced_of[group]
+        table = lattice.cell[group, TABLE]
         if column == 0:
             return True
         if column == 1:
             return lattice.reduced[table, index].any()
         return lattice.reduced[table, shape[1] - 1, index]
     if system == _ORTHORHOMBIC:
-        less = lattice.less[group]
+        less = lattice.cell[group]
         value = log_ratio(index, column, n, step)
         if column == 0:
-            return (not less[0, 1] or value > 0) and (not less[1, 2] or value < log_ratio(n - 1, 1, n, step))
+            return (not less[A_BELOW_B] or value > 0) and (not less[B_BELOW_C] or value < log_ratio(n - 1, 1, n, step))
         log_b = log_ratio(shape[0] - 1, 0, n, step)
-        return (not less[0, 2] or value > 0) and (not less[1, 2] or value > log_b)
+        return (not less[A_BELOW_C] or value > 0) and (not less[B_BELOW_C] or value > log_b)
     return True
 
 
 @njit(nogil=True)
 def unit_cell(lattice: LatticeGrid, group: int, shape: np.ndarray, out: np.ndarray) -> None:
     """Lengths and angles [6] of the cell of a complete shape that has a volume of 1."""
-    system = lattice.system[group]
+    system = lattice.cell[group, SYSTEM]
     out[:3] = 1.0
     out[3:] = 90.0
     if system == _HEXAGONAL[0] or system == _HEXAGONAL[1]:

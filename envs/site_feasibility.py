@@ -440,9 +440,7 @@ def _done(sites: SiteTables, first: int, n: int, depth: int, work: Search) -> bo
 
 
 @njit
-def may_close(
-    sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: int, a: int, work: Search
-) -> bool:
+def may_close(sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: int, a: int, work: Search) -> bool:
     """Whether n elements with their counts, a atoms in all, are a composition that every rule admits."""
     if not (sites.n_atoms_min <= a <= sites.n_atoms_max and sites.n_elements_min <= n <= sites.n_elements_max):
         return False

@@ -13,7 +13,9 @@ import numpy as np
 from envs.wyckoff_tables import DENOMINATOR, SpaceGroup, space_group
 
 # Columns of `group`
-FIRST_ROW, N_LETTERS, N_CENTRING, IS_POLAR, FIRST_LINK, N_NORMALIZER, FIRST_RELABELING, LAST_RELABELING, POLAR = range(9)
+FIRST_ROW, N_LETTERS, N_CENTRING, IS_POLAR, FIRST_LINK, N_NORMALIZER, FIRST_RELABELING, LAST_RELABELING, POLAR = range(
+    9
+)
 # Columns of `row`; POLAR_PARAMETER, ORIGIN and BASIS are the first of several
 MULTIPLICITY, DOF, FIRST_POINT, LAST_POINT, FIRST_MAP, LAST_MAP, POLAR_PARAMETER = range(7)
 ORIGIN, BASIS = 10, 13
@@ -78,7 +80,12 @@ def group_tables() -> GroupTables:
         points.append(_columns(g.rotations[made], g.translations[made], _one_of_each_centring(g)))
         maps.append(_columns(g.self_matrix, g.self_shift))
         links.append(_columns(g.normalizer_matrix, g.normalizer_shift, g.letter_map))
-        n_rows, n_points, n_maps, n_links = n_rows + n, n_points + len(made), n_maps + len(maps[-1]), n_links + len(links[-1])
+        n_rows, n_points, n_maps, n_links = (
+            n_rows + n,
+            n_points + len(made),
+            n_maps + len(maps[-1]),
+            n_links + len(links[-1]),
+        )
     return GroupTables(
         table,
         np.array(rows, dtype=np.int64),

@@ -14,7 +14,7 @@ from envs.crystal_atoms import lattice_vectors, place_atoms
 from envs.jit import njit
 from envs.lattice_grid import unit_cell
 from envs.periodic import contact
-from envs.wyckoff_arrays import WyckoffArrays
+from envs.wyckoff_arrays import DOF, FIRST_ROW, MULTIPLICITY, N_CENTRING, GroupTables
 from envs.wyckoff_world import GROUP, PAIRS, World
 
 _SLACK = 1.000001  # rounding in a cell's lengths brings no two atoms below the bound
@@ -22,7 +22,7 @@ _SLACK = 1.000001  # rounding in a cell's lengths brings no two atoms below the 
 
 @njit(nogil=True)
 def smallest_volume(
-    arrays: WyckoffArrays,
+    tables: GroupTables,
     group: int,
     cell: np.ndarray,
     rows: np.ndarray,
@@ -36,23 +36,23 @@ def smallest_volume(
 
     Args:
         cell: float64 [6], conventional cell of any size.
-        rows: int64 [site], positions as rows of `arrays`.
+        rows: int64 [site], positions as rows of `tables`.
         numbers: int64 [site], atomic numbers.
         parameters: float64 [site, 3], free coordinates.
     """
     own = np.empty((3, 3))
     lattice_vectors(cell, own)
-    vectors = arrays.primitive[group] @ own
-    inverse = np.linalg.inv(arrays.primitive[group])
+    vectors = tables.primitive[group, 0] @ own
+    inverse = tables.primitive[group, 1]
     n_atoms = 0
     for row in rows:
-        n_atoms += arrays.multiplicity[row] // arrays.n_centring[group]
+        n_atoms += tables.row[row, MULTIPLICITY] // tables.group[group, N_CENTRING]
     fractional = np.empty((n_atoms, 3))
     atoms, orbit = np.empty(n_atoms, dtype=np.int64), np.empty(n_atoms, dtype=np.int64)
     end = 0
     for i in range(len(rows)):
         first = end
-        end = place_atoms(arrays, group, rows[i], parameters[i], True, inverse, fractional, first)
+        end = place_atoms(tables, group, rows[i], parameters[i], True, inverse, fractional, first)
         atoms[first:end] = numbers[i]
         orbit[first:end] = i
     distance, ratio = contact(vectors, atoms, fractional, orbit, radii)
@@ -64,33 +64,36 @@ def smallest_volume(
 
 
 @njit(nogil=True)
-def _smallest_volume_of(world: World, states: np.ndarray, row: int, n: int, cell: np.ndarray) -> float:
+def _smallest_volume_of(
+    tables: GroupTables, world: World, states: np.ndarray, row: int, n: int, cell: np.ndarray
+) -> float:
     """The same for a state with shape and coordinates, whose cell of volume 1 goes into `cell`."""
     group = states[row, GROUP]
-    unit_cell(world.lattice, group, states[row, world.shape : world.coordinate], cell)
+    unit_cell(world, group, states[row, world.shape : world.coordinate], cell)
     rows, numbers = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     parameters = np.zeros((n, 3))
     for i in range(n):
         code = states[row, PAIRS + i] - 1
-        rows[i] = world.arrays.first_row[group] + code // world.n_elements
+        rows[i] = tables.group[group, FIRST_ROW] + code // world.n_elements
         numbers[i] = world.atomic_numbers[code % world.n_elements]
-        for k in range(world.arrays.dof[rows[i]]):
-            parameters[i, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.coordinates.grid
+        for k in range(tables.row[rows[i], DOF]):
+            parameters[i, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.grid
     return smallest_volume(
-        world.arrays, group, cell, rows, numbers, parameters, world.radii, world.min_distance, world.min_contact
+        tables, group, cell, rows, numbers, parameters, world.radii, world.min_distance, world.min_contact
     )
 
 
 @njit(nogil=True)
-def lowest_volume_bin(world: World, states: np.ndarray, row: int, n: int) -> int:
+def lowest_volume_bin(tables: GroupTables, world: World, states: np.ndarray, row: int, n: int) -> int:
     """The lowest bin of the volume that keeps atoms apart; may lie beyond the last one."""
-    smallest = _smallest_volume_of(world, states, row, n, np.empty(6))
-    steps = (math.log(smallest) - world.lattice.log_volume) / world.lattice.log_step
+    smallest = _smallest_volume_of(tables, world, states, row, n, np.empty(6))
+    steps = (math.log(smallest) - world.log_volume) / world.log_step
     return max(0, int(math.ceil(min(steps, 1e6))))
 
 
 @njit(nogil=True, parallel=True)
 def decode_rows(
+    tables: GroupTables,
     world: World,
     states: np.ndarray,
     first_site: np.ndarray,
@@ -108,22 +111,20 @@ def decode_rows(
             code, site = states[row, PAIRS + i] - 1, first_site[row] + i
             letter[site] = code // world.n_elements
             atomic_number[site] = world.atomic_numbers[code % world.n_elements]
-            position = world.arrays.first_row[group] + letter[site]
-            atoms += world.arrays.multiplicity[position]
+            position = tables.group[group, FIRST_ROW] + letter[site]
+            atoms += tables.row[position, MULTIPLICITY]
             for k in range(3):
                 parameters[site, k] = 0.0 if complete else np.nan
-                if complete and k < world.arrays.dof[position]:
-                    parameters[site, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.coordinates.grid
+                if complete and k < tables.row[position, DOF]:
+                    parameters[site, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.grid
         if not complete:
             lattice[row] = np.nan
             continue
         index = states[row, world.volume] - 1
-        if index < world.lattice.n_volumes:
-            unit_cell(world.lattice, group, states[row, world.shape : world.coordinate], lattice[row])
-            volume = math.exp(world.lattice.log_volume + index * world.lattice.log_step)
+        if index < world.n_volumes:
+            unit_cell(world, group, states[row, world.shape : world.coordinate], lattice[row])
+            volume = math.exp(world.log_volume + index * world.log_step)
         else:
-            volume = _smallest_volume_of(world, states, row, n, lattice[row])
+            volume = _smallest_volume_of(tables, world, states, row, n, lattice[row])
         for k in range(3):
             lattice[row, k] *= (volume * atoms) ** (1.0 / 3.0)
-
-

@@ -17,14 +17,16 @@ from envs.crystals import Crystals
 from envs.elements import symbols
 from envs.enumeration import TooManyStatesError, enumerate_states
 from envs.errors import EmptyWorldError
+from envs.lattice_grid import SYSTEM
 from envs.protocol import EnumeratedWorld
+from envs.wyckoff_arrays import DOF, FIRST_ROW, N_LETTERS
 from envs.wyckoff_geometry import decode_rows
 from envs.wyckoff_masks import allow_rows, allow_rows_parallel, backward_allowed
 from envs.wyckoff_moves import inverse_rows, label_rows, redo_rows, step_rows, unstep_rows
 from envs.wyckoff_space import WyckoffSpace
 from envs.wyckoff_tables import LETTERS, space_group
 from envs.wyckoff_tokens import WyckoffTokens
-from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, make_world
+from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, SIZE, make_world
 
 MAX_ENUMERATED_STATES = 2_000_000
 
@@ -38,14 +40,14 @@ class WyckoffKernel:
 
     def __init__(self, space: WyckoffSpace) -> None:
         self.space = space
-        self.world = make_world(space)
+        self.tables, self.world, rules = make_world(space)
         if not self.world.can_host.any():
             raise EmptyWorldError(_why_empty(space))
         self.n_actions = self.world.n_actions
         self.n_backward_actions = self.world.n_slots + 2
         self.state_shape: tuple[int, ...] = (self.world.stopped + 1,)
         self.max_steps = 2 + 2 * self.world.n_slots + (7 + 3 * self.world.n_slots if space.geometry else 0)
-        self.tokens = WyckoffTokens(space, self.world)
+        self.tokens = WyckoffTokens(space, self.tables, self.world, rules)
         self.n_tokens = self.tokens.n
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.action_factors
@@ -57,10 +59,10 @@ class WyckoffKernel:
         high[GROUP], high[PENDING], high[CLOSED] = 230, 27, int(world.geometry)
         high[PAIRS : world.shape] = 27 * world.n_elements
         if world.geometry:
-            high[world.shape : world.shape + 2] = world.lattice.n_ratios
-            high[world.shape + 2 : world.coordinate] = len(world.lattice.angles)
-            high[world.coordinate : world.volume] = world.coordinates.grid
-            high[world.volume] = world.lattice.n_volumes + 1
+            high[world.shape : world.shape + 2] = world.n_ratios
+            high[world.shape + 2 : world.coordinate] = len(world.angles)
+            high[world.coordinate : world.volume] = world.grid
+            high[world.volume] = world.n_volumes + 1
         high[world.stopped] = 1
         return high
 
@@ -72,28 +74,28 @@ class WyckoffKernel:
             out = states.copy()
         elif out is not states:
             out[:] = states
-        step_rows(self.world, out, np.asarray(actions, dtype=np.int64))
+        step_rows(self.tables, self.world, out, np.asarray(actions, dtype=np.int64))
         return out
 
     def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
         states = states.copy()
-        unstep_rows(self.world, states, np.asarray(backward_actions, dtype=np.int64))
+        unstep_rows(self.tables, self.world, states, np.asarray(backward_actions, dtype=np.int64))
         return states
 
     def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
         if len(states) < 32:  # starting the thread pool costs about 20 microseconds
-            allow_rows(self.world, states, out, 0, len(states))
+            allow_rows(self.tables, self.world, states, out, 0, len(states))
         else:
-            allow_rows_parallel(self.world, states, out)
+            allow_rows_parallel(self.tables, self.world, states, out)
         return out
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
-        return backward_allowed(self.world, states)
+        return backward_allowed(self.tables, self.world, states)
 
     def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        return inverse_rows(self.world, states, np.asarray(actions, dtype=np.int64))
+        return inverse_rows(self.tables, self.world, states, np.asarray(actions, dtype=np.int64))
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
         return redo_rows(self.world, states, np.asarray(backward_actions, dtype=np.int64))
@@ -111,7 +113,7 @@ class WyckoffKernel:
         n = int(first_site[-1])
         letter, atomic_number = np.empty(n, dtype=np.int8), np.empty(n, dtype=np.int16)
         lattice, parameters = np.empty((len(states), 6)), np.empty((n, 3))
-        decode_rows(world, states, first_site, letter, atomic_number, lattice, parameters)
+        decode_rows(self.tables, world, states, first_site, letter, atomic_number, lattice, parameters)
         return Crystals(states[:, GROUP], first_site, letter, atomic_number, lattice, parameters)
 
     def labelings(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +126,7 @@ class WyckoffKernel:
         canonical = states.copy()
         if not self.world.geometry:
             return np.ones(len(states), dtype=np.int64), canonical
-        return label_rows(self.world, states, canonical), canonical
+        return label_rows(self.tables, self.world, states, canonical), canonical
 
     def describe(self, states: np.ndarray) -> list[str]:
         """Space group and sites, such as "225: Na a, Cl b"; an unfinished one ends in an ellipsis."""
@@ -141,9 +143,15 @@ class WyckoffKernel:
             text = f"{row[GROUP] or '?'}: {', '.join(sites)}"
             if world.geometry and row[CLOSED]:
                 bins = ",".join(str(v - 1) if v else "." for v in row[world.shape : world.coordinate])
-                dof = [space_group(row[GROUP]).dof[(code - 1) // world.n_elements] for code in row[PAIRS : world.shape] if code]
+                dof = [
+                    space_group(row[GROUP]).dof[(code - 1) // world.n_elements]
+                    for code in row[PAIRS : world.shape]
+                    if code
+                ]
                 places = row[world.coordinate : world.volume]
-                sets = ["/".join(str(v - 1) if v else "." for v in places[3 * i : 3 * i + d]) for i, d in enumerate(dof)]
+                sets = [
+                    "/".join(str(v - 1) if v else "." for v in places[3 * i : 3 * i + d]) for i, d in enumerate(dof)
+                ]
                 text += f" | shape {bins} | {' '.join(s or '-' for s in sets)} | volume {row[world.volume] - 1}"
             lines.append(text + ("" if row[-1] else "…"))
         return lines
@@ -174,13 +182,14 @@ class WyckoffKernel:
     def _size_bound(self) -> float:
         """Rough upper bound on the number of terminal states, rules of composition aside."""
         world, total = self.world, 0.0
-        n_max = world.rules.n_atoms_max
+        n_max = world.n_atoms_max
         for g in world.groups[world.can_host].tolist():
             ways = np.zeros(n_max + 1)
             ways[0] = 1
-            for row in range(world.arrays.first_row[g], world.arrays.first_row[g + 1]):
-                size, dof = int(world.size[row]), int(world.arrays.dof[row])
-                choices = world.n_elements * (world.coordinates.grid**dof if world.geometry else 1)
+            first = self.tables.group[g, FIRST_ROW]
+            for row in range(first, first + self.tables.group[g, N_LETTERS]):
+                size, dof = int(world.position[row, SIZE]), int(self.tables.row[row, DOF])
+                choices = world.n_elements * (world.grid**dof if world.geometry else 1)
                 before = ways.copy()
                 for k in range(1, (n_max // size if dof else 1) + 1):
                     if k * size > n_max:
@@ -188,10 +197,10 @@ class WyckoffKernel:
                     ways[k * size :] += before[: n_max + 1 - k * size] * float(choices) ** k
             shapes = 1.0
             if world.geometry:
-                free = world.lattice.is_free[world.lattice.system[g]]
-                shapes = float(world.lattice.n_ratios) ** int(free[:2].sum()) * len(world.lattice.angles) ** int(free[2:].sum())
-                shapes *= world.lattice.n_volumes
-            total += float(ways[world.rules.n_atoms_min :].sum()) * shapes
+                free = world.is_free[world.cell[g, SYSTEM]]
+                shapes = float(world.n_ratios) ** int(free[:2].sum()) * len(world.angles) ** int(free[2:].sum())
+                shapes *= world.n_volumes
+            total += float(ways[world.n_atoms_min :].sum()) * shapes
         return total
 
 
@@ -199,7 +208,7 @@ def _why_empty(space: WyckoffSpace) -> str:
     """Names space groups that could host such crystals, or says that none could."""
     from dataclasses import replace
 
-    everywhere = make_world(replace(space, space_groups=("all",), geometry=False))
+    _, everywhere, _ = make_world(replace(space, space_groups=("all",), geometry=False))
     hosts = everywhere.groups[everywhere.can_host].tolist()
     what = space.composition or space.chemical_system or "a crystal that satisfies every constraint"
     asked = ", ".join(f"{g} ({space_group(g).symbol})" for g in list(space.space_groups)[:5])

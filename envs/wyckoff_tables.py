@@ -2,7 +2,8 @@
 
 Settings are the standard ones of the International Tables: unique axis b and cell choice 1, hexagonal axes for
 rhombohedral groups, origin choice 2. All matrices act on fractional coordinates of the conventional cell as columns,
-x' = R x + t, and every translation, origin and shift is a whole number of 1/DENOMINATOR.
+x' = R x + t, and every translation, origin and shift is a whole number of 1/DENOMINATOR. Arrays are small integers:
+convert them before multiplying two of them, int8 ends at 127.
 
 Data: `data/wyckoff.npz`, see `data/README.md` for its origin. Loaded once, on first use.
 """

@@ -14,10 +14,11 @@ from envs.elements import groups as element_groups
 from envs.feasibility import Rules, get_bit, set_bit
 from envs.jit import njit
 from envs.site_feasibility import add_charges
-from envs.wyckoff_masks import memory, n_pairs, next_coordinate, next_shape_column, summarise
+from envs.wyckoff_arrays import DOF, FIRST_ROW, N_LETTERS, GroupTables
+from envs.wyckoff_masks import COUNTS, ELEMENTS, memory, n_pairs, next_coordinate, next_shape_column, summarise
 from envs.wyckoff_space import WyckoffSpace
 from envs.wyckoff_tables import space_group
-from envs.wyckoff_world import CLOSED, GROUP, N_LETTERS, PAIRS, PENDING, World
+from envs.wyckoff_world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, World
 
 _N_STAGES = 13  # group, letter, element, five columns of the shape, three coordinates, volume, end
 _COARSE = 4  # neighbouring bins that share a factor
@@ -53,21 +54,22 @@ class WyckoffTokens:
         action_factors: int64 [n_actions - 1, 2].
     """
 
-    def __init__(self, space: WyckoffSpace, world: World) -> None:
-        self.world = world
-        self.rules: Rules = charge_rules(space.compositions, world.rules)
+    def __init__(self, space: WyckoffSpace, tables: GroupTables, world: World, rules: Rules) -> None:
+        self.tables, self.world = tables, world
+        self.rules = charge_rules(space.compositions, rules)
         self.has_charges = self.rules.n_charges > 1
-        rows = [r for g in world.groups.tolist() for r in range(world.arrays.first_row[g], world.arrays.first_row[g + 1])]
-        rows = [r for r in rows if world.size[r] <= world.rules.n_atoms_max]
-        position_of, size_of = np.full(len(world.size), -1), np.full(len(world.size), -1)
+        starts = tables.group[world.groups, FIRST_ROW].tolist()
+        rows = [s + i for s, n in zip(starts, tables.group[world.groups, N_LETTERS].tolist()) for i in range(n)]
+        rows = [r for r in rows if world.position[r, SIZE] <= world.n_atoms_max]
+        position_of, size_of = np.full(len(tables.row), -1), np.full(len(tables.row), -1)
         position_of[rows] = np.arange(len(rows))
-        sizes, size_of[rows] = np.unique(world.size[rows], return_inverse=True)
-        e, a = world.n_elements, world.rules.n_atoms_max
-        n_shape = 2 * world.lattice.n_ratios + 3 * len(world.lattice.angles)
+        sizes, size_of[rows] = np.unique(world.position[rows, SIZE], return_inverse=True)
+        e, a = world.n_elements, world.n_atoms_max
+        n_shape = 2 * world.n_ratios + 3 * len(world.angles)
         lengths = [
             _N_STAGES,
             len(world.groups),
-            N_LETTERS * e,
+            MOST_LETTERS * e,
             len(rows),
             len(sizes) * e,
             len(rows),
@@ -77,34 +79,34 @@ class WyckoffTokens:
             a + 1,
             3 * (self.rules.n_charges + 1) if self.has_charges else 0,
             n_shape if world.geometry else 0,
-            3 * world.n_slots * world.coordinates.grid if world.geometry else 0,
-            world.lattice.n_volumes + 1 if world.geometry else 0,
+            3 * world.n_slots * world.grid if world.geometry else 0,
+            world.n_volumes + 1 if world.geometry else 0,
         ]
         starts = np.cumsum(lengths).tolist()
         self.blocks = TokenBlocks(*starts[:-1], starts[-1], position_of, size_of)
         self.n = starts[-1]
-        self.width = 6 + 6 * world.n_slots + world.rules.n_elements_max + 5 + 2
+        self.width = 6 + 6 * world.n_slots + world.n_elements_max + 5 + 2
         self.factors = self._factors(rows, len(sizes))
         self.action_factors = self._action_factors()
 
     def encode(self, states: np.ndarray) -> np.ndarray:
         """Tokens of states, int64 [batch, width], padded with `n`."""
         tokens = np.full((len(states), self.width), self.n, dtype=np.int64)
-        _encode(self.world, self.rules, self.has_charges, self.blocks, states, tokens)
+        _encode(self.tables, self.world, self.rules, self.has_charges, self.blocks, states, tokens)
         return tokens
 
     def _factors(self, rows: list[int], n_sizes: int) -> np.ndarray:
         world, blocks = self.world, self.blocks
-        e, a = world.n_elements, world.rules.n_atoms_max
+        e, a = world.n_elements, world.n_atoms_max
         numbered = _Numbering(self.n)
         group_of = element_groups()[world.atomic_numbers]
         systems = [space_group(g) for g in world.groups.tolist()]
         for i, g in enumerate(systems):
             numbered.set(blocks.group + i, ("system", g.crystal_system), ("centring", g.centring), None)
-        for code in range(N_LETTERS * e):
+        for code in range(MOST_LETTERS * e):
             numbered.set(blocks.occupied + code, ("element", code % e), ("letter", code // e), None)
         for i, row in enumerate(rows):
-            key = (int(world.size[row]), int(world.arrays.dof[row]))
+            key = (int(world.position[row, SIZE]), int(self.tables.row[row, DOF]))
             numbered.set(blocks.position + i, ("position", key), None, None)
             numbered.set(blocks.pending + i, ("pending", key), None, None)
             if world.geometry:
@@ -112,9 +114,11 @@ class WyckoffTokens:
         for code in range(n_sizes * e):
             numbered.set(blocks.sized + code, ("on", code % e), ("size", code // e, int(group_of[code % e])), None)
         for i in range(e * (a + 1)):
-            numbered.set(blocks.amount + i, ("of", i // (a + 1)), ("amount", i % (a + 1), int(group_of[i // (a + 1)])), None)
+            numbered.set(
+                blocks.amount + i, ("of", i // (a + 1)), ("amount", i % (a + 1), int(group_of[i // (a + 1)])), None
+            )
         if world.geometry:
-            grid = world.coordinates.grid
+            grid = world.grid
             for i in range(blocks.volume - blocks.coordinate):
                 numbered.set(blocks.coordinate + i, ("bin", i // grid % 3, i % grid), ("slot", i // (3 * grid)), None)
             for i in range(blocks.coordinate - blocks.shape):
@@ -131,7 +135,11 @@ class WyckoffTokens:
             numbered.set(world.first_element + i, ("group", int(element_groups()[z])), None)
         if world.geometry:
             for i in range(world.first_ratio, world.n_actions - 1):
-                numbered.set(i, ("coarse", (i - world.first_ratio) // _COARSE), ("wide", (i - world.first_ratio) // (4 * _COARSE)))
+                numbered.set(
+                    i,
+                    ("coarse", (i - world.first_ratio) // _COARSE),
+                    ("wide", (i - world.first_ratio) // (4 * _COARSE)),
+                )
         return numbered.ids
 
 
@@ -151,18 +159,23 @@ class _Numbering:
 
 @njit
 def _encode(
-    world: World, rules: Rules, has_charges: bool, blocks: TokenBlocks, states: np.ndarray, tokens: np.ndarray
+    tables: GroupTables,
+    world: World,
+    rules: Rules,
+    has_charges: bool,
+    blocks: TokenBlocks,
+    states: np.ndarray,
+    tokens: np.ndarray,
 ) -> None:
-    work = memory(world)
-    words = (rules.n_charges + 63) >> 6
-    charges, scratch = np.zeros(words, dtype=np.uint64), np.zeros(words, dtype=np.uint64)
+    work = memory(tables, world)
+    bits = np.zeros((world.n_elements_max + 2, 1 + ((rules.n_charges + 63) >> 6)), dtype=np.uint64)
     for row in range(len(states)):
         group = states[row, GROUP]
         if group == 0:
             tokens[row, 0] = 0
             continue
         n = n_pairs(world, states, row)
-        first_row = world.arrays.first_row[group]
+        first_row = tables.group[group, FIRST_ROW]
         out = tokens[row]
         out[1] = blocks.group + world.place[group]
         slot = 2
@@ -173,21 +186,20 @@ def _encode(
             out[slot + 1] = blocks.position + blocks.position_of[position]
             out[slot + 2] = blocks.sized + blocks.size_of[position] * world.n_elements + element
             slot += 3
-        k, atoms, _ = summarise(world, states, row, n, work)
+        k, atoms, _ = summarise(tables, world, states, row, n, work)
         for i in range(k):
-            out[slot] = blocks.amount + work.elements[i] * (world.rules.n_atoms_max + 1) + work.counts[i]
+            out[slot] = blocks.amount + work.lists[ELEMENTS, i] * (world.n_atoms_max + 1) + work.lists[COUNTS, i]
             slot += 1
         out[slot] = blocks.atoms + atoms
         slot += 1
         if has_charges and states[row, CLOSED] == 0:
-            charges[:] = np.uint64(0)
-            set_bit(charges, rules.zero_charge)
+            bits[0, :] = np.uint64(0)
+            set_bit(bits[0, 1:], rules.zero_charge)
             for i in range(k):
-                add_charges(rules, scratch, charges, rules.class_of[work.elements[i]], work.counts[i])
-                charges[:] = scratch
+                add_charges(rules, bits, i + 1, i, rules.class_of[work.lists[ELEMENTS, i]], work.lists[COUNTS, i])
             lowest, highest, nearest = rules.n_charges, rules.n_charges, rules.n_charges
             for q in range(rules.n_charges):
-                if get_bit(charges, q):
+                if get_bit(bits[k, 1:], q):
                     if lowest == rules.n_charges:
                         lowest = q
                     highest = q
@@ -204,7 +216,7 @@ def _encode(
         out[0] = 1
         if states[row, CLOSED] == 0:
             continue
-        n_ratios, n_angles = world.lattice.n_ratios, len(world.lattice.angles)
+        n_ratios, n_angles = world.n_ratios, len(world.angles)
         for column in range(5):
             value = states[row, world.shape + column]
             if value:
@@ -218,9 +230,9 @@ def _encode(
         for i in range(3 * n):
             value = states[row, world.coordinate + i]
             if value:
-                out[slot] = blocks.coordinate + i * world.coordinates.grid + value - 1
+                out[slot] = blocks.coordinate + i * world.grid + value - 1
                 slot += 1
-        site, k = next_coordinate(world, states, row, n)
+        site, k = next_coordinate(tables, world, states, row, n)
         if site < n:
             code = states[row, PAIRS + site] - 1
             out[0] = 8 + k

@@ -10,33 +10,68 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.canonical import Relabelings, relabelings
-from envs.coordinate_grid import CoordinateGrid, coordinate_grid
+from envs.coordinate_grid import N_VALID, coordinate_grid
 from envs.feasibility import Rules
-from envs.lattice_grid import LatticeGrid, lattice_grid
+from envs.lattice_grid import lattice_grid
 from envs.radii import covalent_radii
-from envs.site_feasibility import SiteTables, can_finish, inventory, search_memory, solve_sites
-from envs.wyckoff_arrays import WyckoffArrays, wyckoff_arrays
+from envs.site_feasibility import Inventory, can_finish, inventory, search_memory, solve_sites
+from envs.wyckoff_arrays import DOF, FIRST_ROW, MULTIPLICITY, N_CENTRING, N_LETTERS, GroupTables, group_tables
 from envs.wyckoff_space import WyckoffSpace
 
-N_LETTERS = 27
-GROUP, PENDING, CLOSED, PAIRS = 0, 1, 2, 3  # columns
+MOST_LETTERS = 27
+GROUP, PENDING, CLOSED, PAIRS = 0, 1, 2, 3  # columns of a state
+SIZE, STRIDE = 0, 1  # columns of `position`
 
 
 class World(NamedTuple):
-    """See the module's docstring. First columns and first actions are called after what they hold."""
+    """See the module's docstring. First columns and first actions are called after what they hold.
 
-    arrays: WyckoffArrays
-    relabelings: Relabelings
-    rules: Rules
-    sites: SiteTables
-    coordinates: CoordinateGrid
-    lattice: LatticeGrid
+    The fields of `SiteTables`, `CoordinateGrid` and `LatticeGrid` come first: compiled functions that take one of these
+    take a world, too. One flat tuple compiles much faster than nested ones.
+    """
+
+    # SiteTables
+    n_atoms_min: int
+    n_atoms_max: int
+    n_elements_min: int
+    n_elements_max: int
+    all_groups: int
+    n_charges: int
+    zero_charge: int
+    width: int
+    element: np.ndarray
+    cls: np.ndarray
+    members: np.ndarray
+    delta_start: np.ndarray
+    deltas: np.ndarray
+    inventory_of: np.ndarray
+    kind: np.ndarray
+    reach: np.ndarray
+    bounds: np.ndarray
+    role: np.ndarray
+    # CoordinateGrid
+    grid: int
+    table_of: np.ndarray
+    table: np.ndarray
+    words: np.ndarray
+    before: np.ndarray
+    # LatticeGrid
+    cell: np.ndarray
+    is_free: np.ndarray
+    reduced: np.ndarray
+    n_ratios: int
+    log_step: float
+    angles: np.ndarray
+    n_volumes: int
+    log_volume: float
+    # The world's own
     groups: np.ndarray  # int64 [group of the world], numbers
     place: np.ndarray  # int64 [231], place of each number in `groups`, -1
     can_host: np.ndarray  # bool [group of the world], whether any crystal of the world has it
-    size: np.ndarray  # int64 [row], atoms in the cell that is counted
-    stride: np.ndarray  # int64 [row], what taking the position adds to the inventory state; 0 with freedom
+    position: (
+        np.ndarray
+    )  # int64 [row, 2], atoms in the cell that is counted (SIZE), and what taking the position adds to
+    # the inventory state (STRIDE, 0 with freedom)
     atomic_numbers: np.ndarray  # int64 [element]
     radii: np.ndarray  # float64 [119]
     min_distance: float
@@ -58,39 +93,42 @@ class World(NamedTuple):
     first_volume: int
 
 
-def make_world(space: WyckoffSpace) -> World:
-    """The arrays of a space.
+def make_world(space: WyckoffSpace) -> tuple[GroupTables, World, Rules]:
+    """The tables of all groups, the arrays of a space, and its element rules.
 
     Raises:
         EmptyWorldError: when a required element has no oxidation state under a hard constraint.
         ValueError: for a grid too coarse for the number of atoms.
     """
-    arrays = wyckoff_arrays()
+    tables = group_tables()
     rules, amounts, role_bits = space.rules()
-    group_of_row = np.repeat(np.arange(1, 231), np.diff(arrays.first_row[1:]))
-    divisor = arrays.n_centring[group_of_row] if space.cell == "primitive" else 1
-    size = arrays.multiplicity // divisor
+    n_letters = tables.group[1:, N_LETTERS]
+    group_of_row = np.repeat(np.arange(1, 231), n_letters)
+    dof = tables.row[:, DOF]
+    size = tables.row[:, MULTIPLICITY].copy()
+    if space.cell == "primitive":
+        size //= tables.group[group_of_row, N_CENTRING]
+    position = np.stack([size, np.zeros_like(size)], axis=1)
     inventories = {}
-    stride = np.zeros(len(size), dtype=np.int64)
     groups = np.array(space.space_groups, dtype=np.int64)
     for number in space.space_groups:
-        rows = slice(arrays.first_row[number], arrays.first_row[number + 1])
-        inventories[number] = inventory(size[rows], arrays.dof[rows], rules.n_atoms_max)
+        first = tables.group[number, FIRST_ROW]
+        rows = np.arange(first, first + tables.group[number, N_LETTERS])
+        inventories[number] = inventory(size[rows], dof[rows], rules.n_atoms_max)
         strides = inventories[number].strides
-        stride[rows] = [
-            strides.get(s, 0) if dof == 0 else 0 for s, dof in zip(size[rows].tolist(), arrays.dof[rows].tolist())
-        ]
+        for row in rows[dof[rows] == 0].tolist():
+            position[row, STRIDE] = strides.get(int(size[row]), 0)
     sites = solve_sites(rules, inventories, amounts, role_bits)
     place = np.full(231, -1, dtype=np.int64)
     place[groups] = np.arange(len(groups))
-    work, nothing = search_memory(rules), np.zeros(0, dtype=np.int64)
-    verdicts = [can_finish(rules, sites, kind, 0, nothing, nothing, 0, work) for kind in range(len(sites.n_states))]
+    work, nothing = search_memory(sites), np.zeros(0, dtype=np.int64)
+    verdicts = [can_finish(sites, kind, 0, nothing, nothing, 0, work) for kind in range(len(sites.kind))]
     can_host = np.array(verdicts, dtype=np.bool_)[sites.inventory_of[groups]]
 
     usable = np.isin(group_of_row, groups[can_host]) & (size <= rules.n_atoms_max)
-    free = np.flatnonzero(usable & (arrays.dof > 0)) if space.geometry else np.zeros(0, dtype=np.int64)
-    coordinates = coordinate_grid(arrays, space.grid, free, group_of_row[free])
-    room = coordinates.total[coordinates.table_of[free, 0]] if len(free) else np.zeros(0)
+    free = np.flatnonzero(usable & (dof > 0)) if space.geometry else np.zeros(0, dtype=np.int64)
+    coordinates = coordinate_grid(tables, space.grid, free, group_of_row[free])
+    room = coordinates.table[coordinates.table_of[free, 0], N_VALID]
     tight = room < rules.n_atoms_max // size[free]
     if tight.any():
         number = group_of_row[free[tight][0]]
@@ -100,24 +138,21 @@ def make_world(space: WyckoffSpace) -> World:
         )
     lattice = lattice_grid(space)
     n_slots = max(_most_sites(inventories[n], rules.n_atoms_max) for n in space.space_groups)
-    n_bins = [2 * lattice.n_ratios, len(lattice.angles), space.grid, lattice.n_volumes + 1] if space.geometry else [0] * 4
-    first_element = len(groups) + N_LETTERS
+    n_bins = [2 * lattice.n_ratios, len(lattice.angles), space.grid, lattice.n_volumes + 1]
+    if not space.geometry:
+        n_bins = [0, 0, 0, 0]
+    first_element = len(groups) + MOST_LETTERS
     close = first_element + rules.n
-    first = close + int(space.geometry) + np.concatenate([[0], np.cumsum(n_bins)])
+    starts = (close + int(space.geometry) + np.concatenate([[0], np.cumsum(n_bins)])).tolist()
     shape = PAIRS + n_slots
-    n_columns = 5 + 3 * n_slots + 1 if space.geometry else 0
-    return World(
-        arrays=arrays,
-        relabelings=relabelings(arrays),
-        rules=rules,
-        sites=sites,
-        coordinates=coordinates,
-        lattice=lattice,
+    world = World(
+        **sites._asdict(),
+        **coordinates._asdict(),
+        **lattice._asdict(),
         groups=groups,
         place=place,
         can_host=can_host,
-        size=size,
-        stride=stride,
+        position=position,
         atomic_numbers=space.compositions.atomic_numbers.astype(np.int64),
         radii=covalent_radii(),
         min_distance=space.min_distance_a,
@@ -125,22 +160,24 @@ def make_world(space: WyckoffSpace) -> World:
         geometry=space.geometry,
         n_elements=rules.n,
         n_slots=n_slots,
-        n_actions=int(first[-1]) + 1,
+        n_actions=starts[4] + 1,
         shape=shape,
         coordinate=shape + 5,
         volume=shape + 5 + 3 * n_slots,
-        stopped=shape + n_columns,
+        stopped=shape + (5 + 3 * n_slots + 1 if space.geometry else 0),
         first_letter=len(groups),
         first_element=first_element,
         close=close,
-        first_ratio=int(first[0]),
-        first_angle=int(first[1]),
-        first_coordinate=int(first[2]),
-        first_volume=int(first[3]),
+        first_ratio=starts[0],
+        first_angle=starts[1],
+        first_coordinate=starts[2],
+        first_volume=starts[3],
     )
+    return tables, world, rules
 
 
-def _most_sites(kind: tuple, n_atoms_max: int) -> int:
+def _most_sites(kind: Inventory, n_atoms_max: int) -> int:
     """The largest number of positions that can be occupied with so many atoms."""
-    sizes = sorted([size for size, number in kind[0] for _ in range(number)] + [s for s in kind[1] for _ in range(n_atoms_max // s)])
-    return int(np.searchsorted(np.cumsum(sizes), n_atoms_max, side="right"))
+    sizes = [size for size, number in kind.fixed for _ in range(number)]
+    sizes += [size for size in kind.free for _ in range(n_atoms_max // size)]
+    return int(np.searchsorted(np.cumsum(sorted(sizes)), n_atoms_max, side="right"))
