@@ -18,7 +18,7 @@ def _metrics_row(name: str, m: dict[str, Any]) -> str:
     )
 
 
-def _distance_rows(distance: dict[str, Any]) -> str:
+def distance_rows(distance: dict[str, Any]) -> str:
     rows, lower = [], 0.0
     for part in distance["test_errors"]:
         upper = part["up_to"]
@@ -110,7 +110,7 @@ both kinds by their distance:
 
 | distance | n | MAE | mean std |
 |---|---|---|---|
-{_distance_rows(distance)}
+{distance_rows(distance)}
 
 ## Limits
 

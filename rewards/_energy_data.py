@@ -22,7 +22,7 @@ from envs.errors import OreflowError
 from rewards.features import elements_with_all_properties
 
 MIN_ROWS = 60
-_ROWS_NAMED = 20
+ROWS_NAMED = 20
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # Recognised by their first bytes, not by the file's name.
 _DECOMPRESSORS = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress}
@@ -74,7 +74,7 @@ def _parse_formula(text: str) -> dict[int, int]:
     return {z: counts[z] // divisor for z in sorted(counts)}
 
 
-def _parse_value(text: str) -> float:
+def parse_value(text: str) -> float:
     """Raises ValueError with the reason as a phrase."""
     try:
         value = float(text)
@@ -88,7 +88,7 @@ def _parse_value(text: str) -> float:
     return value
 
 
-def _read_text(path: Path) -> tuple[str, str]:
+def read_text(path: Path) -> tuple[str, str]:
     """Text of a table, plain or compressed, and the SHA-256 of the file as it is.
 
     Raises:
@@ -126,7 +126,7 @@ def _read_text(path: Path) -> tuple[str, str]:
         ) from None
 
 
-def _rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+def rows_of(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line of the file on which the row ends, cells); blank lines are rows without cells."""
     try:
         for row in reader:
@@ -137,7 +137,7 @@ def _rows(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from None
 
 
-def _columns(header: list[str], wanted: tuple[str, ...], path: Path) -> list[int]:
+def columns_of(header: list[str], wanted: tuple[str, ...], path: Path) -> list[int]:
     """Position of each wanted column. Raises EnergyDataError where one is missing or stands there twice."""
     positions = []
     for column in wanted:
@@ -172,10 +172,10 @@ def read_table(path: str | Path, *, formula_column: str, target_column: str, for
         EnergyDataError: when the file cannot be read, a column is missing, or too few rows remain.
     """
     path = Path(path)
-    text, digest = _read_text(path)
-    rows = _rows(csv.reader(io.StringIO(text, newline="")), path)
+    text, digest = read_text(path)
+    rows = rows_of(csv.reader(io.StringIO(text, newline="")), path)
     header = next(rows, (1, []))[1]
-    at_formula, at_value = _columns(header, (formula_column, target_column), path)
+    at_formula, at_value = columns_of(header, (formula_column, target_column), path)
 
     bad_rows: list[dict[str, Any]] = []
     n_rows, n_pure, duplicate_lines = 0, 0, []
@@ -187,7 +187,7 @@ def read_table(path: str | Path, *, formula_column: str, target_column: str, for
                 raise ValueError("blank row")
             if len(cells) != len(header):
                 raise ValueError(f"expected {len(header)} cells as in the header, got {len(cells)}")
-            counts, value = _parse_formula(cells[at_formula].strip()), _parse_value(cells[at_value].strip())
+            counts, value = _parse_formula(cells[at_formula].strip()), parse_value(cells[at_value].strip())
         except ValueError as error:
             bad_rows.append({"line": line, "reason": str(error)})
             continue
@@ -204,10 +204,10 @@ def read_table(path: str | Path, *, formula_column: str, target_column: str, for
         "rows_read": n_rows,
         "rows_used": len(values_of),
         "bad_rows": len(bad_rows),
-        "bad_rows_first": bad_rows[:_ROWS_NAMED],
+        "bad_rows_first": bad_rows[:ROWS_NAMED],
         "pure_element_rows": n_pure,
         "duplicate_rows": len(duplicate_lines),
-        "duplicate_lines_first": duplicate_lines[:_ROWS_NAMED],
+        "duplicate_lines_first": duplicate_lines[:ROWS_NAMED],
         "duplicates_kept": "lowest" if formation_energy else "median",
         "sha256": digest,
     }

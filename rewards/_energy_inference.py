@@ -44,10 +44,10 @@ def fold(p: Parameters, a: Architecture) -> Parameters:
     return {name: tensor.contiguous() for name, tensor in folded.items()}
 
 
-def _slots(x: NetworkInput) -> list[tuple[int, int, int]]:
+def slot_ranges(slot_sizes: tuple[int, ...]) -> list[tuple[int, int, int]]:
     """(first node, end, size) of every slot."""
     slots, first = [], 0
-    for size in x.slot_sizes:
+    for size in slot_sizes:
         slots.append((first, first + size, size))
         first += size
     return slots
@@ -55,7 +55,13 @@ def _slots(x: NetworkInput) -> list[tuple[int, int, int]]:
 
 def infer(w: Parameters, x: NetworkInput, a: Architecture) -> tuple[Tensor, Tensor]:
     """What `forward` returns, from folded weights; call it under `torch.inference_mode()`."""
-    n, width, slots = a.n_members, (a.trunk_width,), _slots(x)
+    stream, _ = infer_stream(w, x, a)
+    return infer_read_out(w, stream, a)
+
+
+def infer_stream(w: Parameters, x: NetworkInput, a: Architecture) -> tuple[Tensor, Tensor]:
+    """What `composition_stream` returns, from folded weights."""
+    n, slots = a.n_members, slot_ranges(x.slot_sizes)
     fractions = x.fractions.expand(n, -1, -1)
     stream = w["ordered"].index_select(1, x.prototypes[:, 0])
     stream += w["anonymous"].index_select(1, x.prototypes[:, 1])
@@ -81,6 +87,12 @@ def infer(w: Parameters, x: NetworkInput, a: Architecture) -> tuple[Tensor, Tens
         if r + 1 < a.n_rounds:
             context = torch.bmm(pooled, w[f"context{r + 1}"])
         mixed = nodes
+    return stream, pooled
+
+
+def infer_read_out(w: Parameters, stream: Tensor, a: Architecture) -> tuple[Tensor, Tensor]:
+    """What `read_out` returns, from folded weights; changes `stream`."""
+    width = (a.trunk_width,)
     for b in range(a.n_blocks):
         h = functional.layer_norm(stream, width)
         gate = functional.silu(torch.baddbmm(w[f"block{b}.gate_bias"], h, w[f"block{b}.gate"]), inplace=True)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from envs.compositions import Compositions
 from rewards.energy_model import EnergyModel, calibrated_std
 
 # Of a normal distribution, 90 % lies within this many standard deviations.
@@ -33,7 +32,7 @@ def significant(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def error_metrics(model: EnergyModel, compositions: Compositions, values: np.ndarray) -> dict[str, Any]:
+def error_metrics(model: EnergyModel, compositions: Any, values: np.ndarray) -> dict[str, Any]:
     """Errors of a model on rows with known values, in its unit; rows out of its scope are counted and left out.
 
     `spearman_std_error` is the rank correlation of predicted standard deviation and absolute error, `coverage_90` the
@@ -59,7 +58,7 @@ def error_metrics(model: EnergyModel, compositions: Compositions, values: np.nda
 
 
 def errors_by_distance(
-    model: EnergyModel, compositions: Compositions, values: np.ndarray, edges: Sequence[float]
+    model: EnergyModel, compositions: Any, values: np.ndarray, edges: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Mean absolute error and mean std of the rows between neighbouring distances, the last without an upper end."""
     prediction = model.predict(compositions)

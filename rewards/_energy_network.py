@@ -130,9 +130,14 @@ def parameter_shapes(a: Architecture) -> dict[str, tuple[int, ...]]:
 
 def initial_parameters(architecture: Architecture, seed: int) -> Parameters:
     """Random initial parameters, float32, different in every member."""
+    return random_parameters(parameter_shapes(architecture), seed)
+
+
+def random_parameters(shapes: dict[str, tuple[int, ...]], seed: int) -> Parameters:
+    """Random parameters of given names and shapes, float32; the last part of a name tells how they are spread."""
     generator = torch.Generator().manual_seed(seed)
     parameters = {}
-    for name, shape in parameter_shapes(architecture).items():
+    for name, shape in shapes.items():
         kind = name.split(".")[-1]
         if "bias" in kind:
             parameters[name] = torch.zeros(shape)
@@ -144,19 +149,19 @@ def initial_parameters(architecture: Architecture, seed: int) -> Parameters:
     return parameters
 
 
-def _lookup(table: Tensor, index: Tensor) -> Tensor:
+def lookup(table: Tensor, index: Tensor) -> Tensor:
     """Rows of every member's table: [member, element, width] and [node] -> [member, node, width]."""
     n_members, n_elements, width = table.shape
     offsets = n_elements * torch.arange(n_members).unsqueeze(1)
     return functional.embedding((index + offsets).reshape(-1), table.reshape(-1, width)).view(n_members, -1, width)
 
 
-def _to_nodes(rows: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
+def to_nodes(rows: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
     """Each node's copy of its row: [member, batch, width] -> [member, node, width]."""
     return torch.cat([rows[:, :size] for size in slot_sizes], dim=1)
 
 
-def _pool(nodes: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
+def pool(nodes: Tensor, slot_sizes: tuple[int, ...]) -> Tensor:
     """Sum over the nodes of each row: [member, node, width] -> [member, batch, width]."""
     slots = nodes.split(slot_sizes, dim=1)
     # From the last, shortest slot on: every addition then runs over the shorter of two pieces.
@@ -198,8 +203,13 @@ def forward(
         mean: float32 [member, batch], in units of the standardised target.
         log_scale: float32 [member, batch], natural logarithm of the expected absolute error in the same unit.
     """
+    stream, _ = composition_stream(p, x, architecture)
+    return read_out(p, stream, architecture, dropout)
+
+
+def composition_stream(p: Parameters, x: NetworkInput, architecture: Architecture) -> tuple[Tensor, Tensor]:
+    """The residual stream before its blocks, [member, batch, trunk], and the last pooled vector."""
     n_members = len(p["embedding"])
-    width = (architecture.trunk_width,)
     pooled = [torch.matmul(x.fractions, p["embedding"])]
     amounts = torch.cat([x.node_fraction, x.node_fraction.sqrt()], dim=1)
     nodes = torch.matmul(amounts, p["amount.weight"])
@@ -207,16 +217,24 @@ def forward(
         if r > 0:
             nodes = torch.bmm(nodes, p[f"round{r}.weight"])
         context = torch.bmm(pooled[-1], p[f"round{r}.context"])
-        nodes = nodes + _lookup(p[f"round{r}.table"], x.node_element) + _to_nodes(context, x.slot_sizes)
+        nodes = nodes + lookup(p[f"round{r}.table"], x.node_element) + to_nodes(context, x.slot_sizes)
         nodes = functional.silu(nodes)
         if r == 0:
             nodes = functional.silu(torch.baddbmm(p["amount.bias"], nodes, p["amount.mix"]))
-        pooled.append(_pool(nodes * x.node_fraction, x.slot_sizes))
+        pooled.append(pool(nodes * x.node_fraction, x.slot_sizes))
 
     features = x.features.expand(n_members, -1, -1)
     stream = torch.baddbmm(p["trunk.bias"], torch.cat([features, *pooled], dim=2), p["trunk.weight"])
-    stream = stream + torch.bmm(_lookup(p["ordered.prototype"], x.prototypes[:, 0]), p["ordered.weight"])
-    stream = stream + torch.bmm(_lookup(p["anonymous.prototype"], x.prototypes[:, 1]), p["anonymous.weight"])
+    stream = stream + torch.bmm(lookup(p["ordered.prototype"], x.prototypes[:, 0]), p["ordered.weight"])
+    stream = stream + torch.bmm(lookup(p["anonymous.prototype"], x.prototypes[:, 1]), p["anonymous.weight"])
+    return stream, pooled[-1]
+
+
+def read_out(
+    p: Parameters, stream: Tensor, architecture: Architecture, dropout: Dropout | None
+) -> tuple[Tensor, Tensor]:
+    """Mean and log scale, [member, batch] each, from the residual stream through its blocks and the head."""
+    width = (architecture.trunk_width,)
     for b in range(architecture.n_blocks):
         h = functional.layer_norm(stream, width) * p[f"block{b}.norm"]
         value, gate = torch.baddbmm(p[f"block{b}.gate_bias"], h, p[f"block{b}.gate"]).chunk(2, dim=2)

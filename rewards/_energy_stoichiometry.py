@@ -114,7 +114,7 @@ def _hash_counts(atomic_numbers, counts, chi, offset, prime, out):
 
 
 @cache
-def _magpie_electronegativity() -> np.ndarray:
+def magpie_electronegativity() -> np.ndarray:
     """By atomic number, float64 [119]; known for every element that has all Magpie properties."""
     column = element_property_names().index("Electronegativity")
     return np.nan_to_num(element_properties()[:, column])
@@ -129,7 +129,7 @@ def stoichiometric_features(batch: Compositions) -> np.ndarray:
     z, counts = reduced.atomic_numbers, reduced.counts
     n_norms = len(_NORMS)
     norms = np.empty((len(batch), n_norms + 3))
-    _norms_and_ionicity(z, counts, _magpie_electronegativity(), np.array(_NORMS), norms)
+    _norms_and_ionicity(z, counts, magpie_electronegativity(), np.array(_NORMS), norms)
     sizes = reduced.n_elements[:, None] == np.arange(1, _MOST_ELEMENTS + 1)
     residuals = np.stack(
         [
@@ -146,7 +146,7 @@ def prototype_hashes(batch: Compositions) -> np.ndarray:
     """int64 [batch, 2]: hashes of the counts of the reduced formula, by electronegativity and by size."""
     reduced = batch.reduced()
     out = np.empty((len(batch), 2), dtype=np.uint64)
-    _hash_counts(reduced.atomic_numbers, reduced.counts, _magpie_electronegativity(), _FNV_OFFSET, _FNV_PRIME, out)
+    _hash_counts(reduced.atomic_numbers, reduced.counts, magpie_electronegativity(), _FNV_OFFSET, _FNV_PRIME, out)
     return out.view(np.int64)
 
 

@@ -27,6 +27,7 @@ class PredictionTerm:
     name: str
     requires: Literal["composition", "structure"] = "composition"
     path_params = ("model",)
+    model_type: type[EnergyModel] = EnergyModel
 
     def __init__(self, model: str | Path, std_weight: float, max_distance: float | None) -> None:
         if not _is_finite_number(std_weight):
@@ -38,7 +39,7 @@ class PredictionTerm:
                 f"{self.name}: expected max_distance to be a positive number, got {max_distance!r}; leave it out "
                 "(None) for no limit"
             )
-        self.model = EnergyModel.load(model)
+        self.model = self.model_type.load(model)
         self.std_weight = float(std_weight)
         self.max_distance = None if max_distance is None else float(max_distance)
         self.version = f"{self.model.directory.name}-{self.model.card['weights_sha256'][:12]}"

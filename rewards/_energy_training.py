@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from rewards._energy_network import Architecture, Dropout, NetworkInput, Parameters, forward, initial_parameters
+from rewards._energy_network import Dropout, Parameters
 from rewards._energy_optimizer import EnsembleOptimizer
 
-Encode = Callable[[np.ndarray], NetworkInput]
+Encode = Callable[[np.ndarray], Any]
+Forward = Callable[[Parameters, Any, "Dropout | None"], tuple[torch.Tensor, torch.Tensor]]
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -76,20 +77,19 @@ def _limit_gradients(gradients: list[torch.Tensor], largest: float) -> None:
         g.mul_(factor.view(-1, *[1] * (g.ndim - 1)))
 
 
-def _validation_error(
-    p: Parameters, architecture: Architecture, encode: Encode, rows: np.ndarray, y: np.ndarray
-) -> float:
+def _validation_error(p: Parameters, forward: Forward, encode: Encode, rows: np.ndarray, y: np.ndarray) -> float:
     total = 0.0
     with torch.inference_mode():
         for start in range(0, len(rows), 512):
             part = rows[start : start + 512]
-            mean, _ = forward(p, encode(part), architecture)
+            mean, _ = forward(p, encode(part), None)
             total += float(np.abs(mean.mean(dim=0).numpy() - y[part]).sum())
     return total / len(rows)
 
 
 def fit_parameters(
-    architecture: Architecture,
+    initial: Callable[[int], Parameters],
+    forward: Forward,
     settings: FitSettings,
     *,
     encode: Encode,
@@ -105,7 +105,8 @@ def fit_parameters(
     """Fits the ensemble and returns the averaged weights of the epoch with the least validation error.
 
     Args:
-        architecture: sizes.
+        initial: random parameters from a seed, every one with the member as its axis 0.
+        forward: mean and log scale, [member, batch] each, from parameters, network input and dropout.
         settings: how to fit.
         encode: network input of given row indices, which are in descending order of their number of elements.
         values: float64 [row].
@@ -123,7 +124,7 @@ def fit_parameters(
     seed_weights, seed_order, seed_dropout = seed.spawn(3)
     generator = torch.Generator().manual_seed(int(seed_dropout.generate_state(1, np.uint32)[0]))
     dropout = Dropout(settings.dropout, generator) if settings.dropout > 0 else None
-    parameters = initial_parameters(architecture, int(seed_weights.generate_state(1, np.uint32)[0]))
+    parameters = initial(int(seed_weights.generate_state(1, np.uint32)[0]))
     averaged = {name: tensor.clone() for name, tensor in parameters.items()}
     best = {name: tensor.clone() for name, tensor in parameters.items()}
     for tensor in parameters.values():
@@ -153,7 +154,7 @@ def fit_parameters(
             # Ascending row indices are descending in the number of elements: see `encode`.
             rows = np.sort(shuffled[i * batch_size : (i + 1) * batch_size])
             y = torch.from_numpy(target[rows])
-            mean, log_scale = forward(parameters, encode(rows), architecture, dropout)
+            mean, log_scale = forward(parameters, encode(rows), dropout)
             for tensor in flat:
                 tensor.grad = None
             loss(mean, log_scale, y, settings.scale_loss_weight).sum().backward()
@@ -167,7 +168,7 @@ def fit_parameters(
                 train_error += float((mean - y).abs().mean())
         epoch += 1
         done = max(done, step / (n_steps * settings.n_epochs))
-        error = _validation_error(averaged, architecture, encode, validation, target)
+        error = _validation_error(averaged, forward, encode, validation, target)
         if error < best_error:
             best_error, best_epoch = error, epoch
             for name, tensor in averaged.items():

@@ -8,11 +8,12 @@ Importing this module does not import torch; the first prediction does.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from rewards._energy_inputs import EncodedRows, element_index, encode
 if TYPE_CHECKING:
     from rewards._energy_network import Parameters
     from rewards._energy_weights import ModelWeights
+
+Weights = TypeVar("Weights")
 
 SCHEMA_VERSION = 2
 DEFAULT_MODEL = "energy_v2"
@@ -92,7 +95,12 @@ class EnergyModel:
         distance_threshold: distance from the training data that 99 % of the validation rows keep.
         elements: atomic numbers in scope, ascending.
         min_elements, max_elements: the numbers of distinct elements in scope.
+        kind: what the model predicts from; a directory of another kind is refused.
+        default: name of the shipped model of this kind.
     """
+
+    kind: ClassVar[str] = "composition"
+    default: ClassVar[str] = DEFAULT_MODEL
 
     def __init__(self, directory: Path, card: dict[str, Any], weights: "ModelWeights | None" = None) -> None:
         self.directory = directory
@@ -112,17 +120,18 @@ class EnergyModel:
         """Distance from the training data beyond which a composition counts as far; no unit."""
         return float(self.card["distance"]["threshold"])
 
-    @staticmethod
-    def load(name_or_path: str | Path = DEFAULT_MODEL) -> "EnergyModel":
+    @classmethod
+    def load(cls, name_or_path: str | Path | None = None) -> Self:
         """Reads a model's description; the weights are read, and checked, by the first prediction.
 
         Args:
-            name_or_path: name of a shipped model, or a directory written by `fit_energy`.
+            name_or_path: name of a shipped model, or a directory written by `oreflow fit-energy`; None is the shipped
+                model of this kind.
 
         Raises:
             EnergyModelError: when there is no model, or its description is damaged or of another schema version.
         """
-        directory = model_directory(name_or_path)
+        directory = model_directory(cls.default if name_or_path is None else name_or_path)
         path = directory / MODEL_FILE
         try:
             card = json.loads(path.read_text(encoding="utf-8"))
@@ -136,8 +145,15 @@ class EnergyModel:
                 f"expected schema version {SCHEMA_VERSION} in {path}, got {version!r}; "
                 "fit the model again with this version of oreflow"
             )
+        kind = card.get("kind", "composition")
+        if kind != cls.kind:
+            reward = "crystal_formation_energy" if kind == "crystal" else "formation_energy"
+            raise EnergyModelError(
+                f"expected a model that predicts from the {cls.kind} in {path}, got one that predicts from the {kind}; "
+                f"use it with the reward {reward!r}"
+            )
         try:
-            model = EnergyModel(directory, card)
+            model = cls(directory, card)
             float(model.distance_threshold)
             return model
         except (KeyError, TypeError, ValueError) as error:
@@ -157,9 +173,17 @@ class EnergyModel:
         return fold(self._weights.parameters, self._weights.architecture)
 
     def _read_weights(self) -> "ModelWeights":
-        from safetensors import SafetensorError
-
         from rewards._energy_weights import ModelWeights
+
+        return self.checked_weights(lambda content: ModelWeights.from_bytes(content, self.card["architecture"]))
+
+    def checked_weights(self, parse: Callable[[bytes], Weights]) -> Weights:
+        """The file of weights, if its hash is that of the description, as `parse` reads it.
+
+        Raises:
+            EnergyModelError: when it is missing, damaged, or another one.
+        """
+        from safetensors import SafetensorError
 
         path = self.directory / WEIGHTS_FILE
         advice = f"fetch or fit the model again, so that {MODEL_FILE} and {WEIGHTS_FILE} belong together"
@@ -174,7 +198,7 @@ class EnergyModel:
                 f"the file is damaged or was replaced: {advice}"
             )
         try:
-            return ModelWeights.from_bytes(content, self.card["architecture"])
+            return parse(content)
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
             raise EnergyModelError(
                 f"expected weights in {path} as {MODEL_FILE} describes, got {error}; {advice}"

@@ -77,7 +77,7 @@ def _scope_and_normalisation(table: PropertyTable, train: np.ndarray, target: di
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     packages = ("numpy", "torch", "numba", "pymatgen", "safetensors")
     return {"python": platform.python_version(), **{name: version(name).split("+")[0] for name in packages}}
 
@@ -93,32 +93,35 @@ _OPTIONS = {
     "max_minutes": "--max-minutes",
     "data_source": "--source",
     "citations": "--cite",
+    "compositions_path": "--compositions",
 }
 
 
-def _command(arguments: dict[str, Any]) -> str:
+def command_of(fit: Callable[..., Any], arguments: dict[str, Any]) -> str:
     """The command that repeats a fit, or the call where the command lacks an option; defaults are left out."""
     data, out = Path(arguments["csv_path"]).name, Path(arguments["out_dir"]).name
     given = {
         name: arguments[name]
-        for name, parameter in inspect.signature(fit_energy).parameters.items()
+        for name, parameter in inspect.signature(fit).parameters.items()
         if name not in ("csv_path", "out_dir", "progress") and arguments[name] != parameter.default
     }
     if not set(given) <= set(_OPTIONS):
         keywords = "".join(f"    {name}={value!r},\n" for name, value in given.items())
-        return f"from rewards.fit_energy import fit_energy\n\nfit_energy(\n    {data!r},\n    {out!r},\n{keywords})"
+        name = fit.__name__
+        return f"from {fit.__module__} import {name}\n\n{name}(\n    {data!r},\n    {out!r},\n{keywords})"
     words = [f"oreflow fit-energy {shlex.quote(data)} --out {shlex.quote(out)}"]
     for name, value in given.items():
         option = _OPTIONS[name]
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
         else:
-            for item in [value] if isinstance(value, str | int | float) else value:
-                words.append(f"{option} {shlex.quote(str(item))}")
+            for item in [value] if isinstance(value, str | int | float | Path) else value:
+                text = item.name if isinstance(item, Path) else str(item)
+                words.append(f"{option} {shlex.quote(text)}")
     return " \\\n    ".join(words)
 
 
-def _write_atomically(out_dir: Path, contents: dict[str, bytes]) -> None:
+def write_atomically(out_dir: Path, contents: dict[str, bytes]) -> None:
     """Writes each file beside its place and renames it; a reader sees the old or the new file, never a half."""
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -203,7 +206,7 @@ def fit_energy(
     )
     from rewards._energy_card import render_card
     from rewards._energy_distance import summarise
-    from rewards._energy_network import Architecture, pack
+    from rewards._energy_network import Architecture, forward, initial_parameters, pack
     from rewards._energy_training import FitSettings, fit_parameters
     from rewards._energy_weights import ModelWeights
 
@@ -234,7 +237,8 @@ def fit_energy(
     )
     settings = FitSettings(n_epochs=n_epochs)
     fitted, record = fit_parameters(
-        architecture,
+        lambda seed: initial_parameters(architecture, seed),
+        lambda parameters, batch, dropout: forward(parameters, batch, architecture, dropout),
         settings,
         encode=lambda rows: pack(encoded[rows], architecture.n_elements),
         values=table.values,
@@ -276,8 +280,8 @@ def fit_energy(
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "data": {"file": Path(csv_path).name, "source": data_source, "target_column": target_column, **table.report},
         "citations": list(citations),
-        "command": _command(arguments),
-        "versions": _versions(),
+        "command": command_of(fit_energy, arguments),
+        "versions": versions(),
     }
     # The description last: until it is there, its hash tells that the weights are not the ones it describes.
     contents = {
@@ -285,5 +289,5 @@ def fit_energy(
         CARD_FILE: render_card(card).encode(),
         MODEL_FILE: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
     }
-    _write_atomically(Path(out_dir), contents)
+    write_atomically(Path(out_dir), contents)
     return card

@@ -40,7 +40,8 @@ class RewardTerm(Protocol):
     of the elements or sites nor on the number of formula units.
 
     A term that requires "composition" gets `Compositions`, also of crystals. A term that requires "structure" gets
-    `Crystals` that all have a geometry; what has none is invalid without being asked about.
+    `Crystals` that all have a geometry; what has none is invalid without being asked about. With the class attribute
+    `needs_geometry = False` it gets the others too: space group and occupied positions are then all it reads.
 
     Two further class attributes are read where they exist: `batch_type` ("arrays", or "pymatgen" for a tuple of
     `pymatgen.core.Composition`, or of `pymatgen.core.Structure` where a structure is required) and `path_params` (names
@@ -72,7 +73,7 @@ def as_required(term: RewardTerm, batch: Batch) -> tuple[Batch, np.ndarray, str]
         return (batch.compositions.reduced() if isinstance(batch, Crystals) else batch), everything, ""
     if isinstance(batch, Compositions):
         return batch[:0], everything[:0], f"{term.name} needs a structure, got a composition"
-    if batch.has_geometry.all():
+    if not getattr(term, "needs_geometry", True) or batch.has_geometry.all():
         return batch, everything, ""
     rows = np.flatnonzero(batch.has_geometry)
     return batch[rows], rows, f"{term.name} needs a lattice and coordinates, got a crystal without"

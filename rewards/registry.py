@@ -33,6 +33,7 @@ _BUILT_IN = {
     "chgnet_energy": "rewards.potential.term:ChgnetEnergy",
     "contact_ratio": "rewards.structure.distances:ContactRatio",
     "coordination": "rewards.structure.coordination:Coordination",
+    "crystal_formation_energy": "rewards.crystal_formation_energy:CrystalFormationEnergy",
     "density": "rewards.structure.packing:Density",
     "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
     "energy_above_hull": "rewards.energy_above_hull:EnergyAboveHull",

@@ -151,7 +151,7 @@ def init(
 
 @verb
 def fit_energy(
-    data: Annotated[Path, typer.Argument(help="CSV with a formula column and a target column; .gz, .bz2, .xz too.")],
+    data: Annotated[Path, typer.Argument(help="CSV of formulas, or of structures (columns lattice, sites); .gz too.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for weights and model card.")],
     column: Annotated[str, typer.Option(help="Target column: any property.")] = "formation_energy_per_atom",
     formula_column: Annotated[str, typer.Option(help="Formula column.")] = "formula",
@@ -160,6 +160,12 @@ def fit_energy(
         bool | None,
         typer.Option(help="Pure elements are 0, the lowest of several values counts. By default: if the column is so."),
     ] = None,
+    compositions: Annotated[
+        Path | None, typer.Option(help="With structures: a CSV of formulas and their ground-state energies beside it.")
+    ] = None,
+    composition_only: Annotated[
+        bool, typer.Option("--composition-only", help="Fit formulas, though the table holds structures.")
+    ] = False,
     source: Annotated[str, typer.Option(help="Origin and licence of the data, a sentence for the model card.")] = "",
     cite: Annotated[list[str] | None, typer.Option(help="Work to cite with the predictions; repeatable.")] = None,
     members: Annotated[int | None, typer.Option(min=1, help="Members of the ensemble.")] = None,
@@ -171,14 +177,34 @@ def fit_energy(
 ) -> int:
     """Fit a property ensemble to a CSV of formulas and values: formation energies, or any --column with its --unit.
 
+    A CSV of structures gives a model of the formation energy of crystals, from space group and occupied positions.
+
     Example: oreflow fit-energy compositions.csv.gz --out models/mine
     """
     from agent.progress import Progress
+    from rewards._energy_data import EnergyDataError
+    from rewards.fit_energy import FORMATION_ENERGY_UNIT
     from rewards.fit_energy import fit_energy as fit
+    from rewards.wyckoff_energy.data import has_structures
 
-    options: dict[str, Any] = {"target_column": column, "formula_column": formula_column, "seed": seed or 0}
-    options |= {"data_source": source, "citations": tuple(cite or ()), "unit": unit}
-    options |= {"formation_energy": formation_energy}
+    options: dict[str, Any] = {"target_column": column, "seed": seed or 0}
+    options |= {"data_source": source, "citations": tuple(cite or ())}
+    if not composition_only and has_structures(data):
+        from rewards.wyckoff_energy.fit import fit_crystal_energy as fit  # type: ignore[assignment]
+
+        if unit not in (None, FORMATION_ENERGY_UNIT) or formation_energy is False:
+            raise EnergyDataError(
+                f"expected formation energies in {FORMATION_ENERGY_UNIT} of the structures in {data}, got another "
+                "property; add --composition-only to fit it to the formulas alone"
+            )
+        options |= {"compositions_path": compositions}
+    elif compositions is not None:
+        raise EnergyDataError(
+            f"expected structures (columns lattice and sites) beside --compositions, got formulas alone in {data}: "
+            "give the structures as DATA, or leave --compositions out"
+        )
+    else:
+        options |= {"formula_column": formula_column, "formation_energy": formation_energy, "unit": unit}
     given = {"n_members": members, "n_epochs": epochs, "max_minutes": max_minutes}
     options |= {name: value for name, value in given.items() if value is not None}
     with Progress("fit", 1, quiet) as progress:
@@ -201,10 +227,13 @@ def _fit_summary(card: dict[str, Any], out: Path) -> list[str]:
     """What was fitted, what of the table was not used, and the errors on rows that were not fitted."""
     target, data, epochs = card["target"], card["data"], card["fit"]
     unit = f" {target['unit']}" if target["unit"] else ""
+    repeated = ""
+    if "duplicate_rows" in data:  # of structures each is a row, however many have one formula
+        repeated = f"{data['duplicate_rows']} repeated a formula ({data['duplicates_kept']} value kept), "
     lines = [
         f"model of {target['name']} written to {out}",
-        f"  rows used                 {data['rows_used']} of {data['rows_read']}; {data['duplicate_rows']} repeated a "
-        f"formula ({data['duplicates_kept']} value kept), {data['pure_element_rows']} pure elements",
+        f"  rows used                 {data['rows_used']} of {data['rows_read']}; {repeated}"
+        f"{data['pure_element_rows']} pure elements",
         f"  rows that cannot be used  {data['bad_rows']}",
     ]
     lines += [f"    line {bad['line']}: {bad['reason']}" for bad in data["bad_rows_first"][:5]]
