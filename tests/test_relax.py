@@ -16,7 +16,6 @@ import pytest
 from agent.relaxation import symmetry
 from agent.relaxation.inputs import Candidate, read_candidates
 from agent.relaxation.table import relaxed_table, summary
-from envs.crystals import Crystals
 from envs.elements import atomic_number
 from rewards import registry
 from rewards.errors import MissingPackageError, PotentialError, RewardParameterError
@@ -29,7 +28,6 @@ from tests.test_layers import MAY_IMPORT, ROOT, imported_packages
 from tests.test_relax_pool import rock_salt
 
 EV_PER_KJ_PER_MOL = 1 / 96.485
-NEEDS_CRYSTALS = pytest.mark.skipif(not hasattr(Crystals, "key_bytes"), reason="Crystals cannot be expanded yet")
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +359,6 @@ def salt_crystals() -> Any:
     return crystals
 
 
-@NEEDS_CRYSTALS
 def test_the_table_of_a_crystal_world_is_relaxed(tmp_path: Path) -> None:
     """Rows as `oreflow sample` writes them; one of them damaged."""
     import pandas as pd
@@ -381,7 +378,6 @@ def test_the_table_of_a_crystal_world_is_relaxed(tmp_path: Path) -> None:
         assert len(found[2].structure) == 2
 
 
-@NEEDS_CRYSTALS
 def test_the_reward_is_isolated_with_crystals() -> None:
     """A config's `isolated: true`: the term in a process of its own, asked about the environment's own batches."""
     from rewards.evaluation import evaluate_term
