@@ -1,15 +1,15 @@
 """Which labelings are the same crystal: canonical forms modulo the Euclidean normalizer, compiled.
 
-A normalizer element sends each Wyckoff position of a group to an equivalent one (rock salt: 4a to 4b and back). Here are
-the canonical form of what is occupied, which choices the symmetry of a partial decoration makes equivalent, and, for
-crystals with coordinates, all labelings of one crystal.
+A normalizer element sends each Wyckoff position of a group to an equivalent one (rock salt: 4a to 4b and back). Here
+are the canonical form of what is occupied, which choices the symmetry of a partial decoration makes equivalent, and,
+for crystals with coordinates, all labelings of one crystal.
 
-Occupied positions are *pair codes* `letter * n_elements + element + 1` in ascending order, 0 behind the last. A labeling
-is canonical if its codes, read in order, are the smallest of all labelings of the same decoration.
+Occupied positions are *pair codes* `letter * n_elements + element + 1` in ascending order, 0 behind the last. A
+labeling is canonical if its codes, read in order, are the smallest of all labelings of the same decoration.
 
-Coordinates are whole numbers of 1/grid. Those of one site are summed up in a *tuple code* (p0 * grid + p1) * grid + p2 over
-its degrees of freedom; of all parameters that give the same points, those with the smallest code stand for them. In a
-group with free origin (a polar one) the first site has 0 along the polar axes.
+Coordinates are whole numbers of 1/grid. Those of one site are summed up in a *tuple code* (p0 * grid + p1) * grid + p2
+over its degrees of freedom; of all parameters that give the same points, those with the smallest code stand for them.
+In a group with free origin (a polar one) the first site has 0 along the polar axes.
 """
 
 import numpy as np
@@ -70,8 +70,8 @@ def canonicalise(
         code = codes[i]
         insert_sorted(codes, i, code)
     best_pending = pending
-    # `codes` holds the best so far; the elements of a group are tried on it in turn, which reaches all labelings, as the
-    # permutations of positions form a group.
+    # `codes` holds the best so far; the elements of a group are tried on it in turn, which reaches all labelings, as
+    # the permutations of positions form a group.
     start = codes[:n].copy()
     for p in range(first + 1, last):
         letters = tables.relabeling[p]
@@ -140,7 +140,7 @@ def _apply(maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int
 def canonical_tuple(tables: GroupTables, row: int, parameters: np.ndarray, grid: int, scratch: np.ndarray) -> int:
     """The smallest code of the parameters that give the same points as these."""
     dof = tables.row[row, DOF]
-    best = np.int64(-1)
+    best = -1
     for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP]):
         _apply(tables.map, m, parameters, dof, grid, scratch)
         code = tuple_code(scratch, dof, grid)
@@ -155,7 +155,7 @@ def canonical_first(
 ) -> int:
     """The same for the first site of a polar group, the origin moved so that it has 0 along the polar axes."""
     dof = tables.row[row, DOF]
-    best = np.int64(-1)
+    best = -1
     for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP]):
         _apply(tables.map, m, parameters, dof, grid, scratch)
         for axis in range(3):
@@ -225,7 +225,7 @@ def labelings(
             if is_polar and mapped[mark] != codes[0]:
                 continue
             row = first_row + (codes[0] - 1) // n_elements
-            best = np.int64(-1)
+            best = -1
             if is_polar:
                 best = canonical_first(tables, group, row, moved[mark], grid, scratch)
             for m in range(

@@ -1,9 +1,9 @@
 """Free coordinates as bins: which tuples of bins stand for an orbit of points, and how many there are, compiled.
 
-For every position with freedom a bit says of each tuple of bins whether it is a crystal's own: its points are as many as
-the position's multiplicity (none falls on a position of higher symmetry), and no other tuple with a smaller code gives
-the same points. Bits lie in *lines* along the last coordinate; counts summed up by line answer "how many codes between
-these two" at once, which is what a mask needs to know.
+For every position with freedom a bit says of each tuple of bins whether it is a crystal's own: its points are as many
+as the position's multiplicity (none falls on a position of higher symmetry), and no other tuple with a smaller code
+gives the same points. Bits lie in *lines* along the last coordinate; counts summed up by line answer "how many codes
+between these two" at once, which is what a mask needs to know.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def _fill(
 def coordinate_grid(tables: GroupTables, grid: int, rows: np.ndarray, groups: np.ndarray) -> CoordinateGrid:
     """The bits of positions with freedom, `rows` of the groups `groups`, [position] each."""
     table_of = np.full((len(tables.row), 2), -1, dtype=np.int64)
-    chosen = []
+    chosen: list[tuple[int, int, bool]] = []
     for row, group in zip(rows.tolist(), groups.tolist()):
         for is_first in (False, True):
             if tables.row[row, DOF] and (not is_first or tables.group[group, IS_POLAR]):

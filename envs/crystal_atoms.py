@@ -25,8 +25,7 @@ from envs.wyckoff_tables import DENOMINATOR
 
 @njit(nogil=True)
 def lattice_vectors(lattice: np.ndarray, out: np.ndarray) -> None:
-    """Vectors [3, 3] of a cell from lengths and angles [6]: a along x, b in the xy plane, as pymatgen's `from_parameters`
-    up to a rotation."""
+    """Vectors [3, 3] of a cell from lengths and angles [6]: a along x, b in the xy plane."""
     cosines = np.cos(np.radians(lattice[3:]))
     sine = math.sin(math.radians(lattice[5]))
     out[:] = 0.0

@@ -61,10 +61,15 @@ class Crystals:
     parameters: np.ndarray
 
     def __post_init__(self) -> None:
-        types = {"space_group": np.int16, "site_offsets": np.int64, "letter": np.int8, "atomic_number": np.int16}
+        types: dict[str, type] = {
+            "space_group": np.int16,
+            "site_offsets": np.int64,
+            "letter": np.int8,
+            "atomic_number": np.int16,
+        }
         types |= {"lattice": np.float64, "parameters": np.float64}
         for name, dtype in types.items():
-            array = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
+            array: np.ndarray = np.ascontiguousarray(getattr(self, name), dtype=dtype).view()
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         n, n_sites = len(self.space_group), len(self.letter)

@@ -1,15 +1,15 @@
 """The shape of the cell as bins, and which shapes stand for a lattice.
 
-A lattice has many conventional cells: axes can be renamed where the group permits it, monoclinic and triclinic cells can
-be sheared. Only the reduced one of them is allowed, so that a crystal has one cell:
+A lattice has many conventional cells: axes can be renamed where the group permits it, monoclinic and triclinic cells
+can be sheared. Only the reduced one of them is allowed, so that a crystal has one cell:
 
     orthorhombic   lengths in the order that is smallest, read from a, of all orders the group permits
-    monoclinic     of all cells that the group permits, the one with the shortest a and c, a the shorter of the two where
-                   they can change places, beta at least 90 degrees
+    monoclinic     of all cells that the group permits, the one with the shortest a and c, a the shorter of the two
+                   where they can change places, beta at least 90 degrees
     triclinic      Niggli's cell: a < b < c; angles all below 90 degrees, or all at least 90
 
-b/a and c/a lie on geometric grids with the ratio 1 + length_bin, shifted by a half and by a quarter of a step against 1,
-so that no two axes of an orthorhombic, monoclinic or triclinic cell are ever equal: nothing is built twice for that
+b/a and c/a lie on geometric grids with the ratio 1 + length_bin, shifted by a half and by a quarter of a step against
+1, so that no two axes of an orthorhombic, monoclinic or triclinic cell are ever equal: nothing is built twice for that
 reason. Angles lie on multiples of the bin's width counted from 90 degrees.
 """
 
@@ -60,7 +60,7 @@ def lattice_grid(space: WyckoffSpace) -> LatticeGrid:
     angles = 90 + width * np.arange(-int(30 // width), int(46 // width) + 1)
     cell = np.zeros((231, 5), dtype=np.int64)
     changes: dict[bytes, int] = {}
-    reduced = []
+    reduced: list[np.ndarray] = []
     for g in groups:
         cell[g.number, SYSTEM] = SYSTEMS.index(g.crystal_system)
         if g.crystal_system == "orthorhombic":
@@ -93,7 +93,7 @@ def lattice_grid(space: WyckoffSpace) -> LatticeGrid:
 
 
 def _reduced(changes: np.ndarray, n_ratios: int, log_step: float, angles: np.ndarray) -> np.ndarray:
-    """bool [c/a, beta]: which monoclinic cells no change of axes makes shorter (or better, where it leaves the length)."""
+    """bool [c/a, beta]: which monoclinic cells no change of axes improves (`monoclinic_measure`)."""
     ratio = np.exp(log_ratio(np.arange(n_ratios), C_RATIO, n_ratios, log_step))[:, None]
     cosine = np.cos(np.radians(angles))[None, :]
     # Gram matrices of (a, c) with a = 1

@@ -54,7 +54,11 @@ class TransitionKernel(Protocol):
     same count), so that a network may share weights between them. Ids of a column run from 0."""
     action_factors: np.ndarray
     """The same for forward actions without stop, int64 [n_actions - 1, factor]."""
-    enumeration_unavailable_reason: str | None
+
+    @property
+    def enumeration_unavailable_reason(self) -> str | None:
+        """Why `enumerate` raises; None where it does not."""
+        ...
 
     @property
     def state_high(self) -> np.ndarray:

@@ -89,8 +89,11 @@ class TorchGFNEnv(DiscreteEnv):
 
     def backward_step(self, states: DiscreteStates, actions: Actions) -> DiscreteStates:
         """Undoes the forward actions `actions`."""
-        backward = self.kernel.inverse_action(actions.tensor.reshape(-1).cpu().numpy())
-        return self._wrap(self.kernel.unstep(self._kernel_states(states.tensor), backward))
+        row, backward, column = self.backward_columns(states.tensor)
+        taken = column == actions.tensor.reshape(-1).cpu()[row]
+        chosen = np.empty(states.tensor[..., 0].numel(), dtype=np.int64)
+        chosen[row[taken].numpy()] = backward[taken].numpy()
+        return self._wrap(self.kernel.unstep(self._kernel_states(states.tensor), chosen))
 
     def _wrap(self, states: np.ndarray) -> DiscreteStates:
         return self.states_from_tensor(torch.from_numpy(states[:, :-1].astype(np.int64)))

@@ -28,9 +28,9 @@ class GroupTables(NamedTuple):
 
     Attributes:
         group: int64 [231, 11] by number; from POLAR on, whether the origin is free along each axis.
-        row: int64 [row, 22]; from POLAR_PARAMETER on, the parameter that moves along each axis with free origin, else -1.
-        point: int64 [point, 13], operations that make the points of each position; IS_PRIMITIVE marks one of each set
-            of points that lattice centring relates.
+        row: int64 [row, 22]; from POLAR_PARAMETER on, the parameter that moves along each axis with free origin, else
+        -1. point: int64 [point, 13], operations that make the points of each position; IS_PRIMITIVE marks one of each
+            set of points that lattice centring relates.
         map: int64 [map, 12], parameters that give the same points: p -> matrix @ p + shift.
         link: int64 [link, 13], where a position goes (LETTER), and its parameters.
         relabeling: int64 [relabeling, 27], the distinct permutations of letters that a group's links cause, the
@@ -53,7 +53,9 @@ def group_tables() -> GroupTables:
     groups = [space_group(number) for number in range(1, 231)]
     table = np.zeros((231, POLAR + 3), dtype=np.int64)
     primitive = np.tile(np.eye(3), (231, 2, 1, 1))
-    rows, points, maps, links, relabelings = [], [], [], [], []
+    rows: list[list[int]] = []
+    relabelings: list[list[int]] = []
+    points, maps, links = [], [], []
     n_rows = n_points = n_maps = n_links = 0
     for g in groups:
         n = len(g.letters)

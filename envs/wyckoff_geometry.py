@@ -1,8 +1,8 @@
 """From bins to a lattice and coordinates, compiled.
 
 The volume comes last, and its smallest allowed bin is the one at which no two atoms are nearer than the world permits.
-Where even the largest bin is too small, one further bin stands for the smallest volume that is large enough: every shape
-with any coordinates is thus a crystal, and none has atoms that overlap.
+Where even the largest bin is too small, one further bin stands for the smallest volume that is large enough: every
+shape with any coordinates is thus a crystal, and none has atoms that overlap.
 """
 
 import math
@@ -88,7 +88,7 @@ def lowest_volume_bin(tables: GroupTables, world: World, states: np.ndarray, row
     """The lowest bin of the volume that keeps atoms apart; may lie beyond the last one."""
     smallest = _smallest_volume_of(tables, world, states, row, n, np.empty(6))
     steps = (math.log(smallest) - world.log_volume) / world.log_step
-    return max(0, int(math.ceil(min(steps, 1e6))))
+    return max(0, math.ceil(min(steps, 1e6)))
 
 
 @njit(nogil=True, parallel=True)

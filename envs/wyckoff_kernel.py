@@ -4,9 +4,9 @@ Order of decisions: space group; then, in any order, positions with their elemen
 then the free parameters of the cell's shape, the free coordinates site by site, and the volume. With `geometry` off the
 decoration is the object. `wyckoff_world.py` has the layout of states and actions, `DESIGN.md` says why it is so.
 
-States are canonical labelings of decorations modulo the Euclidean normalizer, so each decoration is one object. A crystal
-with free coordinates may have several labelings, each a terminal state: `n_labelings` counts them, and log R is to be
-shared out evenly among them.
+States are canonical labelings of decorations modulo the Euclidean normalizer, so each decoration is one object. A
+crystal with free coordinates may have several labelings, each a terminal state: `n_labelings` counts them, and log R is
+to be shared out evenly among them.
 """
 
 from functools import cached_property

@@ -9,7 +9,8 @@ from envs.canonical import canonical_tuple, stabiliser, tuple_code
 from envs.coordinate_grid import count_between, highest_with_room
 from envs.jit import njit
 from envs.lattice_grid import SYSTEM, shape_allowed
-from envs.site_feasibility import CLASS, FIRST_MEMBER, LAST_MEMBER, can_finish, may_close, search_memory
+from envs.site_feasibility import CLASS, FIRST_MEMBER, LAST_MEMBER
+from envs.site_search import can_finish, may_close, search_memory
 from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, IS_POLAR, LAST_RELABELING, N_LETTERS, GroupTables
 from envs.wyckoff_geometry import lowest_volume_bin
 from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, SIZE, STRIDE, World
@@ -24,8 +25,8 @@ class Memory(NamedTuple):
     """Working memory of masks and moves, one for each thread. The first three fields are those of `Search`.
 
     Attributes:
-        lists: int64 [9, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch; relabelings
-            that leave the decoration as it is; tuple codes in use; two tuples; verdicts by class.
+        lists: int64 [9, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
+            relabelings that leave the decoration as it is; tuple codes in use; two tuples; verdicts by class.
     """
 
     steps: np.ndarray
@@ -220,7 +221,15 @@ def site_tuple(world: World, states: np.ndarray, row: int, i: int, dof: int, out
 
 @njit
 def _allow_coordinates(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, n: int, site: int, k: int, allowed: np.ndarray, work: Memory
+    tables: GroupTables,
+    world: World,
+    states: np.ndarray,
+    row: int,
+    n: int,
+    site: int,
+    k: int,
+    allowed: np.ndarray,
+    work: Memory,
 ) -> None:
     """A bin is allowed if a valid tuple that begins with it remains: above the one of an equal site before, not taken
     by a site of the same position, and with enough above it for the equal sites still to come."""
@@ -351,7 +360,7 @@ def backward_allowed(tables: GroupTables, world: World, states: np.ndarray) -> n
 
 @njit
 def first_equivalent(tables: GroupTables, world: World, work: Memory, n_keep: int, code: int) -> int:
-    """The smallest pair code that symmetry makes equivalent to this one, given the relabelings in `work.lists[FOUND]`."""
+    """The smallest pair code that symmetry makes equivalent to this one, given the relabelings FOUND."""
     best = code
     letter, element = (code - 1) // world.n_elements, (code - 1) % world.n_elements
     for p in range(n_keep):

@@ -54,7 +54,7 @@ def _step(tables: GroupTables, world: World, states: np.ndarray, row: int, actio
 
 @njit
 def _occupy(tables: GroupTables, world: World, states: np.ndarray, row: int, element: int, work: Memory) -> None:
-    """Gives the pending letter its element and brings the result into canonical form; the codes stay in `work.lists[CODES]`."""
+    """Gives the pending letter its element and brings the result into canonical form; the codes stay in CODES."""
     n = n_pairs(world, states, row)
     for i in range(n):
         work.lists[CODES, i] = states[row, PAIRS + i]

@@ -69,6 +69,7 @@ class WyckoffSpace:
         given = [k for k in ("composition", "chemical_system", "stoichiometry") if getattr(self, k)]
         if len(given) > 1:
             raise ValueError(f"expected at most one of composition, chemical_system and stoichiometry, got {given}")
+        roles: tuple[tuple[tuple[str, ...], int], ...] = ()
         if self.composition:
             from envs.decode import parse_formula
             from envs.elements import symbols
@@ -118,7 +119,7 @@ class WyckoffSpace:
     @property
     def roles(self) -> tuple[tuple[tuple[str, ...], int], ...]:
         """The parts of the formula unit, where it is prescribed."""
-        return self._roles  # type: ignore[attr-defined, no-any-return]
+        return self._roles  # type: ignore[attr-defined]
 
     @cached_property
     def compositions(self) -> CompositionSpace:

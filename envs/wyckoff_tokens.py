@@ -1,8 +1,8 @@
 """What a network is told of a partial crystal: a bag of tokens.
 
 Space group, occupied positions (position with element, position within its group, size with element), what each element
-adds up to, the charge that can carry, bins chosen so far, and what is to be chosen next for which site. Everything follows
-from the state; what a network would have to learn by heart (sizes, charges) is spelled out.
+adds up to, the charge that can carry, bins chosen so far, and what is to be chosen next for which site. Everything
+follows from the state; what a network would have to learn by heart (sizes, charges) is spelled out.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from envs.composition_tokens import charge_rules
 from envs.elements import groups as element_groups
 from envs.feasibility import Rules, get_bit, set_bit
 from envs.jit import njit
-from envs.site_feasibility import add_charges
+from envs.site_search import add_charges
 from envs.wyckoff_arrays import DOF, FIRST_ROW, N_LETTERS, GroupTables
 from envs.wyckoff_masks import COUNTS, ELEMENTS, memory, n_pairs, next_coordinate, next_shape_column, summarise
 from envs.wyckoff_space import WyckoffSpace
@@ -83,7 +83,7 @@ class WyckoffTokens:
             world.n_volumes + 1 if world.geometry else 0,
         ]
         starts = np.cumsum(lengths).tolist()
-        self.blocks = TokenBlocks(*starts[:-1], starts[-1], position_of, size_of)
+        self.blocks = TokenBlocks._make([*starts, position_of, size_of])
         self.n = starts[-1]
         self.width = 6 + 6 * world.n_slots + world.n_elements_max + 5 + 2
         self.factors = self._factors(rows, len(sizes))

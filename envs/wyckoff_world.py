@@ -2,8 +2,8 @@
 
 Columns of a state (int16): space group, pending letter + 1, closed flag, pair codes, bins + 1 of the shape, of the free
 coordinates (three a site) and of the volume, stopped flag; 0 means not yet. Actions in order: space group by its place
-in the world's list, letter, element, close, then the bins of b/a, c/a, angles, coordinates and volume, then stop. Without
-geometry there is neither close nor any bin.
+in the world's list, letter, element, close, then the bins of b/a, c/a, angles, coordinates and volume, then stop.
+Without geometry there is neither close nor any bin.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,8 @@ from envs.coordinate_grid import N_VALID, coordinate_grid
 from envs.feasibility import Rules
 from envs.lattice_grid import lattice_grid
 from envs.radii import covalent_radii
-from envs.site_feasibility import Inventory, can_finish, inventory, search_memory, solve_sites
+from envs.site_feasibility import Inventory, inventory, solve_sites
+from envs.site_search import can_finish, search_memory
 from envs.wyckoff_arrays import DOF, FIRST_ROW, MULTIPLICITY, N_CENTRING, N_LETTERS, GroupTables, group_tables
 from envs.wyckoff_space import WyckoffSpace
 
@@ -109,9 +110,9 @@ def make_world(space: WyckoffSpace) -> tuple[GroupTables, World, Rules]:
     if space.cell == "primitive":
         size //= tables.group[group_of_row, N_CENTRING]
     position = np.stack([size, np.zeros_like(size)], axis=1)
-    inventories = {}
+    inventories: dict[int, Inventory] = {}
     groups = np.array(space.space_groups, dtype=np.int64)
-    for number in space.space_groups:
+    for number in groups.tolist():
         first = tables.group[number, FIRST_ROW]
         rows = np.arange(first, first + tables.group[number, N_LETTERS])
         inventories[number] = inventory(size[rows], dof[rows], rules.n_atoms_max)
@@ -137,7 +138,7 @@ def make_world(space: WyckoffSpace) -> tuple[GroupTables, World, Rules]:
             f"for {room[tight][0]} sites; raise grid or lower n_atoms"
         )
     lattice = lattice_grid(space)
-    n_slots = max(_most_sites(inventories[n], rules.n_atoms_max) for n in space.space_groups)
+    n_slots = max(_most_sites(inventories[n], rules.n_atoms_max) for n in groups.tolist())
     n_bins = [2 * lattice.n_ratios, len(lattice.angles), space.grid, lattice.n_volumes + 1]
     if not space.geometry:
         n_bins = [0, 0, 0, 0]

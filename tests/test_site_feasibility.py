@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from envs.composition_space import CompositionSpace
-from envs.site_feasibility import can_finish, inventory, may_close, search_memory, solve_sites
+from envs.site_feasibility import inventory, solve_sites
+from envs.site_search import can_finish, may_close, search_memory
 from envs.wyckoff_space import WyckoffSpace
 
 # Sizes and degrees of freedom of positions, as P-1, Pm-3m, P1, Fd-3m (primitive), I4/mmm have them.
@@ -19,16 +20,20 @@ POSITIONS = {
     "even": ([2, 2, 4], [0, 1, 1]),
 }
 SPACES = {
-    "off": dict(elements=("Na", "Cl"), n_elements=(1, 2), n_atoms=(3, 6), neutrality="off"),
-    "hard": dict(elements=("Na", "Mg", "Cl", "O"), n_elements=(2, 3), n_atoms=(2, 7)),
-    "few anions": dict(elements=("Na", "Al", "Ti", "O"), n_elements=(2, 4), n_atoms=(5, 8)),
-    "mixed": dict(elements=("Fe", "O", "Li"), n_elements=(2, 3), n_atoms=(2, 7), mixed_valence=True),
-    "groups": dict(
-        elements=("Li", "Na", "O", "S"), n_elements=(2, 3), n_atoms=(3, 7), required=("Li",), required_groups=(("O", "S"),)
-    ),
-    "composition": dict(composition="MgAl2O4", n_atoms=(7, 14)),
-    "perovskites": dict(stoichiometry=((("Ca", "Sr", "Na"), 1), (("Ti", "Na"), 1), (("O", "F"), 3)), n_atoms=(5, 10)),
-    "system": dict(chemical_system="Li-O", n_atoms=(2, 6)),
+    "off": {"elements": ("Na", "Cl"), "n_elements": (1, 2), "n_atoms": (3, 6), "neutrality": "off"},
+    "hard": {"elements": ("Na", "Mg", "Cl", "O"), "n_elements": (2, 3), "n_atoms": (2, 7)},
+    "few anions": {"elements": ("Na", "Al", "Ti", "O"), "n_elements": (2, 4), "n_atoms": (5, 8)},
+    "mixed": {"elements": ("Fe", "O", "Li"), "n_elements": (2, 3), "n_atoms": (2, 7), "mixed_valence": True},
+    "groups": {
+        "elements": ("Li", "Na", "O", "S"),
+        "n_elements": (2, 3),
+        "n_atoms": (3, 7),
+        "required": ("Li",),
+        "required_groups": (("O", "S"),),
+    },
+    "composition": {"composition": "MgAl2O4", "n_atoms": (7, 14)},
+    "perovskites": {"stoichiometry": ((("Ca", "Sr", "Na"), 1), (("Ti", "Na"), 1), (("O", "F"), 3)), "n_atoms": (5, 10)},
+    "system": {"chemical_system": "Li-O", "n_atoms": (2, 6)},
 }
 
 
@@ -133,11 +138,16 @@ def _neutral(compositions: CompositionSpace, present: list[tuple[str, int]]) -> 
 
 
 def test_pyxtal_counterexample() -> None:
-    """A published greedy test calls 15, 16, 17 and 21 atoms impossible in Pm-3m; each is a sum of its multiplicities."""
+    """A published test calls 15, 16, 17 and 21 atoms impossible in Pm-3m; each is a sum of its multiplicities."""
     sizes, dof = (np.array(column) for column in POSITIONS["Pm-3m"])
     for n in (15, 16, 17, 21):
         space = WyckoffSpace(
-            space_groups=[221], elements=("C",), n_elements=(1, 1), n_atoms=(n, n), neutrality="off", cell="conventional"
+            space_groups=[221],
+            elements=("C",),
+            n_elements=(1, 1),
+            n_atoms=(n, n),
+            neutrality="off",
+            cell="conventional",
         )
         rules, _, _ = space.rules()
         tables = solve_sites(rules, {221: inventory(sizes, dof, n)})

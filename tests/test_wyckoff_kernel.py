@@ -1,0 +1,61 @@
+"""The crystal world: the contract of a kernel, known prototypes, one terminal state a decoration."""
+
+import numpy as np
+import pytest
+
+from envs.check import check_kernel
+from envs.errors import EmptyWorldError
+from envs.periodic import contacts
+from envs.radii import covalent_radii
+from envs.wyckoff_kernel import WyckoffKernel
+from envs.wyckoff_space import WyckoffSpace
+
+
+@pytest.fixture(scope="module")
+def rock_salt() -> WyckoffKernel:
+    space = WyckoffSpace(
+        space_groups=[225], elements=("Na", "Cl", "K"), n_elements=(2, 2), n_atoms=(2, 8), geometry=False
+    )
+    return WyckoffKernel(space)
+
+
+def _small(groups: list[int]) -> WyckoffKernel:
+    space = WyckoffSpace(
+        space_groups=groups,
+        elements=("Na", "Cl", "Ti", "O"),
+        n_elements=(2, 3),
+        n_atoms=(2, 8),
+        grid=24,
+        length_bin=0.1,
+    )
+    return WyckoffKernel(space)
+
+
+@pytest.mark.parametrize("groups", [[1, 2], [5, 14], [36, 62], [47], [99, 123], [166], [194], [216, 221, 225]])
+def test_contract(groups: list[int], rng: np.random.Generator) -> None:
+    check_kernel(_small(groups), rng, 40)
+
+
+def test_rock_salt_is_one_object(rock_salt: WyckoffKernel) -> None:
+    """Na on 4a with Cl on 4b is the crystal with Cl on 4a and Na on 4b: one object, whichever letter comes first."""
+    world = rock_salt.enumerate()
+    labels = rock_salt.describe(world.states[world.can_stop])
+    assert len(labels) == len(set(labels)) == 6
+    assert sum("Na a, Cl b" in label or "Cl a, Na b" in label for label in labels) == 1
+
+
+def test_sampled_crystals_keep_their_distance(rng: np.random.Generator) -> None:
+    kernel = _small([1, 14, 62, 166, 225])
+    states = kernel.initial(200)
+    while not kernel.is_terminal(states).all():
+        allowed = kernel.forward_allowed(states)
+        actions = np.where(kernel.is_terminal(states), -1, np.argmax(rng.random(allowed.shape) * allowed, axis=1))
+        states = kernel.step(states, actions)
+    distance, ratio = contacts(kernel.objects(states).atoms(), covalent_radii())
+    assert distance.min() >= 0.5
+    assert ratio.min() >= 0.7
+
+
+def test_a_composition_no_chosen_group_can_host_names_those_that_could() -> None:
+    with pytest.raises(EmptyWorldError, match=r"225 \(Fm-3m\).*These could: .*\b227\b"):
+        WyckoffKernel(WyckoffSpace(space_groups=[225], composition="Fe3O4", mixed_valence=True, n_atoms=(14, 14)))
