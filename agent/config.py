@@ -20,7 +20,8 @@ from envs.elements import nearest
 from envs.oxidation import DEFAULT_TABLE, resolve_table
 
 SCHEMA_VERSION = 1
-TABLE_TERMS = ("charge_balance", "electronegativity_balance", "smact_validity")  # take an oxidation-state table
+# These take an oxidation-state table.
+TABLE_TERMS = ("bond_valence", "charge_balance", "electronegativity_balance", "smact_validity")
 
 
 class WorldConfig(Closed):

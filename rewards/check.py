@@ -34,19 +34,20 @@ def check_reward_term(term: RewardTerm, batch: Batch | None = None) -> None:
     check_identity(term)
     of_structures = term.requires == "structure"
     given, batch = batch, batch if batch is not None else probe_crystals() if of_structures else probe_compositions()
-    batch, _, _ = as_required(term, batch)
+    batch, rows, reason = as_required(term, batch)
+    if reason and not len(rows):
+        raise RewardContractError(f"{reason}: it has no value for any of these objects; choose another reward")
     check_raises_nothing(term, batch)
     result = evaluate_term(term, batch)
     _expect_same(term, result, evaluate_term(term, batch), "gives different values when called twice: seed it")
-    single = join([evaluate_term(term, batch[np.array([i])]) for i in range(len(batch))]) if len(batch) else result
+    single = join([evaluate_term(term, batch[np.array([i])]) for i in range(len(batch))])
     complaint = "gives an item in a batch another value than the item alone: do not normalise over the batch"
     _expect_same(term, result, single, complaint)
     order = np.arange(len(batch))[::-1]
     back = evaluate_term(term, batch[order])
     _expect_same(term, result, TermValues(back.values[order], back.valid[order]), "depends on the batch's order")
     if isinstance(batch, Crystals):
-        if len(batch):
-            _expect_same(term, result, evaluate_term(term, reverse_sites(batch)), "depends on the order of the sites")
+        _expect_same(term, result, evaluate_term(term, reverse_sites(batch)), "depends on the order of the sites")
         if given is None:
             complaint = "gives a crystal another value when its origin is shifted: use distances, not coordinates"
             _expect_same(term, result, evaluate_term(term, relabelled_crystals()), complaint)

@@ -29,7 +29,7 @@ def evaluate_term(term: RewardTerm, batch: Batch, *, watched: bool = True) -> Te
         OreflowError: as the term itself raises it, such as a model without weights.
     """
     usable, rows, reason = as_required(term, batch)
-    if len(rows) < len(batch):
+    if reason:
         if not len(rows):
             values, reasons = np.full(len(batch), np.nan), dict.fromkeys(range(len(batch)), reason)
             return TermValues(values, np.zeros(len(batch), dtype=np.bool_), reasons=reasons)

@@ -66,7 +66,7 @@ def as_required(term: RewardTerm, batch: Batch) -> tuple[Batch, np.ndarray, str]
     Returns:
         batch: the rows with what the term requires, as `Compositions` or `Crystals`.
         rows: int64, where they stand in the given batch.
-        reason: why the others are missing.
+        reason: why the others are missing; "" where all rows are there.
     """
     everything = np.arange(len(batch))
     if term.requires == "composition":

@@ -48,7 +48,11 @@ def test_a_plugin_file_adds_its_reward(tmp_path: Path) -> None:
 def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
     built_in = [name for name, origin in registry.names().items() if origin == "built in"]
     assert sorted(built_in) == [
+        "bond_valence",
         "charge_balance",
+        "contact_ratio",
+        "coordination",
+        "density",
         "electronegativity_balance",
         "energy_above_hull",
         "formation_energy",
@@ -57,7 +61,10 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "predicted_property",
         "price",
         "scarcity",
+        "shortest_distance",
         "smact_validity",
+        "volume_per_atom",
+        "volume_ratio",
     ]
     table = {"reference": str(write(tmp_path, "formula,formation_energy_per_atom\nNaCl,-2.1\n", "known.csv"))}
     params = {"energy_above_hull": table, "novelty": table, "predicted_property": {"model": "energy_v2"}}
@@ -69,7 +76,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
     ("name", "params", "error", "message"),
     [
         ("charge_ballance", None, UnknownRewardError, "did you mean 'charge_balance'"),
-        ("", None, UnknownRewardError, "; known: charge_balance"),
+        ("", None, UnknownRewardError, "; known: bond_valence, charge_balance"),
         (
             "charge_balance",
             {"tabel": "smact14"},

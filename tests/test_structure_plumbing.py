@@ -96,6 +96,26 @@ def test_terms_of_compositions_are_asked_about_formulas() -> None:
     assert evaluate_term(OfPymatgen(), crystals).values[:3].tolist() == [2.0, 3.0, 5.0]
 
 
+def test_a_term_may_ask_for_pymatgen_structures() -> None:
+    class OfStructures(Stub):
+        batch_type = "pymatgen"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.requires = "structure"
+
+        def __call__(self, batch):
+            assert isinstance(batch, tuple)
+            return TermValues(np.array([float(s.density) for s in batch]), np.ones(len(batch), dtype=np.bool_))
+
+    crystals = without_geometry(probe_crystals()[:9], [3])
+    result = evaluate_term(OfStructures(), crystals)
+    assert np.flatnonzero(~result.valid).tolist() == [3]
+    expected = make_term("density")(probe_crystals()[:9]).values
+    assert np.allclose(result.values[result.valid], expected[result.valid], rtol=1e-6)
+    check_reward_term(OfStructures())
+
+
 def test_what_has_no_structure_is_invalid_and_not_asked_about() -> None:
     crystals = without_geometry(probe_crystals(), [0, 3, 9])
     term = OfCrystals()
@@ -110,6 +130,9 @@ def test_what_has_no_structure_is_invalid_and_not_asked_about() -> None:
     assert "needs a structure, got a composition" in nothing.reasons[0]
     assert sum(term.asked.values()) == 7
     assert not evaluate_term(term, without_geometry(crystals, list(range(10)))).valid.any()
+    assert len(evaluate_term(term, Compositions.from_dicts([])).values) == 0
+    with pytest.raises(RewardContractError, match="needs a structure, got a composition"):
+        check_reward_term(term, Compositions.from_dicts([{11: 1, 17: 1}]))
 
 
 def test_an_exception_costs_its_crystal_only() -> None:

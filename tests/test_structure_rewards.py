@@ -202,20 +202,20 @@ def test_magnetite_needs_mixed_valence() -> None:
 def test_states_nearest_to_the_sums_against_all_choices(mixed_valence: bool) -> None:
     from rewards.structure._neighbours_numba import fit_states
 
-    table = {26: (2, 3), 25: (2, 3, 4, 7), 8: (-2, -1), 29: (1, 2)}
-    symbols = {26: "Fe", 25: "Mn", 8: "O", 29: "Cu"}
+    table = {26: (2, 3), 25: (2, 3, 4, 7), 16: (-2, 2, 4, 6), 29: (-1, 1, 2)}
+    symbols = {26: "Fe", 25: "Mn", 16: "S", 29: "Cu"}
     matrix = oxidation_matrix({symbols[z]: list(states) for z, states in table.items()})
     rng = np.random.default_rng(0)
     n_neutral = 0
     for _ in range(60):
-        numbers = rng.choice([26, 25, 8, 8, 29], rng.integers(2, 7)).astype(np.int16)
-        sign = np.where(numbers == 8, -1, 1).astype(np.int8)
+        numbers = rng.choice([26, 25, 16, 16, 29], rng.integers(2, 7)).astype(np.int16)
+        sign = np.where(numbers == 16, -1, 1).astype(np.int8)
         valences = sign * rng.uniform(0, 5, len(numbers))
         best = math.inf
         for choice in itertools.product(*(table[z] for z in numbers.tolist())):
             if not mixed_valence and len(set(zip(numbers.tolist(), choice))) > len(set(numbers.tolist())):
                 continue
-            if sum(choice) == 0:
+            if sum(choice) == 0 and all(state * own >= 0 for state, own in zip(choice, sign.tolist())):
                 best = min(best, float(((valences - choice) ** 2).sum()))
         states = np.zeros(len(numbers), dtype=np.int64)
         found = fit_states(valences, numbers, sign, *matrix, mixed_valence, states)
