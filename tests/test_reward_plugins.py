@@ -52,6 +52,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "charge_balance",
         "contact_ratio",
         "coordination",
+        "crystal_formation_energy",
         "density",
         "electronegativity_balance",
         "energy_above_hull",
