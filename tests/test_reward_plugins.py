@@ -53,6 +53,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "chgnet_energy",
         "contact_ratio",
         "coordination",
+        "crystal_formation_energy",
         "density",
         "electronegativity_balance",
         "energy_above_hull",
