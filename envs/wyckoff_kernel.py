@@ -218,8 +218,15 @@ def _why_empty(space: WyckoffSpace) -> str:
             f"expected space groups that can host {what} with {space.n_atoms[0]} to {space.n_atoms[1]} atoms in the "
             f"{space.cell} cell, but none of the 230 can; widen n_atoms or n_elements, or relax neutrality"
         )
-    shown = ", ".join(str(g) for g in hosts[:20]) + (f" and {len(hosts) - 20} more" if len(hosts) > 20 else "")
+    shown = _ranges(hosts)
     return (
         f"expected space groups that can host {what} with {space.n_atoms[0]} to {space.n_atoms[1]} atoms in the "
         f"{space.cell} cell; {asked} cannot. These could: {shown}; choose among them, or widen n_atoms"
     )
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers as text, runs shortened: "1-3, 5"."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends))
