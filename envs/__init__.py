@@ -1,6 +1,7 @@
 """What may be built, and how: transition kernels, exact masks, and the faces that other libraries use.
 
-Importing this package registers `oreflow/Composition-v0` with Gymnasium, for `gymnasium.make` and `gymnasium.make_vec`.
+Importing this package registers `oreflow/Composition-v0` and `oreflow/Wyckoff-v0` with Gymnasium, for
+`gymnasium.make` and `gymnasium.make_vec`.
 """
 
 import os
@@ -15,4 +16,9 @@ register(
     id="oreflow/Composition-v0",
     entry_point="envs.single:make_composition_env",
     vector_entry_point="envs.vector:make_composition_vector_env",
+)
+register(
+    id="oreflow/Wyckoff-v0",
+    entry_point="envs.wyckoff_faces:make_wyckoff_env",
+    vector_entry_point="envs.wyckoff_faces:make_wyckoff_vector_env",
 )

@@ -1,8 +1,11 @@
 """The crystal world: the contract of a kernel, known prototypes, one terminal state a decoration."""
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
+import envs
 from envs.check import check_kernel
 from envs.errors import EmptyWorldError
 from envs.periodic import contacts
@@ -59,3 +62,26 @@ def test_sampled_crystals_keep_their_distance(rng: np.random.Generator) -> None:
 def test_a_composition_no_chosen_group_can_host_names_those_that_could() -> None:
     with pytest.raises(EmptyWorldError, match=r"227 \(Fd-3m\).*These could: .*\b221\b"):
         WyckoffKernel(WyckoffSpace(space_groups=[227], composition="SrTiO3", n_atoms=(5, 5)))
+
+
+def test_single_and_vector_environments_agree(rng: np.random.Generator) -> None:
+    assert "oreflow/Wyckoff-v0" in gymnasium.registry, envs.__doc__
+    space = {"space_groups": [225], "elements": ("Na", "Cl", "O"), "n_elements": (2, 3), "n_atoms": (2, 8)}
+    single = gymnasium.make("oreflow/Wyckoff-v0", **space)
+    check_env(single.unwrapped, skip_render_check=True)
+    many = gymnasium.make_vec("oreflow/Wyckoff-v0", num_envs=3, **space)
+    observations, info = many.reset(seed=0)
+    one, one_info = single.reset(seed=0)
+    for _ in range(40):
+        assert np.array_equal(observations[1], one)
+        assert np.array_equal(info["action_mask"][1], one_info["action_mask"])
+        allowed = np.flatnonzero(one_info["action_mask"])
+        action = int(rng.choice(allowed))
+        observations, rewards, ended, _, info = many.step(np.full(3, action))
+        one, reward, terminated, truncated, one_info = single.step(action)
+        assert rewards[1] == reward
+        assert ended[1] == terminated
+        assert not truncated
+        if terminated:
+            return
+    pytest.fail("an episode of at most 40 steps was expected")
