@@ -9,55 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from agent.closed_model import Closed
 from agent.errors import ConfigError
 from agent.sampler_config import SamplerConfig
 from agent.strict_yaml import parse_yaml
-from envs.composition_space import CompositionSpace
+from agent.world_config import WORLDS, CompositionWorld, PartConfig, World, WyckoffWorld
 from envs.elements import nearest
-from envs.oxidation import DEFAULT_TABLE, resolve_table
+from envs.oxidation import resolve_table
 
 SCHEMA_VERSION = 1
 # These take an oxidation-state table.
 TABLE_TERMS = ("bond_valence", "charge_balance", "electronegativity_balance", "smact_validity")
-
-
-class WorldConfig(Closed):
-    """What may be built."""
-
-    kind: Literal["composition"] = Field("composition", description="the transition kernel")
-    elements: list[str] = Field(["mp84"], description="symbols and preset names")
-    forbidden: list[str] = Field([], description="symbols and presets taken out of `elements`")
-    n_elements: tuple[int, int] = Field((2, 4), description="smallest and largest number of distinct elements")
-    n_atoms: tuple[int, int] = Field((2, 20), description="smallest and largest number of atoms in the reduced formula")
-    count: tuple[int, int] = Field((1, 12), description="smallest and largest count of each element")
-    count_by_element: dict[str, tuple[int, int]] = Field({}, description="exceptions to `count`, by symbol or preset")
-    required: list[str] = Field([], description="elements that must occur")
-    required_groups: list[list[str]] = Field([], description="lists of which at least one element must occur")
-    neutrality: Literal["hard", "soft", "off"] = Field(
-        "hard", description="hard: only neutral formulas exist; soft: the reward must hold charge_balance; off"
-    )
-    oxidation_table: str | dict[str, Any] = Field(
-        DEFAULT_TABLE, description="table by which neutrality is judged: a name, a file, or {symbol: [states]}"
-    )
-    mixed_valence: bool = Field(False, description="whether atoms of one element may differ in oxidation state")
-    order: Literal["free", "canonical"] = Field("free", description="free: any build order; canonical: one per formula")
-
-    @field_validator("oxidation_table", mode="before")
-    @classmethod
-    def _table_stands_in_the_config(cls, value: Any) -> Any:
-        """A file's content takes the place of its path, so that the resolved config repeats the run."""
-        return resolve_table(value).spec()
-
-    def space(self) -> CompositionSpace:
-        """The same as the kernel's own type, which checks what spans several fields."""
-        values = self.model_dump(exclude={"kind"})
-        values["required_groups"] = tuple(tuple(group) for group in values["required_groups"])
-        for name in ("elements", "forbidden", "required"):
-            values[name] = tuple(values[name])
-        return CompositionSpace(**values)
 
 
 class TermConfig(Closed):
@@ -106,7 +70,7 @@ class Config(Closed):
     schema_version: Literal[1] = Field(description="version of this schema")
     purpose: str = Field("", description="one line on what the run is for and what to expect")
     seed: int = Field(0, ge=0, description="root of all random streams")
-    world: WorldConfig
+    world: World = Field(description="what may be built: compositions, or crystals (kind: wyckoff)")
     reward: RewardConfig
     sampler: SamplerConfig = SamplerConfig()
     run: RunConfig = RunConfig()
@@ -220,7 +184,17 @@ def validate_config(data: dict[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: " + "; ".join(lines)) from None
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
-    n_listed = len(config.world.space().elements)
+    _bound_number_of_elements(config, source)
+    if not math.isfinite(config.reward.log_min) or config.reward.log_min >= config.reward.log_max:
+        raise ConfigError(f"{source}: expected reward.log_min < reward.log_max")
+    return config
+
+
+def _bound_number_of_elements(config: Config, source: str) -> None:
+    world = config.world
+    if isinstance(world, WyckoffWorld) and (world.composition or world.chemical_system or world.stoichiometry):
+        return  # these say how many there are
+    n_listed = len(world.compositions().elements)
     if "n_elements" not in config.world.model_fields_set:  # the default bends to a short list; a stated range does not
         low, high = config.world.n_elements
         config.world.n_elements = (min(low, n_listed), min(high, n_listed))
@@ -229,22 +203,25 @@ def validate_config(data: dict[str, Any], source: str) -> Config:
             f"{source}: world.n_elements: expected at most {n_listed}, the number of elements listed, got "
             f"{config.world.n_elements[1]}; lower it or add to world.elements"
         )
-    if not math.isfinite(config.reward.log_min) or config.reward.log_min >= config.reward.log_max:
-        raise ConfigError(f"{source}: expected reward.log_min < reward.log_max")
-    return config
 
 
 def _explain(fault: Any, data: dict[str, Any]) -> str:
-    location = ".".join(str(part) for part in fault["loc"]) or "the config"
+    loc = list(fault["loc"])
+    world: Any = CompositionWorld
+    if loc[:1] == ["world"] and len(loc) > 1 and loc[1] in WORLDS:  # which of the worlds is meant is no key
+        world = WORLDS[loc.pop(1)]
+    location = ".".join(str(part) for part in loc) or "the config"
     if fault["type"] == "extra_forbidden":
         model: Any = Config
-        for part in fault["loc"][:-1]:
-            field = model.model_fields.get(part) if isinstance(part, str) else None
-            annotation = field.annotation if field else TermConfig
-            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else TermConfig
-        return f"unknown key {location}; {nearest(str(fault['loc'][-1]), model.model_fields)}"
+        entries = {"world": world, "terms": TermConfig, "stoichiometry": PartConfig}
+        for part in loc[:-1]:
+            if isinstance(part, str):
+                model = entries[part] if part in entries else model.model_fields[part].annotation
+        return f"unknown key {location}; {nearest(str(loc[-1]), model.model_fields)}"
     if fault["type"] == "missing":
         return f"{location} is missing"
+    if fault["type"] == "kind_of_world":
+        return f"world.kind: expected {' or '.join(WORLDS)}, got {fault['input'].get('kind')!r}"
     message = fault["msg"].removeprefix("Value error, ")
     shown = "" if fault["type"] == "value_error" else f", got {str(fault['input'])[:60]!r}"
     return f"{location}: {message}{shown}"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.config import Config, TermConfig, dump_config, load_config, validate_config
 from agent.errors import ConfigError
 from agent.strict_yaml import parse_yaml
+from agent.world_config import CompositionWorld, PartConfig, WyckoffWorld
 
 REPOSITORY = Path(__file__).parent.parent
 GOOD = """
@@ -52,6 +53,14 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("world: {", "world: {kind: crystal, ", "world.kind: expected composition or wyckoff, got 'crystal'"),
+        ("world: {", "world: {kind: wyckoff, gird: 24, ", "unknown key world.gird; did you mean 'grid'"),
+        (
+            "world: {",
+            "world: {kind: wyckoff, stoichiometry: [{element: [O]}], ",
+            "unknown key world.stoichiometry.0.element; did you mean 'elements'",
+        ),
+        ("world: {", "world: {kind: wyckoff, space_groups: [Pm3n2], ", "expected a space group in its standard setting, got"),
         ("world: {", "world: {n_element: [2, 3], ", "unknown key world.n_element; did you mean 'n_elements'"),
         ("world:", "wrld: 1\nworld:", "unknown key wrld; did you mean 'world'"),
         ("name: electro", "nme: x\n      name: electro", "unknown key reward.terms.1.nme; did you mean 'name'"),
@@ -254,7 +263,7 @@ def test_tracked_configs_load_and_say_what_they_are_for(path: Path) -> None:
 
 
 def test_every_field_has_a_line_of_prose() -> None:
-    models: list[type] = [Config, TermConfig]
+    models: list[type] = [Config, TermConfig, CompositionWorld, WyckoffWorld, PartConfig]
     for model in models:
         for name, field in model.model_fields.items():
             inner = field.annotation
@@ -262,4 +271,4 @@ def test_every_field_has_a_line_of_prose() -> None:
                 models.append(inner)
             else:
                 assert field.description, f"{model.__name__}.{name}"
-    assert len(models) == 10
+    assert len(models) == 12
