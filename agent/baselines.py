@@ -24,7 +24,13 @@ class Searcher(Protocol):
 
     `propose` and `tell` alternate. Between the two, `arrays` still gives the state before the proposal: a run that is
     resumed from there proposes anew.
+
+    Attributes:
+        scores_states: whether it asks for log R of terminal states, shared out among those that are one object, as a
+            sampler of R/Z does; or for log R of the object, as an optimiser does.
     """
+
+    scores_states: bool
 
     def propose(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Terminal states whose reward is wanted next, [n, *state_shape]."""
@@ -54,6 +60,8 @@ class RandomFeasible:
     alternatives, come up more often. `CompositionKernel.sample_uniform` is uniform over objects. The reward plays no
     part.
     """
+
+    scores_states = False
 
     def __init__(self, kernel: TransitionKernel) -> None:
         self.kernel = kernel
@@ -94,6 +102,8 @@ class MetropolisHastings:
     Raises:
         ValueError: when an argument is out of range.
     """
+
+    scores_states = True
 
     def __init__(self, kernel: TransitionKernel, n_chains: int, go_on: float = 0.5, thinning: int = 10) -> None:
         if not 0 < go_on <= 1:

@@ -17,15 +17,26 @@ from agent.learner import Learner
 from agent.policy import Policy
 from agent.seeds import stream, torch_generator
 from agent.warm_start import known_objects
+from agent.world_config import WyckoffWorld
 from envs.composition_kernel import CompositionKernel
+from envs.labelings import log_labelings
 from envs.protocol import TransitionKernel
+from envs.wyckoff_kernel import WyckoffKernel
 from rewards.energy_model import pretrained_names
 from rewards.errors import RewardParameterError, UnknownRewardError
 from rewards.registry import path_parameters
 
+Kernel = CompositionKernel | WyckoffKernel
 
-def make_kernel(config: Config) -> CompositionKernel:
-    """The transition kernel of a config's world."""
+
+def make_kernel(config: Config) -> Kernel:
+    """The transition kernel of a config's world.
+
+    Raises:
+        EmptyWorldError: when nothing satisfies its constraints.
+    """
+    if isinstance(config.world, WyckoffWorld):
+        return WyckoffKernel(config.world.space())
     return CompositionKernel(config.world.space())
 
 
@@ -46,16 +57,26 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
             pairs.append(rewards.build_term(term))
         except (RewardParameterError, UnknownRewardError) as error:
             raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {error}") from None
-        if pairs[-1][0].requires == "structure":
-            raise ConfigError(
-                f"{source}: reward.terms.{i} ({entry.name}): expected a reward of compositions, as world.kind is "
-                f"{config.world.kind}; this one needs structures"
-            )
+        lacking = _lacking(pairs[-1][0], config)
+        if lacking:
+            raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {lacking}")
     reward = config.reward
     return rewards.Reward(pairs, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
 
 
-def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[CompositionKernel, rewards.Reward]:
+def _lacking(term: rewards.RewardTerm, config: Config) -> str:
+    """What the world does not have that a term reads; "" where nothing is lacking."""
+    world = config.world
+    if term.requires != "structure":
+        return ""
+    if not isinstance(world, WyckoffWorld):
+        return "it needs structures, and world.kind is composition; set world.kind: wyckoff, or take the term out"
+    if not world.geometry and getattr(term, "needs_geometry", True):
+        return "it needs a lattice and coordinates; set world.geometry: true, or take the term out"
+    return ""
+
+
+def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[Kernel, rewards.Reward]:
     """Kernel and reward, so that a bad world or term, or an engine that is not there, stops before any work.
 
     Files that reward terms read are written into the config with their full paths: a run is used from any folder.
@@ -115,7 +136,7 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
             from agent.train_gfn import GFlowNetLearner
 
             def known() -> np.ndarray | None:
-                if not isinstance(kernel, CompositionKernel):
+                if not isinstance(kernel, CompositionKernel | WyckoffKernel):
                     return None
                 with warnings.catch_warnings():  # `make_checked` has said what was left out
                     warnings.simplefilter("ignore")
@@ -152,18 +173,21 @@ def _engine_is_there(config: Config, source: str) -> None:
 
 
 def make_scorer(
-    kernel: TransitionKernel, reward: rewards.Reward, condition: Condition | None = None
+    kernel: TransitionKernel, reward: rewards.Reward, condition: Condition | None = None, *, of_states: bool = True
 ) -> Callable[[np.ndarray], np.ndarray]:
     """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`.
 
     Args:
         condition: the member of a family whose log R is meant.
+        of_states: whether an object's R is shared out among the states that it is, so that a sampler of states
+            proportional to this draws objects in proportion to R; otherwise every state has its object's R.
     """
 
     def scorer(states: np.ndarray) -> np.ndarray:
         result = reward(kernel.objects(states))
         result = result if condition is None else condition.rewards(result)
-        return np.where(result.valid, result.log_reward, np.nan)
+        log_reward = result.log_reward - log_labelings(kernel, states) if of_states else result.log_reward
+        return np.where(result.valid, log_reward, np.nan)
 
     return scorer
 

@@ -8,17 +8,22 @@ import numpy as np
 import pandas as pd
 
 from envs.compositions import Compositions
+from envs.crystals import Crystals
 from envs.decode import formula_columns
 from envs.oxidation import TableSpec, resolve_table
+from envs.structures import crystal_to_text, protostructure_labels, wyckoff_labels
 from rewards import Reward, RewardValues
 from rewards.charge_balance import ChargeBalance, witnesses
+from rewards.crystal_formation_energy import CrystalFormationEnergy
 from rewards.electronegativity_balance import ElectronegativityBalance
 from rewards.energy_above_hull import EnergyAboveHull
 from rewards.energy_model import DEFAULT_MODEL
 from rewards.formation_energy import FormationEnergy
 from rewards.protocol import RewardTerm, TermValues
+from rewards.wyckoff_energy.model import DEFAULT_CRYSTAL_MODEL
 
-_ENERGY_COLUMNS = ("formation_energy_std", "formation_energy_distance", "formation_energy_extrapolates")
+EnergyTerm = FormationEnergy | CrystalFormationEnergy
+_ENERGY_COLUMNS = ("std", "distance", "extrapolates")
 
 
 def unit_slug(unit: str) -> str:
@@ -32,11 +37,11 @@ def term_column(name: str, unit: str) -> str:
 
 
 def candidate_table(
-    objects: Compositions,
+    objects: Compositions | Crystals,
     result: RewardValues,
     *,
     terms: Sequence[RewardTerm],
-    energy_model: FormationEnergy,
+    energy_model: EnergyTerm,
     table: TableSpec,
     mixed_valence: bool,
     n_times_sampled: np.ndarray,
@@ -55,12 +60,11 @@ def candidate_table(
     """
     n = len(objects)
     table = resolve_table(table)
-    energy = _plain_energy(terms, result, energy_model) or energy_model(objects)
-    neutral, ordered = verdicts(objects, table, mixed_valence)
+    energy = _plain_energy(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
+    compositions = objects.compositions.reduced() if isinstance(objects, Crystals) else objects
+    neutral, ordered = verdicts(compositions, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
-    columns |= formula_columns(objects)
-    columns["space_group_number"] = pd.array([pd.NA] * n, dtype="Int64")
-    columns["wyckoff_label"] = pd.array([pd.NA] * n, dtype="string")
+    columns |= object_columns(objects)
     columns["log_reward"] = result.log_reward
     units = {term.name: term.unit for term in terms}
     for name, term in result.terms.items():
@@ -69,9 +73,9 @@ def candidate_table(
         columns[f"{name}_log_score"] = result.log_scores[name]
     columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
     for column in _ENERGY_COLUMNS:
-        columns[column] = energy.columns[column]
+        columns[f"formation_energy_{column}"] = energy.columns[f"{energy_model.name}_{column}"]
     columns["charge_neutral"] = neutral
-    columns["oxidation_states"] = witnesses(objects, table, mixed_valence)
+    columns["oxidation_states"] = witnesses(compositions, table, mixed_valence)
     columns["oxidation_table"] = table.label + (" (mixed valence)" if mixed_valence else "")
     columns["electronegativity_ok"] = ordered
     columns["is_unique"] = is_unique
@@ -79,16 +83,45 @@ def candidate_table(
     columns["is_novel"] = pd.array([pd.NA] * n if is_novel is None else is_novel.tolist(), dtype="boolean")
     columns["log_pf"] = np.full(n, np.nan) if log_pf is None else log_pf
     same_model = {term.name for term in terms if term.version == energy_model.version}
+    known = {f"{energy_model.name}_{column}" for column in (*_ENERGY_COLUMNS, "mean")}
     for name, term in result.terms.items():
         for column, values in term.columns.items():
-            if name in same_model and column in (*_ENERGY_COLUMNS, "formation_energy_mean"):
+            if name in same_model and column in known:
                 continue  # the table has these in any case
             columns[column if column not in columns else f"{name}_{column}"] = _plain(values)
+    if isinstance(objects, Crystals):
+        columns["structure"] = crystal_to_text(objects)
     return pd.DataFrame(columns)
 
 
-def energy_model_of(reward: Reward) -> FormationEnergy:
-    """The model that a reward judges formation energies by, for plain predictions; else the one that ships."""
+def object_columns(objects: Compositions | Crystals) -> dict[str, object]:
+    """What an object is: its formula, and of a crystal space group, atoms in the primitive cell and labels."""
+    if isinstance(objects, Compositions):
+        n = len(objects)
+        missing = {"space_group_number": pd.array([pd.NA] * n, dtype="Int64")}
+        return formula_columns(objects) | missing | {"wyckoff_label": pd.array([pd.NA] * n, dtype="string")}
+    columns: dict[str, object] = dict(formula_columns(objects.compositions))
+    columns["nsites"] = objects.compositions.n_atoms.tolist()  # of the primitive cell, as Materials Project counts
+    columns["space_group_number"] = pd.array(objects.space_group.tolist(), dtype="Int64")
+    columns["wyckoff_label"] = pd.array(wyckoff_labels(objects), dtype="string")
+    columns["protostructure"] = protostructure_labels(objects)
+    return columns
+
+
+def energy_model_of(reward: Reward, crystals: bool = False) -> EnergyTerm:
+    """The model that a reward judges formation energies by, for plain predictions; else the one that ships.
+
+    Args:
+        crystals: whether the objects are crystals, which a model that reads space group and positions then judges.
+    """
+    if crystals:
+        for term, _ in reward.terms:
+            judge: Any = getattr(term, "term", term)
+            if isinstance(judge, CrystalFormationEnergy):
+                return CrystalFormationEnergy(judge.model.directory)
+            if getattr(judge, "registered_name", None) == "crystal_formation_energy":  # in a worker
+                return CrystalFormationEnergy(judge.params.get("model", DEFAULT_CRYSTAL_MODEL))
+        return CrystalFormationEnergy()
     for term, _ in reward.terms:
         own: Any = getattr(term, "term", term)
         if isinstance(own, FormationEnergy | EnergyAboveHull):
@@ -98,13 +131,11 @@ def energy_model_of(reward: Reward) -> FormationEnergy:
     return FormationEnergy()
 
 
-def _plain_energy(
-    terms: Sequence[RewardTerm], result: RewardValues, energy_model: FormationEnergy
-) -> TermValues | None:
+def _plain_energy(terms: Sequence[RewardTerm], result: RewardValues, energy_model: EnergyTerm) -> TermValues | None:
     """What `energy_model` says, where a term of the reward has said it already."""
     plain = (energy_model.name, energy_model.version, 0.0, None)  # a label would rename the columns
     for term in terms:
-        if isinstance(term, FormationEnergy) and (term.name, term.version, term.std_weight, term.max_distance) == plain:
+        if isinstance(term, EnergyTerm) and (term.name, term.version, term.std_weight, term.max_distance) == plain:
             return result.terms[term.name]
     return None
 

@@ -9,6 +9,7 @@ from agent.distinct_counter import DistinctCounter
 from agent.progress import Progress
 from agent.sampler import Sampler
 from agent.scratch import ArrayFile, writing_to
+from envs.labelings import canonical, count_objects
 from envs.protocol import TransitionKernel
 
 _BATCH = 1024
@@ -20,7 +21,7 @@ class Draws:
 
     Attributes:
         n: how many draws.
-        objects: the distinct terminal states, in order of first appearance.
+        objects: the distinct objects as terminal states, in order of first appearance.
         numbers: which object each draw is, int64 [draw]; empty when only distinct ones were asked for.
         times: int64 [object], how often each was drawn.
         exhausted: whether every object of the world was drawn, so that more draws bring nothing new.
@@ -62,6 +63,7 @@ def draw(
         terminal = sampler.draw(min(_BATCH, max_draws - n_drawn, max(wanted, 32)), rng)
         if not unique:
             terminal = terminal[:wanted]
+        terminal = canonical(kernel, terminal)
         n_before = len(counter)
         number = counter.add(terminal, stop_at=n if unique else None)
         with writing_to(scratch.parent):
@@ -73,7 +75,7 @@ def draw(
         # Only when draws bring nothing new, or are used up: it costs more than the draws of a small sample.
         looks = n_stale >= _BATCH or (n_stale and n_drawn >= max_draws)
         if unique and not n_objects and looks and kernel.enumeration_unavailable_reason is None:
-            n_objects = kernel.enumerate().n_objects
+            n_objects = count_objects(kernel)
         progress.update(min(len(counter) if unique else n_drawn, n), draws=n_drawn)
     return Draws(n_drawn, objects, numbers, counter.times, 0 < n_objects <= len(counter))
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from agent.distinct import distinct
 from agent.learner import learned_log_z
 from agent.policy import Policy, masked_log_softmax
+from envs.labelings import HasLabelings, every_labeling, n_parts
 from envs.protocol import EnumeratedWorld, TransitionKernel
 
 _CHUNK = 4096
 _STATES = 1024
+_MOST_PARTS = 1024
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def compare_exactly(
     """Enumerates the world and compares the sampler's terminating distribution with R/Z.
 
     Args:
-        log_reward: log R of terminal states, NaN where invalid.
+        log_reward: log R of terminal states, an object's R shared out among the states that it is; NaN where invalid.
         condition: float32 [n_conditions] for a conditional policy; `log_reward` is the one it stands for.
 
     Raises:
@@ -104,6 +106,8 @@ def compare_exactly(
     objects = world.states[world.can_stop]
     objects = kernel.step(objects, np.full(len(objects), kernel.n_actions - 1))
     log_r = log_reward(objects)
+    if isinstance(kernel, HasLabelings):
+        objects, learned, log_r = _by_object(kernel, objects, learned, log_r)
     valid = ~np.isnan(log_r)
     log_z = float(np.logaddexp.reduce(log_r[valid]))
     target = np.where(valid, np.exp(np.where(valid, log_r, 0.0) - log_z), 0.0)
@@ -117,6 +121,17 @@ def compare_exactly(
         jensen_shannon(learned, target),
         int((~valid).sum()),
     )
+
+
+def _by_object(
+    kernel: HasLabelings, states: np.ndarray, learned: np.ndarray, log_r: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums over the terminal states that are one object: the object, its probability, and its log R."""
+    canonical = kernel.labelings(states)[1]
+    _, first, group = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
+    total = np.full(len(first), -np.inf)
+    np.logaddexp.at(total, group.reshape(-1), log_r)
+    return canonical[first], np.bincount(group.reshape(-1), learned), total
 
 
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:
@@ -144,17 +159,32 @@ def perfect_sampler_floor(target: np.ndarray, n_samples: int, rng: np.random.Gen
 def log_terminating_probability(
     kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None = None
 ) -> np.ndarray:
-    """log P_T of given objects, float64 [object], exact in worlds of any size.
+    """log P_T of given objects, float64 [object], exact in worlds of any size; NaN where it would take too long.
 
     Only the states on an object's build orders matter: for a formula of k elements these are its 2^k parts. The
-    probability of reaching a state does not depend on which object it becomes, so objects share them.
+    probability of reaching a state does not depend on which object it becomes, so objects share them. Where an object
+    is several terminal states, their probabilities are summed up. An object of more than 1024 parts (ten different
+    sites of a crystal) is left out.
 
     Args:
         condition: float32 [n_conditions] for a conditional policy.
     """
-    out = np.empty(len(terminal))
-    for i in range(0, len(terminal), _CHUNK):
-        out[i : i + _CHUNK] = _log_terminating_chunk(kernel, policy, terminal[i : i + _CHUNK], condition)
+    parts = n_parts(kernel, terminal)
+    short = np.ones(len(terminal), dtype=np.bool_) if parts is None else parts <= _MOST_PARTS
+    states, row = every_labeling(kernel, terminal[short])
+    log_p = np.full(len(states), -np.inf)
+    first = 0
+    while first < len(states):
+        last = first + _CHUNK
+        if parts is not None:  # few objects of many parts at once
+            sizes = np.cumsum(parts[short][row[first : first + _CHUNK]])
+            last = first + max(1, int(np.searchsorted(sizes, 16 * _CHUNK, side="right")))
+        log_p[first:last] = _log_terminating_chunk(kernel, policy, states[first:last], condition)
+        first = last
+    out = np.full(len(terminal), np.nan)
+    summed = np.full(int(short.sum()), -np.inf)
+    np.logaddexp.at(summed, row, log_p)
+    out[short] = summed
     return out
 
 

@@ -186,12 +186,13 @@ def drawn_conditions(
 ) -> tuple[Tensor | None, Callable[[RewardValues], np.ndarray]]:
     """Conditions of n trajectories: what the policy sees of them [n, n_conditions], and their log R of n objects.
 
-    Without a family there is nothing to see, log R is that of the config, and nothing is drawn.
+    log R is that of terminal states (`RewardValues.log_share`). Without a family there is nothing to see, log R is that
+    of the config, and nothing is drawn.
     """
     if family is None:
-        return None, lambda values: values.log_reward
+        return None, lambda values: values.log_share
     conditions = family.draw(n, rng)
-    return family.features(conditions), lambda values: family.log_reward(values, conditions)
+    return family.features(conditions), lambda values: family.log_reward(values, conditions) - values.log_labelings
 
 
 def default_features(family: Family | None) -> Tensor | None:

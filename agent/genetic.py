@@ -5,6 +5,7 @@ import numpy as np
 from agent.baselines import MAX_IDLE_ROUNDS, Score
 from agent.errors import TrainingError
 from agent.moves import back_and_forth, random_rollout, uniform_actions
+from envs.labelings import canonical
 from envs.protocol import TransitionKernel
 
 _MAX_REPEATED_MUTATIONS = 10
@@ -30,6 +31,8 @@ class Genetic:
     Raises:
         ValueError: when an argument is out of range.
     """
+
+    scores_states = False
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class Genetic:
         """Random objects while the first population is being built, then offspring; [n, *state_shape]."""
         n_random = n if not len(self.states) else min(n, max(self.population - self._n_told, 0))
         random = random_rollout(self.kernel, self.kernel.initial(n_random), rng)[0]
-        self._pending = np.concatenate([random, self._breed(n - n_random, rng)])
+        self._pending = canonical(self.kernel, np.concatenate([random, self._breed(n - n_random, rng)]))
         return self._pending.copy()
 
     def tell(self, log_reward: np.ndarray, rng: np.random.Generator) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """Scores what a training builds and keeps account of it: how many objects, how many without a value, and why."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from agent.reward_failures import RewardFailures
+from envs.labelings import log_labelings
 from envs.protocol import TransitionKernel
 from rewards import Reward, RewardValues
 from rewards.errors import RewardBudgetError
@@ -34,7 +36,7 @@ class RewardLedger:
         """
         objects = self._kernel.objects(states)
         self.scoring = True
-        values = self._reward(objects)
+        values = replace(self._reward(objects), log_labelings=log_labelings(self._kernel, states))
         self.scoring = False
         self._failures.record(objects, values)
         self.n_objects += len(states)

@@ -6,7 +6,9 @@ from typing import Any
 
 from agent.files import to_json
 from envs.compositions import Compositions
+from envs.crystals import Crystals
 from rewards import RewardValues
+from rewards.protocol import labels_of
 
 _MAX_SAVED = 1000  # a term that fails differently on everything must not fill the disk
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
@@ -24,11 +26,11 @@ class RewardFailures:
         self.n_saved = 0
         self._seen: set[tuple[str, str]] = set()
 
-    def record(self, objects: Compositions, result: RewardValues) -> None:
+    def record(self, objects: Compositions | Crystals, result: RewardValues) -> None:
         """Saves the faults of a batch that were not seen before."""
         for name, term in result.terms.items():
             for row, text in term.tracebacks.items():
-                formula = objects[row : row + 1].formulas()[0]
+                formula = labels_of(objects[row : row + 1])[0]
                 reason = term.reasons.get(row, "")
                 key = (name, formula if reason.endswith("set aside") else _place(text))
                 if key not in self._seen and self.n_saved < _MAX_SAVED:

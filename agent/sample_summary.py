@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from agent.candidates import EnergyTerm
 from agent.config import Config
 from agent.draws import Draws
 from agent.hypervolume import MAX_AXES, hypervolume
+from agent.random_objects import random_objects
 from agent.row_store import RowStore
 from agent.seeds import stream
-from envs.composition_kernel import CompositionKernel
 from envs.elements import symbols
-from envs.uniform_compositions import TooRareError
+from envs.protocol import TransitionKernel
 from rewards import Reward
-from rewards.formation_energy import FormationEnergy
 
 _N_BASELINE = 2000
 _N_RESAMPLES = 200
@@ -22,10 +22,10 @@ _N_RESAMPLES = 200
 
 def summarise(
     config: Config,
-    kernel: CompositionKernel,
+    kernel: TransitionKernel,
     rows: RowStore,
     draws: Draws,
-    energy_model: FormationEnergy,
+    energy_model: EnergyTerm,
     *,
     n_wanted: int,
     unique: bool,
@@ -35,12 +35,13 @@ def summarise(
     """The figures that summary.json holds of the rows.
 
     Args:
-        energy_model: predicted the rows' formation energies, and predicts those of uniform random objects.
+        energy_model: predicted the rows' formation energies, and predicts those of random objects.
         n_invalid: objects that were left out of the rows.
     """
     world = config.world
+    rules = world.compositions()
     rng = stream(seed, "baseline")
-    uniform_energies = _uniform_energies(kernel, energy_model, rng)
+    random_energies, origin = _random_energies(kernel, energy_model, rng)
     sampled = rows.column("formation_energy_per_atom_pred")
     n_systems, present = _chemical_systems(rows)
     n_unique = rows.n_true("is_unique")
@@ -54,14 +55,15 @@ def summarise(
         "n_rejected_invalid_reward": n_invalid,
         "rows": "distinct, ranked by log_reward" if unique else "raw draws, in order",
         "share_neutral": _share(rows, "charge_neutral"),
-        "neutrality_rule": f"{world.space().oxidation_table}, {'mixed' if world.mixed_valence else 'no mixed'} valence",
+        "neutrality_rule": f"{rules.oxidation_table}, {'mixed' if world.mixed_valence else 'no mixed'} valence",
         "share_electronegativity_ok": _share(rows, "electronegativity_ok"),
         "n_elements_present": len(present),
-        "elements_absent": [s for s in symbols() if s in world.space().elements and s not in present],
+        "elements_absent": [s for s in symbols() if s in rules.elements and s not in present],
         "n_chemical_systems": n_systems,
         "median_formation_energy_ev_per_atom": _median(sampled[~np.isnan(sampled)], rng),
-        "uniform_random_median_formation_energy_ev_per_atom": _median(uniform_energies, rng),
-        "n_uniform_random": len(uniform_energies),
+        "random_median_formation_energy_ev_per_atom": _median(random_energies, rng),
+        "random_objects": origin,
+        "n_random": len(random_energies),
         "energy_model": energy_model.version,
         "median_formation_energy_std_ev_per_atom": _finite_median(rows.column("formation_energy_std")),
         "share_far_from_training_data": _share(rows, "formation_energy_extrapolates"),
@@ -69,40 +71,35 @@ def summarise(
     }
 
 
-def dominated_volumes(kernel: CompositionKernel, reward: Reward, rows: RowStore, seed: int) -> dict[str, Any] | None:
-    """Hypervolume of the rows' log-scores and of those of uniform random objects; None for more than four terms.
+def dominated_volumes(kernel: TransitionKernel, reward: Reward, rows: RowStore, seed: int) -> dict[str, Any] | None:
+    """Hypervolume of the rows' log-scores and of those of random objects; None for more than four terms.
 
-    The reference point is the worst log-score of each term among the uniform random objects, 0 where objects are too
-    rare to draw.
+    The reference point is the worst log-score of each term among the random objects, 0 where none has a reward.
     """
     names = [term.name for term, _ in reward.terms]
     if len(names) > MAX_AXES:
         return None
-    try:
-        values = reward(kernel.objects(kernel.sample_uniform(_N_BASELINE, stream(seed, "baseline"))))
-        uniform = np.stack([values.log_scores[name][values.valid] for name in names], axis=1)
-    except TooRareError:
-        uniform = np.empty((0, len(names)))
-    uniform = uniform[np.isfinite(uniform).all(axis=1)]
-    reference = uniform.min(axis=0) if len(uniform) else np.zeros(len(names))
+    states, origin = random_objects(kernel, _N_BASELINE, stream(seed, "baseline"))
+    values = reward(kernel.objects(states))
+    random = np.stack([values.log_scores[name][values.valid] for name in names], axis=1)
+    random = random[np.isfinite(random).all(axis=1)]
+    reference = random.min(axis=0) if len(random) else np.zeros(len(names))
     sampled = np.stack([rows.column(f"{name}_log_score") for name in names], axis=1)
     return {
         "value": hypervolume(sampled, reference),
-        "uniform_random_value": hypervolume(uniform, reference) if len(uniform) else None,
+        "random_value": hypervolume(random, reference) if len(random) else None,
         "n_rows": len(sampled),
-        "n_uniform_random": len(uniform),
+        "n_random": len(random),
+        "random_objects": origin,
         "reference": dict(zip(names, reference.tolist())),
     }
 
 
-def _uniform_energies(kernel: CompositionKernel, model: FormationEnergy, rng: np.random.Generator) -> np.ndarray:
-    """Predicted formation energies of uniform random objects, eV/atom; empty where objects are too rare to draw."""
-    try:
-        uniform = kernel.objects(kernel.sample_uniform(_N_BASELINE, rng))
-    except TooRareError:
-        return np.empty(0)
-    energy = model(uniform)
-    return energy.values[energy.valid]
+def _random_energies(kernel: TransitionKernel, model: EnergyTerm, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Predicted formation energies of random objects, eV/atom, and how these were drawn."""
+    states, origin = random_objects(kernel, _N_BASELINE, rng)
+    energy = model(kernel.objects(states))
+    return energy.values[energy.valid], origin
 
 
 def _chemical_systems(rows: RowStore) -> tuple[int, set[str]]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
 
 from agent.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
+from agent.candidate_structures import replace_folder, write_structures
 from agent.candidates import candidate_table, energy_model_of
 from agent.checkpoint import load_arrays, load_policy, read_state
 from agent.config import Config
@@ -16,6 +17,7 @@ from agent.draws import Draws, draw, first_of_their_kind
 from agent.errors import CheckpointError
 from agent.families import Condition, Preference, choose
 from agent.files import replacing, to_json
+from agent.known_crystals import is_known_object
 from agent.lock import RunLock
 from agent.policy import Policy
 from agent.progress import Progress
@@ -27,9 +29,12 @@ from agent.sampler import BaselineSampler, PolicySampler, Sampler
 from agent.sampler_config import OBJECTIVES
 from agent.scratch import scratch_folder, writing_to
 from agent.seeds import stream
-from agent.tables import is_known, write_chunks
+from agent.tables import write_chunks
 from envs.composition_kernel import CompositionKernel
 from envs.compositions import Compositions
+from envs.crystals import Crystals
+from envs.protocol import TransitionKernel
+from envs.wyckoff_kernel import WyckoffKernel
 from rewards import Reward
 from rewards.errors import RewardBudgetError
 
@@ -37,6 +42,7 @@ from rewards.errors import RewardBudgetError
 # the last digits of what a seed gives.
 _JUDGED_AT_ONCE = 4096
 _FILES = ("candidates.csv", "candidates.parquet", "summary.json")
+_EXTXYZ, _CIFS = "structures.extxyz", "cif"
 
 
 @dataclass
@@ -44,7 +50,7 @@ class TrainedRun:
     """A run ready to sample from; `condition` is what it samples under where it was trained for a family."""
 
     config: Config
-    kernel: CompositionKernel
+    kernel: CompositionKernel | WyckoffKernel
     policy: Policy | None
     sampler: Sampler
     step: int
@@ -78,7 +84,7 @@ def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[s
     if policy is None:
         searcher = make_searcher(config, kernel)
         searcher.load_arrays(load_arrays(checkpoint))
-        sampler = BaselineSampler(searcher, make_scorer(kernel, make_reward(config)))
+        sampler = BaselineSampler(searcher, make_scorer(kernel, make_reward(config), of_states=searcher.scores_states))
     else:
         sampler = PolicySampler(kernel, policy, None if condition is None else condition.features)
     return TrainedRun(config, kernel, policy, sampler, int(state["step"]), condition)
@@ -92,13 +98,15 @@ def sample(
     seed: int | None = None,
     unique: bool = False,
     max_draws: int | None = None,
-    reference: Compositions | None = None,
+    reference: Compositions | Crystals | None = None,
     quiet: bool = False,
     rows_per_chunk: int = ROWS_PER_CHUNK,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Writes candidates.csv, candidates.parquet and summary.json, and returns the summary.
+
+    Crystals with a geometry are written to structures.extxyz, and the first thousand rows to cif/, too.
 
     With `unique` rows are distinct and ranked by log R; otherwise they are the raw draws in order. Draws without a
     valid reward are left out and counted. Memory stays flat: draws and rows wait in scratch files in `out`. The three
@@ -137,7 +145,7 @@ def sample(
             run.kernel,
             rows,
             draws,
-            energy_model_of(reward),
+            energy_model_of(reward, has_crystals(run.kernel)),
             n_wanted=n,
             unique=unique,
             seed=seed,
@@ -156,7 +164,8 @@ def sample(
                 summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
         order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
         with Progress("write", len(rows), quiet) as progress:
-            _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress)
+            has_geometry = has_crystals(run.kernel) and run.kernel.space.geometry
+            _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress, has_geometry)
     if n_invalid > run.config.reward.invalid_budget * n_objects:
         raise RewardBudgetError(
             f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
@@ -178,7 +187,7 @@ def _judge(
     run: TrainedRun,
     reward: Reward,
     draws: Draws,
-    reference: Compositions | None,
+    reference: Compositions | Crystals | None,
     rows: RowStore,
     out: Path,
     unique: bool,
@@ -187,7 +196,7 @@ def _judge(
     """Adds the rows of all draws, or of all distinct objects, that have a valid reward."""
     found = _Findings()
     failures = RewardFailures(folder.reward_failures_path)
-    energy_model = energy_model_of(reward)
+    energy_model = energy_model_of(reward, has_crystals(run.kernel))
     log_pf = np.full(len(draws.objects), np.nan)  # computed once an object, not once a draw
     n_objects, n_seen = len(draws.objects) if unique else draws.n, 0
     for first in range(0, n_objects, _JUDGED_AT_ONCE):
@@ -212,7 +221,7 @@ def _judge(
             mixed_valence=run.config.world.mixed_valence,
             n_times_sampled=draws.times[numbers],
             is_unique=is_first,
-            is_novel=None if reference is None else ~is_known(objects, reference),
+            is_novel=None if reference is None else ~is_known_object(objects, reference),
             log_pf=log_pf[numbers],
         )
         with writing_to(out):
@@ -225,7 +234,19 @@ def _judge(
     return found
 
 
-def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, scratch: Path, progress: Progress) -> None:
+def has_crystals(kernel: TransitionKernel) -> TypeGuard[WyckoffKernel]:
+    """Whether the objects of a kernel are crystals."""
+    return isinstance(kernel, WyckoffKernel)
+
+
+def _write(
+    chunks: Iterator[pa.Table],
+    summary: dict[str, Any],
+    out: Path,
+    scratch: Path,
+    progress: Progress,
+    has_geometry: bool,
+) -> None:
     """Numbers the rows, and replaces the files in `out` when all of them are complete."""
 
     def numbered() -> Iterator[pa.Table]:
@@ -238,6 +259,12 @@ def _write(chunks: Iterator[pa.Table], summary: dict[str, Any], out: Path, scrat
             )
             progress.update(n_rows)
 
-    with writing_to(out), replacing(*(out / name for name in _FILES), scratch=scratch) as (csv, parquet, json):
-        write_chunks(numbered(), csv, parquet)
-        json.write_text(to_json(summary), encoding="utf-8")
+    names = [*_FILES, _EXTXYZ] if has_geometry else _FILES
+    with writing_to(out):
+        with replacing(*(out / name for name in names), scratch=scratch) as (csv, parquet, json, *extxyz):
+            write_chunks(numbered(), csv, parquet)
+            json.write_text(to_json(summary), encoding="utf-8")
+            if has_geometry:
+                write_structures(parquet, extxyz[0], scratch / _CIFS)
+        if has_geometry:
+            replace_folder(scratch / _CIFS, out / _CIFS)

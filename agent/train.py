@@ -25,7 +25,9 @@ from agent.run_dir import RunFolder
 from agent.sampler_config import OBJECTIVES
 from agent.signals import StopFlag
 from envs.compositions import Compositions
+from envs.crystals import Crystals
 from envs.errors import OreflowError
+from envs.labelings import canonical
 from envs.protocol import TransitionKernel
 from rewards import Reward
 from rewards.charge_balance import ChargeBalance
@@ -218,10 +220,10 @@ class _Figures:
             self._add("loss", update.loss, 1)
         valid = update.values.log_reward[update.values.valid]
         self._add("mean_log_reward", float(valid.sum()), len(valid))
-        self._add("share_unique", len(distinct(update.states)[0]), len(update.states))
+        self._add("share_unique", len(distinct(canonical(kernel, update.states))[0]), len(update.states))
         objects = kernel.objects(update.states)
-        if isinstance(objects, Compositions):
-            residual = self._neutral(objects)
+        if isinstance(objects, Compositions | Crystals):
+            residual = self._neutral(objects if isinstance(objects, Compositions) else objects.compositions.reduced())
             self._add("share_neutral", int(np.sum(residual.valid & (residual.values == 0))), len(objects))
         for name, value in update.figures.items():
             self._add(name, value, 1)

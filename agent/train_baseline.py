@@ -20,7 +20,8 @@ class BaselineLearner:
     def step(self, step: int, score: Score) -> Update:
         states = self.searcher.propose(self.batch, self.rng)
         values = score(states)
-        figures = self.searcher.tell(np.where(values.valid, values.log_reward, np.nan), self.rng)
+        log_reward = values.log_share if self.searcher.scores_states else values.log_reward
+        figures = self.searcher.tell(np.where(values.valid, log_reward, np.nan), self.rng)
         return Update(states, values, figures=figures)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -58,7 +58,7 @@ class GFlowNetLearner:
         known = self.known() if step == 0 and self.buffer is not None else None
         if known is not None and self.buffer is not None:
             values = score(known)
-            self.buffer.add(known[values.valid], values.log_reward[values.valid])
+            self.buffer.add(known[values.valid], values.log_share[values.valid])
         done = step / max(s.steps - 1, 1)
         self._descent.schedule(cosine(s.final_learning_rate_share, done))
         self._workspace.clear()
@@ -88,7 +88,7 @@ class GFlowNetLearner:
                 self.kernel,
                 found,
                 log_rewards[0],
-                lambda states: score(states).log_reward,
+                lambda states: score(states).log_share,
                 s.local_search.rounds,
                 s.local_search.go_on,
                 self.rng,

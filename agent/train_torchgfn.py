@@ -97,7 +97,7 @@ class TorchGFNLearner:
         values = score(states)
         if not values.valid.any():
             return Update(states, values, math.nan, skipped=True)
-        t = with_rewards(drawn, values.log_reward, values.valid)
+        t = with_rewards(drawn, values.log_share, values.valid)
 
         # Balance, and descend
         if not self.log_z_started or s.objective == "log_partition_variance":

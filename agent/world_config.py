@@ -97,8 +97,6 @@ class WyckoffWorld(_ElementRules):
         return self.space().compositions
 
 
-
-
 def _kind(data: Any) -> Any:
     return data.get("kind", "composition") if isinstance(data, dict) else getattr(data, "kind", "composition")
 

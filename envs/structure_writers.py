@@ -127,6 +127,7 @@ def write_extxyz(
     ids: Sequence[str],
     columns: Mapping[str, Sequence[Any]],
     primitive: bool = False,
+    append: bool = False,
 ) -> None:
     """Frames of extended XYZ as ASE reads it: all atoms, the lattice, the id and further values of each crystal.
 
@@ -134,8 +135,9 @@ def write_extxyz(
         ids: one each, as `id` of the frame.
         columns: values by name, one each; None and NaN are left out.
         primitive: the primitive cell instead of the conventional one, which CIFs show.
+        append: behind what the file holds.
     """
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with path.open("a" if append else "w", encoding="utf-8", newline="\n") as file:
         for start in range(0, len(crystals), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             parts = {name: values[chunk] for name, values in columns.items()}

@@ -22,7 +22,15 @@ from envs.protocol import EnumeratedWorld
 from envs.wyckoff_arrays import DOF, FIRST_ROW, N_LETTERS
 from envs.wyckoff_geometry import decode_rows
 from envs.wyckoff_masks import allow_rows, allow_rows_parallel, backward_allowed
-from envs.wyckoff_moves import inverse_rows, label_rows, redo_rows, step_rows, unstep_rows
+from envs.wyckoff_moves import (
+    images_of_row,
+    inverse_rows,
+    label_rows,
+    redo_rows,
+    step_rows,
+    unstep_rows,
+    write_labelings,
+)
 from envs.wyckoff_space import WyckoffSpace
 from envs.wyckoff_tables import LETTERS, space_group
 from envs.wyckoff_tokens import WyckoffTokens
@@ -127,6 +135,33 @@ class WyckoffKernel:
         if not self.world.geometry:
             return np.ones(len(states), dtype=np.int64), canonical
         return label_rows(self.tables, self.world, states, canonical), canonical
+
+    def every_labeling(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All terminal states that are the same crystals as `states`.
+
+        Returns:
+            labelings: [labeling, *state_shape], distinct for each crystal.
+            row: int64 [labeling], ascending: which of `states` each stands for.
+        """
+        if not self.world.geometry:
+            return states, np.arange(len(states))
+        parts = [images_of_row(self.tables, self.world, states, row) for row in range(len(states))]
+        parts = [np.unique(part, axis=0) for part in parts]
+        row = np.repeat(np.arange(len(states)), [len(part) for part in parts])
+        labelings = states[row]
+        if len(row):
+            write_labelings(self.tables, self.world, labelings, np.concatenate(parts))
+        return labelings, row
+
+    def n_parts(self, states: np.ndarray) -> np.ndarray:
+        """An upper bound of how many decorations each of `states` can be built from, float64 [batch]."""
+        codes = states[:, PAIRS : self.world.shape]
+        times, product = np.ones(len(states)), np.ones(len(states))
+        for i in range(codes.shape[1]):  # equal pairs stand together: any number of them may be there
+            again = (codes[:, i] == codes[:, i - 1]) if i else np.zeros(len(states), dtype=np.bool_)
+            times = np.where(again, times + 1, 1.0)
+            product *= np.where(codes[:, i] > 0, (times + 1) / times, 1.0)
+        return product
 
     def describe(self, states: np.ndarray) -> list[str]:
         """Space group and sites, such as "225: Na a, Cl b"; an unfinished one ends in an ellipsis."""

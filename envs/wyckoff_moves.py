@@ -4,7 +4,17 @@ import numpy as np
 
 from envs.canonical import canonicalise, insert_sorted, labelings, stabiliser
 from envs.jit import njit
-from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, GroupTables
+from envs.wyckoff_arrays import (
+    DOF,
+    FIRST_MAP,
+    FIRST_RELABELING,
+    FIRST_ROW,
+    IS_POLAR,
+    LAST_MAP,
+    LAST_RELABELING,
+    N_NORMALIZER,
+    GroupTables,
+)
 from envs.wyckoff_masks import (
     CODES,
     FOUND,
@@ -216,6 +226,34 @@ def label_rows(tables: GroupTables, world: World, states: np.ndarray, canonical:
         out[row] = labelings(tables, states[row, GROUP], world.n_elements, grid, codes, tuples, n, smallest, nothing)
         write_tuples(tables, world, canonical, row, n, smallest)
     return out
+
+
+@njit
+def images_of_row(tables: GroupTables, world: World, states: np.ndarray, row: int) -> np.ndarray:
+    """Tuple codes of all labelings of one complete crystal, int64 [image, n_slots], with repetitions."""
+    codes, tuples = np.zeros(world.n_slots, dtype=np.int64), np.zeros(world.n_slots, dtype=np.int64)
+    n = gather_tuples(tables, world, states, row, codes, tuples)
+    if n < 0:
+        return np.zeros((1, world.n_slots), dtype=np.int64)
+    group = states[row, GROUP]
+    room = tables.group[group, N_NORMALIZER]
+    if tables.group[group, IS_POLAR]:  # any site of the first kind may stand at the origin, by any of its maps
+        first = tables.group[group, FIRST_ROW] + (codes[0] - 1) // world.n_elements
+        room *= n * (tables.row[first, LAST_MAP] - tables.row[first, FIRST_MAP])
+    every = np.full((room, world.n_slots), -1, dtype=np.int64)
+    labelings(tables, group, world.n_elements, world.grid, codes, tuples, n, tuples.copy(), every)
+    n_images = 0
+    while n_images < room and every[n_images, 0] >= 0:
+        every[n_images, n:] = 0
+        n_images += 1
+    return every[:n_images]
+
+
+@njit
+def write_labelings(tables: GroupTables, world: World, states: np.ndarray, tuples: np.ndarray) -> None:
+    """Writes rows of tuple codes [batch, n_slots] into complete states."""
+    for row in range(len(states)):
+        write_tuples(tables, world, states, row, n_pairs(world, states, row), tuples[row])
 
 
 @njit

@@ -41,6 +41,7 @@ class CachedTerm:
         self.term = term
         self.name, self.unit, self.version, self.citations = term.name, term.unit, term.version, term.citations
         self.requires: Requires = term.requires
+        self.needs_geometry: bool = getattr(term, "needs_geometry", True)
         self.deterministic = True
         self.n_evaluated = 0
         self._remember = remember

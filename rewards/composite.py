@@ -26,6 +26,8 @@ class RewardValues:
         terms: each term's own values, by name.
         log_scores: each term's share of log R, float64 [batch], by name; they sum to log R where no bound cuts it.
         bounded: bool [batch], True where the floor or the ceiling of log R cuts the sum.
+        log_labelings: float64 [batch], log of the number of terminal states that are each object, where the caller has
+            filled it in; 0 otherwise, which is right wherever an object is one state.
     """
 
     log_reward: np.ndarray
@@ -33,6 +35,13 @@ class RewardValues:
     terms: dict[str, TermValues]
     log_scores: dict[str, np.ndarray]
     bounded: np.ndarray
+    log_labelings: np.ndarray | float = 0.0
+
+    @property
+    def log_share(self) -> np.ndarray:
+        """log R of a terminal state: the object's, shared out evenly among the states that it is."""
+        share: np.ndarray = self.log_reward - self.log_labelings
+        return share
 
     def reasons(self) -> dict[int, str]:
         """Why rows are invalid: the first term's reason of each; every invalid row has one."""

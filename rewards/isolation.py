@@ -253,6 +253,7 @@ class IsolatedTerm:
         self.version: str = about["version"]
         self.citations: tuple[str, ...] = about["citations"]
         self.requires: Requires = about["requires"]
+        self.needs_geometry: bool = about["needs_geometry"]
 
     def __call__(self, batch: Batch) -> TermValues:
         """Values of a batch, in its order.

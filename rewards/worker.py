@@ -105,6 +105,7 @@ def main() -> None:
             warnings.filterwarnings("ignore", message="No Pauling electronegativity")
             term = _build(inbox.get())
         about = {key: getattr(term, key) for key in ("name", "unit", "version", "citations", "requires")}
+        about["needs_geometry"] = getattr(term, "needs_geometry", True)
         told = [str(warning.message) for warning in said if issubclass(warning.category, RewardWarning)]
         write_frame(answers, {"ready": about, "warnings": told})
     except (Exception, SystemExit) as error:

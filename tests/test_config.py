@@ -60,7 +60,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
             "world: {kind: wyckoff, stoichiometry: [{element: [O]}], ",
             "unknown key world.stoichiometry.0.element; did you mean 'elements'",
         ),
-        ("world: {", "world: {kind: wyckoff, space_groups: [Pm3n2], ", "expected a space group in its standard setting, got"),
+        (
+            "world: {",
+            "world: {kind: wyckoff, space_groups: [Pm3n2], ",
+            "expected a space group in its standard setting, got",
+        ),
         ("world: {", "world: {n_element: [2, 3], ", "unknown key world.n_element; did you mean 'n_elements'"),
         ("world:", "wrld: 1\nworld:", "unknown key wrld; did you mean 'world'"),
         ("name: electro", "nme: x\n      name: electro", "unknown key reward.terms.1.nme; did you mean 'name'"),

@@ -234,7 +234,7 @@ def test_hypervolume_is_in_the_summary_of_preferences(runs: dict[str, Path], tmp
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["condition"]["weights"] == dict(zip(TERMS, (0.75, 0.25)))
     volume = summary["hypervolume"]
-    assert 0 < volume["value"] <= volume["uniform_random_value"] + 1e-9  # 2000 of 118 objects are all of them
+    assert 0 < volume["value"] <= volume["random_value"] + 1e-9  # 2000 of 118 objects are all of them
     assert volume["reference"][TERMS[1]] == -2.0
     frame = pd.read_csv(tmp_path / "candidates.csv")
     weighted = 2 * (0.75 * frame[f"{TERMS[0]}_log_score"] + 0.25 * frame[f"{TERMS[1]}_log_score"])

@@ -74,7 +74,7 @@ def test_exact_in_a_large_world_agrees_with_the_enumeration_of_a_small_one(tmp_p
         exact.log_z, abs=4 * figures["log_z_importance_standard_error"] + 0.02
     )
     assert figures["log_z_learned"] == pytest.approx(exact.log_z + exact.log_z_error, abs=1e-9)
-    assert 0.3 * exact.total_variation < figures["sub_support_uniform"] < 3 * exact.total_variation
+    assert 0.3 * exact.total_variation < figures["sub_support_random"] < 3 * exact.total_variation
     assert sum("0 for a perfect sampler" in line for line in lines) == 3
 
 
@@ -85,7 +85,7 @@ def test_exact_takes_the_folder_of_a_run_in_a_large_world(tmp_path: Path) -> Non
     printed = done("exact", run).stdout
     assert "too large to enumerate" in printed
     figures = json.loads(done("exact", run, "--json").stdout)
-    assert figures["n_drawn"] == figures["n_uniform"] == 2000
+    assert figures["n_drawn"] == figures["n_random"] == 2000
     assert figures["log_reward_minus_log_p_std"] > 1
     assert 0 < figures["sub_support_drawn"] < 1
-    assert f"{figures['sub_support_uniform']:.4f} ± " in printed
+    assert f"{figures['sub_support_random']:.4f} ± " in printed

@@ -21,7 +21,10 @@ from agent.commands.common import (
     verb,
 )
 
-Reference = Annotated[Path | None, typer.Option("--reference", help="CSV or Parquet of known formulas, for novelty.")]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", help="What is known, for novelty: a table of formulas, or CIFs and other structures."),
+]
 TableOption = Annotated[
     str | None,
     typer.Option("--oxidation-table", help="Table that neutrality is judged by: a name, or a CSV, JSON or YAML file."),
@@ -88,17 +91,20 @@ def sample(
 
 
 def _read_known(reference: Path | None) -> Any:
+    from agent.known_crystals import holds_crystals, read_crystals
     from agent.tables import read_reference
 
     if reference is None:
         return None
-    known, bad = read_reference(reference)
+    known, bad = read_crystals(reference) if holds_crystals(reference) else read_reference(reference)
     if bad:
         print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
     return known
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
+    from agent.random_objects import BUILD_ORDERS, UNIFORM
+
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
     )
@@ -117,16 +123,16 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
             f"hypervolume of log-scores  {volume['value']:.4g} of {volume['n_rows']} rows"
             + (
                 ""
-                if volume["uniform_random_value"] is None
-                else f"; {volume['uniform_random_value']:.4g} of {volume['n_uniform_random']} uniform random objects"
+                if volume["random_value"] is None
+                else f"; {volume['random_value']:.4g} of {volume['n_random']} objects, {volume['random_objects']}"
             )
         )
     print(
         f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}"
     )
     ours = summary["median_formation_energy_ev_per_atom"]
-    uniform = summary["uniform_random_median_formation_energy_ev_per_atom"]
-    if ours and uniform:
+    random = summary["random_median_formation_energy_ev_per_atom"]
+    if ours and random:
         print(
             f"median formation energy    {ours['value']:.3f} ± {ours['standard_error']:.3f} eV/atom predicted "
             f"({summary['energy_model']})"
@@ -135,10 +141,11 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
             f"its uncertainty            {summary['median_formation_energy_std_ev_per_atom']:.3f} eV/atom (median "
             f"standard deviation); {summary['share_far_from_training_data']:.1%} far from the training data"
         )
-        difference = uniform["value"] - ours["value"]
+        difference = random["value"] - ours["value"]
+        label = f"{summary['random_objects']}, same world" if summary["random_objects"] == UNIFORM else BUILD_ORDERS
         print(
-            f"uniform random, same world {uniform['value']:.3f} ± {uniform['standard_error']:.3f} eV/atom "
-            f"({summary['n_uniform_random']} objects): {abs(difference):.3f} eV/atom "
+            f"{label:26s} {random['value']:.3f} ± {random['standard_error']:.3f} eV/atom "
+            f"({summary['n_random']} objects): {abs(difference):.3f} eV/atom "
             + ("higher" if difference > 0 else "lower")
         )
 

@@ -147,23 +147,21 @@ def _on_draws(run: "TrainedRun", policy: "Policy", reward: "Reward") -> tuple[di
 
     from agent.build import make_scorer
     from agent.learner import learned_log_z
+    from agent.random_objects import random_objects
     from agent.seeds import stream
     from agent.subgraphs import log_partition_estimate, sub_support_error
-    from envs.uniform_compositions import TooRareError
+    from envs.labelings import canonical
 
     rng = stream(run.config.seed, "check")
-    score = make_scorer(run.kernel, reward, run.condition)
+    score = make_scorer(run.kernel, reward, run.condition, of_states=False)
     features = None if run.condition is None else run.condition.features
-    drawn = run.sampler.draw(_N_DRAWN, rng)
-    try:
-        uniform = run.kernel.sample_uniform(_N_DRAWN, rng)
-    except TooRareError:
-        uniform = drawn[:0]
-    figures: dict[str, Any] = {"n_drawn": len(drawn), "n_uniform": len(uniform)}
+    drawn = canonical(run.kernel, run.sampler.draw(_N_DRAWN, rng))
+    random, origin = random_objects(run.kernel, _N_DRAWN, rng)
+    figures: dict[str, Any] = {"n_drawn": len(drawn), "n_random": len(random), "random_objects": origin}
     lines = [f"the world is too large to enumerate; exact probabilities of {len(drawn)} draws:"]
     for name, label, states in (
         ("drawn", "the sampler's draws", drawn),
-        ("uniform", "uniform random objects", uniform),
+        ("random", f"objects, {origin}", random),
     ):
         log_reward, log_p = score(states), np.empty(0)
         valid = np.isfinite(log_reward)
@@ -172,7 +170,11 @@ def _on_draws(run: "TrainedRun", policy: "Policy", reward: "Reward") -> tuple[di
         states, log_reward = states[valid], log_reward[valid]
         known = run.sampler.log_probability(states)
         assert known is not None
-        log_p = known
+        few = np.isfinite(known)  # of so many parts that the probability was left out
+        if not few.any():
+            continue
+        states, log_reward, log_p = states[few], log_reward[few], known[few]
+        figures[f"n_{name}_with_log_p"] = int(few.sum())
         if name == "drawn":
             spread = float((log_reward - log_p).std())
             log_z, error = log_partition_estimate(log_p, log_reward, rng)

@@ -190,11 +190,12 @@ def check(
     from agent.build import make_checked, make_policy
     from agent.config import load_config
     from agent.families import drawn_conditions, make_family
-    from agent.rollout import draw_objects, forward_rollout
+    from agent.random_objects import random_objects
+    from agent.rollout import forward_rollout
     from agent.sampler_config import OBJECTIVES
     from agent.seeds import stream
     from envs.check import check_kernel
-    from envs.uniform_compositions import TooRareError
+    from envs.labelings import count_objects
     from rewards.check import check_reward_term, check_shaped
 
     load_plugins(plugin)
@@ -205,11 +206,7 @@ def check(
     for term, _ in reward.terms:
         check_reward_term(term)
     policy, family = make_policy(resolved, kernel), make_family(resolved)
-    try:
-        states, origin = kernel.sample_uniform(500, rng), "uniform random"
-    except TooRareError:
-        condition = drawn_conditions(family, 500, rng)[0]
-        states, origin = draw_objects(kernel, policy, 500, rng, condition=condition), "random build orders"
+    states, origin = random_objects(kernel, 500, rng)
     objects = kernel.objects(states)
     result = reward(objects)
     for term, _ in reward.terms:
@@ -225,10 +222,10 @@ def check(
     figures: dict[str, Any] = {
         "config": str(config),
         "purpose": resolved.purpose,
-        "n_elements": len(kernel.space.elements),
+        "n_elements": len(resolved.world.compositions().elements),
         "n_actions": kernel.n_actions,
         "enumerable": kernel.enumeration_unavailable_reason is None,
-        "world": kernel.enumeration_unavailable_reason or f"{kernel.enumerate().n_objects} objects",
+        "world": kernel.enumeration_unavailable_reason or f"{count_objects(kernel)} objects",
         "n_parameters": sum(p.numel() for p in policy.parameters()),
         "share_valid_reward": share_valid,
         "log_reward_quantiles_05_50_95": quantiles,
