@@ -3,14 +3,17 @@
 numba raises where it finds no folder to cache in, and where a cached file is damaged or cannot be written. Here such a
 function is compiled in memory instead, which takes some seconds at each start, and one warning a process says so. A
 damaged file is replaced by the next compilation. A cache written for another processor is never read: numba's key names
-the processor.
+the processor. Nor is one whose sources have changed, those of functions that were compiled into it included: numba
+looks at the date of one file only.
 
 numba takes half a second to import: import this module only where functions are compiled.
 """
 
 import pickle
+import re
 import warnings
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 _DIGEST_BYTES = 32
+_ROOT = Path(__file__).resolve().parent.parent
+_IMPORT = re.compile(r"^\s*from ((?:envs|rewards|agent)(?:\.\w+)+) import", re.MULTILINE)
 _warned = False
 
 
@@ -66,7 +71,7 @@ class _ForgivingCache(FunctionCache):
         self._cache_file = _CheckedFiles(
             cache_path=self._cache_path,
             filename_base=self._impl.filename_base,
-            source_stamp=self._impl.locator.get_source_stamp(),
+            source_stamp=(self._impl.locator.get_source_stamp(), source_digest(Path(function.__code__.co_filename))),
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -85,6 +90,28 @@ class _ForgivingCache(FunctionCache):
                 super().save_overload(sig, data)
         except Exception as error:
             _warn(f"compiled functions cannot be written to the cache {self._cache_path}", error)
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def source_digest(path: Path) -> str:
+    """SHA-256 of a source file and of all files of this package that it imports, directly or not.
+
+    Compiled code holds what it calls and the constants it reads, from whatever file; numba looks at one file's date.
+    """
+    found, new = set(), {path}
+    while new:
+        found |= new
+        names = {name for file in new for name in _IMPORT.findall(_text(file))}
+        new = {file for name in names if (file := _ROOT.joinpath(*name.split(".")).with_suffix(".py")).is_file()} - found
+    digest = sha256()
+    for file in sorted(found):
+        digest.update(f"{file.name}\0{_text(file)}\0".encode())
+    return digest.hexdigest()
 
 
 def _warn(what: str, error: Exception) -> None:

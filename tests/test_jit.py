@@ -148,3 +148,31 @@ def test_nothing_else_compiles_past_this_module() -> None:
                 text = path.read_text(encoding="utf-8")
                 assert "numba.njit" not in text, path
                 assert "from numba import njit" not in text, path
+
+
+def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
+    """What is compiled into a function may lie in a file that the function's own file imports."""
+    package = tmp_path / "envs"
+    package.mkdir()
+    for name in ("__init__", "jit"):
+        (package / f"{name}.py").write_text((ROOT / "envs" / f"{name}.py").read_text() if name == "jit" else "")
+    (package / "far.py").write_text("FACTOR = 2\n")
+    (package / "near.py").write_text(
+        "from envs.far import FACTOR\nfrom envs.jit import njit\n\n@njit\ndef scaled(x):\n    return FACTOR * x\n"
+    )
+    (tmp_path / "kernel.py").write_text(
+        "from envs.jit import njit\nfrom envs.near import scaled\n\n@njit\ndef total(xs):\n    s = 0\n"
+        "    for x in xs:\n        s += scaled(x)\n    return s\n"
+    )
+
+    def run() -> tuple[int, int, str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+        environment |= {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-c", SCRIPT]
+        out = subprocess.PIPE
+        return outcome(subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=out, stderr=out, text=True))
+
+    assert run() == (20, 0, "")
+    assert run() == (20, 1, "")
+    (package / "far.py").write_text("FACTOR = 3\n")
+    assert run() == (30, 0, "")

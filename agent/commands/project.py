@@ -43,7 +43,8 @@ def _envs() -> dict[str, dict[str, str]]:
 
     return {
         "environments": {
-            "oreflow/Composition-v0": "reduced formulas, one element's count at a time (kind: composition)"
+            "oreflow/Composition-v0": "reduced formulas, one element's count at a time (kind: composition)",
+            "oreflow/Wyckoff-v0": "crystals: space group, elements on Wyckoff positions, lattice (kind: wyckoff)",
         },
         "element presets": {name: f"{len(e)} elements: {e[0]} to {e[-1]}" for name, e in presets().items()},
         "oxidation-state tables": {name: f"{table.description} [{table.version}]" for name, table in TABLES.items()},
