@@ -4,6 +4,7 @@ import numpy as np
 
 from envs.canonical import canonicalise, insert_sorted, labelings, stabiliser
 from envs.jit import njit
+from envs.lattice_grid import reversible_axes
 from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, GroupTables
 from envs.wyckoff_masks import (
     CODES,
@@ -208,12 +209,17 @@ def label_rows(tables: GroupTables, world: World, states: np.ndarray, canonical:
     canonical[:] = states
     codes, tuples = np.zeros(world.n_slots, dtype=np.int64), np.zeros(world.n_slots, dtype=np.int64)
     smallest, nothing = np.zeros(world.n_slots, dtype=np.int64), np.zeros((0, world.n_slots), dtype=np.int64)
+    reversible = np.zeros(3, dtype=np.bool_)
     for row in range(len(states)):
         n = gather_tuples(tables, world, states, row, codes, tuples)
         if n < 0:
             continue
         grid = world.grid
-        out[row] = labelings(tables, states[row, GROUP], world.n_elements, grid, codes, tuples, n, smallest, nothing)
+        group, shape = states[row, GROUP], states[row, world.shape : world.coordinate]
+        reversible_axes(world, group, shape, reversible)
+        out[row] = labelings(
+            tables, group, world.n_elements, grid, codes, tuples, n, reversible, smallest, nothing
+        )
         write_tuples(tables, world, canonical, row, n, smallest)
     return out
 
