@@ -17,8 +17,10 @@ import numpy as np
 from envs.wyckoff_tables import DENOMINATOR, SpaceGroup, space_group
 
 # Columns of `group`
-FIRST_ROW, N_LETTERS, N_CENTRING, IS_POLAR, FIRST_LINK, N_NORMALIZER, N_REVERSALS = range(7)
-FIRST_RELABELING, LAST_RELABELING, POLAR = 7, 8, 9
+FIRST_ROW, N_LETTERS, N_CENTRING, IS_POLAR, FIRST_LINK, N_NORMALIZER, FIRST_RELABELING, LAST_RELABELING, POLAR = range(
+    9
+)
+N_REVERSALS = 11
 # Columns of `row`; POLAR_PARAMETER, ORIGIN and BASIS are the first of several
 MULTIPLICITY, DOF, FIRST_POINT, LAST_POINT, FIRST_MAP, LAST_MAP, POLAR_PARAMETER = range(7)
 ORIGIN, BASIS = 10, 13
@@ -30,7 +32,8 @@ class GroupTables(NamedTuple):
     """See the module's docstring; origins and shifts are whole numbers of 1/DENOMINATOR.
 
     Attributes:
-        group: int64 [231, 12] by number; from POLAR on, whether the origin is free along each axis.
+        group: int64 [231, 12] by number; from POLAR on, whether the origin is free along each axis;
+            N_REVERSALS counts the reversed axes above.
         row: int64 [row, 22]; from POLAR_PARAMETER on, the parameter that moves along each axis with free origin, else
         -1. point: int64 [point, 13], operations that make the points of each position; IS_PRIMITIVE marks one of each
             set of points that lattice centring relates.
@@ -54,7 +57,7 @@ class GroupTables(NamedTuple):
 def group_tables() -> GroupTables:
     """The arrays, put together once."""
     groups = [space_group(number) for number in range(1, 231)]
-    table = np.zeros((231, POLAR + 3), dtype=np.int64)
+    table = np.zeros((231, N_REVERSALS + 1), dtype=np.int64)
     primitive = np.tile(np.eye(3), (231, 2, 1, 1))
     rows: list[list[int]] = []
     relabelings: list[list[int]] = []
@@ -72,10 +75,10 @@ def group_tables() -> GroupTables:
             polar.any(),
             n_links,
             len(g.letter_map),
-            len(reversals),
             len(relabelings),
             len(relabelings) + len(distinct),
             *polar,
+            len(reversals),
         ]
         relabelings += [[*letters, *range(n, 27)] for letters in distinct]
         primitive[g.number, 0], primitive[g.number, 1] = g.primitive, np.linalg.inv(g.primitive)
@@ -126,7 +129,9 @@ def _axis_reversals(group: SpaceGroup) -> list[tuple[np.ndarray, np.ndarray, np.
     return []
 
 
-def _followed_by_normalizer(group: SpaceGroup, letters: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _followed_by_normalizer(
+    group: SpaceGroup, letters: np.ndarray, matrix: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
     """Links of a change of axes with each element of the normalizer after it."""
     after, letters = group.normalizer_matrix[:, letters].astype(int), letters.astype(int)
     shifts = np.einsum("elij,lj->eli", after, shift.astype(int)) + group.normalizer_shift[:, letters]

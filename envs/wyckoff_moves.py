@@ -217,9 +217,7 @@ def label_rows(tables: GroupTables, world: World, states: np.ndarray, canonical:
         grid = world.grid
         group, shape = states[row, GROUP], states[row, world.shape : world.coordinate]
         reversible_axes(world, group, shape, reversible)
-        out[row] = labelings(
-            tables, group, world.n_elements, grid, codes, tuples, n, reversible, smallest, nothing
-        )
+        out[row] = labelings(tables, group, world.n_elements, grid, codes, tuples, n, reversible, smallest, nothing)
         write_tuples(tables, world, canonical, row, n, smallest)
     return out
 
