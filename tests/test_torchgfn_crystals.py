@@ -166,5 +166,4 @@ def test_training_by_torchgfn_approaches_the_target() -> None:
             variation.append(0.5 * float(np.abs(learned - target).sum()))
         if step < 150:
             assert np.isfinite(learner.step(step, score).loss)
-    print(variation, len(target))
     assert variation[1] < 0.2 < 0.6 * variation[0]

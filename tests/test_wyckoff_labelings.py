@@ -219,7 +219,6 @@ def test_labelings_are_those_of_brute_force(case: Case, rng: np.random.Generator
     for i in first_state:
         by_form.setdefault(forms[i], []).append(i)
     split = [members for members in by_form.values() if len(members) > 1]
-    print(case, len(states), len(objects), len(by_form), int((n_symmetries == order).sum()), len(split))
     assert all(n_symmetries[i] > order for members in split for i in members)
     pairs = [pair for members in split for pair in itertools.combinations(members, 2)]
     for k in rng.permutation(len(pairs))[:20]:
