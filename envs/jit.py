@@ -107,7 +107,8 @@ def source_digest(path: Path) -> str:
     while new:
         found |= new
         names = {name for file in new for name in _IMPORT.findall(_text(file))}
-        new = {file for name in names if (file := _ROOT.joinpath(*name.split(".")).with_suffix(".py")).is_file()} - found
+        files = {_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+        new = {file for file in files if file.is_file()} - found
     digest = sha256()
     for file in sorted(found):
         digest.update(f"{file.name}\0{_text(file)}\0".encode())

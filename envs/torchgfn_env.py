@@ -3,6 +3,11 @@
 The only file that imports torchgfn (`pip install oreflow[torchgfn]`). torchgfn's conventions differ in three points:
 its backward action i undoes forward action i (so backward masks are one column shorter than forward masks), stopping
 leads to a sink outside the state space, and masks are computed by the states class.
+
+Where a state may be reached by one forward action from several parents (an element put on either of two Wyckoff
+positions), the action's number cannot say which parent a backward step leads to. A kernel names such actions in
+`ambiguous_actions`; each becomes as many actions here as there are backward actions, and in each state the one is
+allowed that is undone by the backward action it is numbered with. Probabilities stay as they are.
 """
 
 from collections.abc import Callable
@@ -39,8 +44,14 @@ class TorchGFNEnv(DiscreteEnv):
         self.kernel = kernel
         self.scorer = scorer or uniform_scorer
         self._world: EnumeratedWorld | None = None
+        # Kernels without ambiguous actions need not say so.
+        self._ambiguous: range = getattr(kernel, "ambiguous_actions", range(0))
+        copies = np.ones(kernel.n_actions, dtype=np.int64)
+        copies[self._ambiguous.start : self._ambiguous.stop] = kernel.n_backward_actions
+        self.kernel_action = np.repeat(np.arange(kernel.n_actions), copies)  # of each action here
+        self._first_copy = np.cumsum(copies) - copies
         s0 = torch.zeros(kernel.state_shape[0] - 1, dtype=torch.int64)
-        super().__init__(kernel.n_actions, s0, tuple(s0.shape), sf=torch.full_like(s0, -1))
+        super().__init__(len(self.kernel_action), s0, tuple(s0.shape), sf=torch.full_like(s0, -1))
         self.debug = debug
 
     def _kernel_states(self, tensor: torch.Tensor, stopped: int = 0) -> np.ndarray:
@@ -50,6 +61,21 @@ class TorchGFNEnv(DiscreteEnv):
         states[:, :-1] = np.maximum(flat, 0)
         states[:, -1] = np.where((flat < 0).any(axis=1), 1, stopped)
         return states
+
+    def _is_ambiguous(self, actions: np.ndarray) -> np.ndarray:
+        return (actions >= self._ambiguous.start) & (actions < self._ambiguous.stop)
+
+    def _numbers(self, actions: np.ndarray, backward: np.ndarray) -> np.ndarray:
+        """Our numbers of the kernel's forward actions, given the backward actions that undo them."""
+        return self._first_copy[actions] + np.where(self._is_ambiguous(actions), backward, 0)
+
+    def numbers_of(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """torchgfn's numbers, int64 [batch], of the kernel's forward actions in the kernel's states."""
+        backward = np.zeros(len(actions), dtype=np.int64)
+        which = np.flatnonzero(self._is_ambiguous(actions))
+        if len(which):
+            backward[which] = self.kernel.inverse_action(states[which], actions[which])
+        return self._numbers(actions, backward)
 
     def make_states_class(self) -> type[DiscreteStates]:
         """States whose masks are the kernel's, for batches of any number of dimensions."""
@@ -63,7 +89,12 @@ class TorchGFNEnv(DiscreteEnv):
             n_actions = env.n_actions
 
             def _compute_forward_masks(self) -> torch.Tensor:
-                allowed = env.kernel.forward_allowed(env._kernel_states(self.tensor))
+                states = env._kernel_states(self.tensor)
+                allowed = env.kernel.forward_allowed(states)
+                if env._ambiguous:
+                    row, action = np.nonzero(allowed)
+                    allowed = np.zeros((len(states), env.n_actions), dtype=np.bool_)
+                    allowed[row, env.numbers_of(states[row], action)] = True
                 return torch.from_numpy(allowed).view(*self.batch_shape, -1)
 
             def _compute_backward_masks(self) -> torch.Tensor:
@@ -79,13 +110,13 @@ class TorchGFNEnv(DiscreteEnv):
         states = self._kernel_states(tensor)
         states[states[:, -1] == 1] = 0  # the sink has no backward action here
         row, backward = np.nonzero(self.kernel.backward_allowed(states))
-        column = self.kernel.redo_action(states[row], backward)
+        column = self._numbers(self.kernel.redo_action(states[row], backward), backward)
         return torch.from_numpy(row), torch.from_numpy(backward), torch.from_numpy(np.asarray(column, dtype=np.int64))
 
     def step(self, states: DiscreteStates, actions: Actions) -> DiscreteStates:
         """Forward transition; torchgfn never passes stop or sinks here."""
-        after = self.kernel.step(self._kernel_states(states.tensor), actions.tensor.reshape(-1).cpu().numpy())
-        return self._wrap(after)
+        taken = self.kernel_action[actions.tensor.reshape(-1).cpu().numpy()]
+        return self._wrap(self.kernel.step(self._kernel_states(states.tensor), taken))
 
     def backward_step(self, states: DiscreteStates, actions: Actions) -> DiscreteStates:
         """Undoes the forward actions `actions`."""
@@ -177,6 +208,17 @@ class _Tokens(Preprocessor):
         return torch.from_numpy(tokens).view(*states.batch_shape, -1)
 
 
+class _ForwardEstimator(DiscretePolicyEstimator):
+    """P_F from logits of the kernel's forward actions: all copies of an ambiguous one have its logit."""
+
+    def forward(self, states: DiscreteStates) -> torch.Tensor:
+        logits = self.module(self.preprocessor(states))
+        env = self.preprocessor.env
+        if not env._ambiguous:
+            return logits
+        return logits.index_select(-1, torch.from_numpy(env.kernel_action))
+
+
 class _BackwardEstimator(DiscretePolicyEstimator):
     """P_B from logits of the kernel's backward actions, each put where torchgfn looks for the action that it undoes."""
 
@@ -214,7 +256,7 @@ def make_gflownet(
     Args:
         objective: trajectory_balance, detailed_balance, sub_trajectory_balance (weights lambda ** length within each
             trajectory) or log_partition_variance.
-        forward_logits: logits [state, n_actions].
+        forward_logits: logits of the kernel's own forward actions [state, n_actions].
         backward_logits: logits of the kernel's own backward actions [state, n_backward_actions]; P_B is uniform over
             the parents when None.
         log_z: the scalar that trajectory balance learns; a new one from 0 when None.
@@ -224,7 +266,7 @@ def make_gflownet(
         ValueError: for an objective that torchgfn does not have, or one that lacks its `log_flow`.
     """
     tokens = _Tokens(env)
-    pf = DiscretePolicyEstimator(forward_logits, env.n_actions, preprocessor=tokens)
+    pf = _ForwardEstimator(forward_logits, env.n_actions, preprocessor=tokens)
     if backward_logits is None:
         pb = DiscretePolicyEstimator.uniform(env.n_actions, preprocessor=tokens)
     else:
@@ -249,11 +291,11 @@ def make_gflownet(
 
 def ragged(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """torchgfn's padded trajectories member by member: terminal states [batch, *state_shape], offsets [batch + 1],
-    states [step, *state_shape] before each action, and actions [step]."""
+    states [step, *state_shape] before each action, and the kernel's actions [step]."""
     env, length = trajectories.env, trajectories.terminating_idx.numpy()
     running = torch.from_numpy(np.arange(trajectories.max_length) < length[:, None])
     states = env._kernel_states(trajectories.states.tensor[:-1].transpose(0, 1)[running])
-    actions = trajectories.actions.tensor[..., 0].T[running].numpy()
+    actions = env.kernel_action[trajectories.actions.tensor[..., 0].T[running].numpy()]
     return terminal_states(trajectories), np.concatenate([[0], np.cumsum(length)]), states, actions
 
 

@@ -53,6 +53,8 @@ class WyckoffKernel:
             raise EmptyWorldError(_why_empty(space))
         self.n_actions = self.world.n_actions
         self.n_backward_actions = self.world.n_slots + 2
+        # An element: the state does not tell which of several positions that hold it was filled last.
+        self.ambiguous_actions = range(self.world.first_element, self.world.first_element + self.world.n_elements)
         self.state_shape: tuple[int, ...] = (self.world.stopped + 1,)
         self.max_steps = 2 + 2 * self.world.n_slots + (7 + 3 * self.world.n_slots if space.geometry else 0)
         self.tokens = WyckoffTokens(space, self.tables, self.world, rules)
