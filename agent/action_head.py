@@ -19,6 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from agent.action_blocks import ActionBlocks, BlockRows
 from envs.jit import njit
 
 _BLOCK = 64  # actions whose weights are summed up together before one of them is looked for
@@ -234,13 +235,17 @@ class Workspace:
 
 @dataclass(frozen=True)
 class _Part:
-    """Choices made at once: exponentials of the logits [row, action], their sums, and who chose what."""
+    """Choices made at once: exponentials of the logits [row, action], their sums, and who chose what.
+
+    With blocks, rows are in the order of `blocks` and actions are columns of their block.
+    """
 
     exponentials: Tensor
     total: np.ndarray
     row: np.ndarray
     actions: np.ndarray
     log_p: np.ndarray
+    blocks: BlockRows | None
 
 
 class Choices:
@@ -248,10 +253,14 @@ class Choices:
 
     They are made without gradient, in one part or several, and hold what the gradient of their log-probabilities needs:
     the exponentials of the logits, which stay in the workspace.
+
+    Args:
+        blocks: what the layer's actions fall into; None where each row may have any of them.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, blocks: ActionBlocks | None = None) -> None:
         self._workspace = workspace
+        self._blocks = blocks
         self._parts: list[_Part] = []
 
     def make(
@@ -262,6 +271,7 @@ class Choices:
         allowed: np.ndarray,
         row: np.ndarray,
         *,
+        block: np.ndarray | None = None,
         actions: np.ndarray | None = None,
         uniform: np.ndarray | None = None,
         epsilon: float = 0.0,
@@ -274,21 +284,31 @@ class Choices:
             weight, bias: of the output layer, [action, hidden] and [action].
             allowed: bool [row, action]; at least one action of each row in which a member chooses.
             row: int64 [member], the row in which each member chooses.
+            block: int64 [row], the block of each row, where there are blocks.
             actions: int64 [member], to look up; None to draw.
             uniform: [member, 2] random numbers in [0, 1) for drawing: which action, and whether to explore.
             epsilon: share of draws that are uniform over the allowed actions instead.
             temperature: other draws follow the policy's probabilities to the power of 1 / temperature.
         """
-        buffer = self._workspace.take(len(x), len(weight))
+        rows = None
+        if self._blocks is not None:
+            assert block is not None
+            rows = self._blocks.rows(block)
+            allowed, row = self._blocks.allowed(allowed, rows), rows.place[row]
+            actions = None if actions is None else self._blocks.columns(rows, row, actions)
+        buffer = self._workspace.take(len(x), len(weight) if rows is None else rows.width)
         with torch.no_grad():
-            torch.addmm(bias, x, weight.t(), out=buffer)
+            if self._blocks is None or rows is None:
+                torch.addmm(bias, x, weight.t(), out=buffer)
+            else:
+                self._blocks.write_logits(x, weight, bias, rows, buffer)
         logits = buffer.numpy()
         taken = _explore(allowed, row, uniform, epsilon) if actions is None else actions
         given = taken >= 0
         given_logits = _gather(logits, row, taken)
         largest = np.empty(len(x), dtype=np.float32)
         total = np.empty(len(x))
-        block_sums = np.empty((len(x), -(-len(weight) // _BLOCK)), dtype=np.float32)
+        block_sums = np.empty((len(x), -(-logits.shape[1] // _BLOCK)), dtype=np.float32)
         _exponentiate(logits, allowed, block_sums, largest, total)
         if actions is None:
             weights, sums = (logits, block_sums) if temperature == 1.0 else _tempered(logits, temperature)
@@ -298,8 +318,8 @@ class Choices:
         drawn = ~given
         log_e[drawn] = np.log(logits[row[drawn], taken[drawn]].astype(np.float64))
         log_p = (log_e - np.log(total[row])).astype(np.float32)
-        self._parts.append(_Part(buffer, total, row, taken, log_p))
-        return taken
+        self._parts.append(_Part(buffer, total, row, taken, log_p, rows))
+        return taken if self._blocks is None or rows is None else self._blocks.actions(rows, row, taken)
 
     def log_probabilities(self, x: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
         """Of all choices so far, under the policy itself, float32 [member]. The gradient can be taken once.
@@ -311,7 +331,7 @@ class Choices:
         """
         if x is None or not self._parts:
             return torch.from_numpy(np.concatenate([np.empty(0, np.float32), *(part.log_p for part in self._parts)]))
-        log_p: Tensor = _LogProbability.apply(x, weight, bias, self._parts)
+        log_p: Tensor = _LogProbability.apply(x, weight, bias, self._parts, self._blocks)
         return log_p
 
 
@@ -319,9 +339,11 @@ class _LogProbability(torch.autograd.Function):
     """See `Choices.log_probabilities`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, parts: list[_Part]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, parts: list[_Part], blocks: ActionBlocks | None
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.parts = parts
+        ctx.parts, ctx.blocks = parts, blocks
         return torch.from_numpy(np.concatenate([part.log_p for part in parts]))
 
     @staticmethod
@@ -337,12 +359,36 @@ class _LogProbability(torch.autograd.Function):
             starts = np.searchsorted(part.row[members], np.arange(n_rows + 1))
             here = g[first_member : first_member + n_members]
             _logits_gradient(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
-            rows = slice(first_row, first_row + n_rows)
-            torch.mm(part.exponentials, weight, out=dx[rows])
-            dweight.addmm_(part.exponentials.t(), x[rows])
-            dbias += part.exponentials.sum(0)
+            if ctx.blocks is None:
+                rows = slice(first_row, first_row + n_rows)
+                torch.mm(part.exponentials, weight, out=dx[rows])
+                dweight.addmm_(part.exponentials.t(), x[rows])
+                dbias += part.exponentials.sum(0)
             first_row, first_member = first_row + n_rows, first_member + n_members
-        return dx, dweight, dbias, None
+        if ctx.blocks is not None:
+            _gradient_by_block(ctx.blocks, parts, x, weight, dx, dweight, dbias)
+        return dx, dweight, dbias, None, None
+
+
+def _gradient_by_block(
+    blocks: ActionBlocks, parts: list[_Part], x: Tensor, weight: Tensor, dx: Tensor, dweight: Tensor, dbias: Tensor
+) -> None:
+    """From the gradient of the logits, which the parts hold now, to that of the layer: one product a block."""
+    pieces: list[list[Tensor]] = [[] for _ in blocks.widths]
+    rows_of: list[list[np.ndarray]] = [[] for _ in blocks.widths]
+    first_row = 0
+    for part in parts:
+        assert part.blocks is not None
+        for b, first, last in part.blocks.groups:
+            pieces[b].append(part.exponentials[first:last, : blocks.widths[b]])
+            rows_of[b].append(part.blocks.order[first:last] + first_row)
+        first_row += len(part.exponentials)
+    for found, numbers, select in zip(pieces, rows_of, blocks.select):
+        if found:
+            rows, dlogits = torch.from_numpy(np.concatenate(numbers)), torch.cat(found)
+            dx[rows] = dlogits @ weight[select]
+            dweight[select] += dlogits.t() @ x[rows]
+            dbias[select] += dlogits.sum(0)
 
 
 def choose(

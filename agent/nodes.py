@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent.action_blocks import blocks_of
 from agent.action_head import Workspace, choose
 from agent.distinct import distinct
 from agent.policy import Policy
@@ -20,6 +21,7 @@ class Nodes:
 
     def __init__(self, kernel: TransitionKernel, policy: Policy) -> None:
         self.kernel, self.policy = kernel, policy
+        self.blocks = blocks_of(kernel)
         self.first_of_last = 0
         self._states: list[np.ndarray] = []
         self._free: list[np.ndarray] = []
@@ -52,6 +54,10 @@ class Nodes:
         self._free.append(free)
         self._conditions.append(condition)
         return row, actions, free, allowed
+
+    def blocks_of_last(self, rows: np.ndarray) -> np.ndarray | None:
+        """The action blocks of some rows of the last level, chosen by a mask; None where there is but one."""
+        return None if self.blocks is None else self.kernel.action_block(self._states[-1][rows])
 
     def hidden_of_last(self, weights: tuple[Tensor, Tensor], rows: np.ndarray) -> Tensor:
         """The hidden layer of some rows of the last level, chosen by a mask."""
