@@ -23,6 +23,7 @@ from agent.action_blocks import ActionBlocks, BlockRows
 from envs.jit import njit
 
 _BLOCK = 64  # actions whose weights are summed up together before one of them is looked for
+_PARALLEL = 1 << 16  # logits that are worth waking the threads for, which takes longer when the machine is busy
 _REORDER = {"reassoc", "nsz", "contract", "arcp"}  # lets sums run in several lanes; NaN and infinity keep their meaning
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
@@ -90,11 +91,22 @@ def _exponentiate_row(
     return largest, total
 
 
-@njit(parallel=True, fastmath=_REORDER)
+@njit(fastmath=_REORDER)
 def _exponentiate(
     logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
 ) -> None:
     """Logits [row, action] become exp(logit - largest of the row), 0 where forbidden; sums a block and a row beside."""
+    bits = logits.view(np.int32)
+    may = allowed.view(np.uint8)
+    for i in range(len(logits)):
+        largest[i], total[i] = _exponentiate_row(logits[i], bits[i], may[i], block_sums[i])
+
+
+@njit(parallel=True, fastmath=_REORDER)
+def _exponentiate_parallel(
+    logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
+) -> None:
+    """`_exponentiate`, rows shared out among threads."""
     bits = logits.view(np.int32)
     may = allowed.view(np.uint8)
     for i in numba.prange(len(logits)):
@@ -128,7 +140,40 @@ def _gather(logits: np.ndarray, row: np.ndarray, actions: np.ndarray) -> np.ndar
     return out
 
 
-@njit(parallel=True)
+@njit
+def _draw_one(w: np.ndarray, sums: np.ndarray, may: np.ndarray, uniform: float) -> int:
+    """An action of one row, with probability proportional to its weight.
+
+    Where weights are NaN the first allowed action is taken: its log-probability is NaN, and the loss tells.
+    """
+    n = len(w)
+    total = 0.0
+    for block in range(len(sums)):
+        total += sums[block]
+    target = uniform * total
+    running = 0.0
+    chosen_block = 0
+    for block in range(len(sums)):
+        if sums[block] > 0.0:
+            chosen_block = block  # also the answer when rounding leaves the sum just below the target
+            if running + sums[block] > target:
+                break
+            running += sums[block]
+    action = -1
+    for j in range(chosen_block * _BLOCK, min((chosen_block + 1) * _BLOCK, n)):
+        if w[j] > 0.0:
+            running += w[j]
+            action = j
+            if running > target:
+                break
+    if action < 0:
+        for j in range(n):
+            if may[j]:
+                return j
+    return action
+
+
+@njit
 def _draw(
     weights: np.ndarray,
     block_sums: np.ndarray,
@@ -137,38 +182,25 @@ def _draw(
     uniform: np.ndarray,
     actions: np.ndarray,
 ) -> None:
-    """Fills in the actions that are still -1, each with probability proportional to its weight in its row.
-
-    Where weights are NaN the first allowed action is taken: its log-probability is NaN, and the loss tells.
-    """
-    n = weights.shape[1]
-    for i in numba.prange(len(row)):
-        if actions[i] >= 0:
-            continue
-        sums, w = block_sums[row[i]], weights[row[i]]
-        total = 0.0
-        for block in range(len(sums)):
-            total += sums[block]
-        target = uniform[i, 0] * total
-        running = 0.0
-        chosen_block = 0
-        for block in range(len(sums)):
-            if sums[block] > 0.0:
-                chosen_block = block  # also the answer when rounding leaves the sum just below the target
-                if running + sums[block] > target:
-                    break
-                running += sums[block]
-        for j in range(chosen_block * _BLOCK, min((chosen_block + 1) * _BLOCK, n)):
-            if w[j] > 0.0:
-                running += w[j]
-                actions[i] = j
-                if running > target:
-                    break
+    """Fills in the actions that are still -1."""
+    for i in range(len(row)):
         if actions[i] < 0:
-            for j in range(n):
-                if allowed[row[i], j]:
-                    actions[i] = j
-                    break
+            actions[i] = _draw_one(weights[row[i]], block_sums[row[i]], allowed[row[i]], uniform[i, 0])
+
+
+@njit(parallel=True)
+def _draw_parallel(
+    weights: np.ndarray,
+    block_sums: np.ndarray,
+    allowed: np.ndarray,
+    row: np.ndarray,
+    uniform: np.ndarray,
+    actions: np.ndarray,
+) -> None:
+    """`_draw`, members shared out among threads."""
+    for i in numba.prange(len(row)):
+        if actions[i] < 0:
+            actions[i] = _draw_one(weights[row[i]], block_sums[row[i]], allowed[row[i]], uniform[i, 0])
 
 
 @njit
@@ -183,7 +215,29 @@ def _tempered(weights: np.ndarray, temperature: float) -> tuple[np.ndarray, np.n
     return out, sums
 
 
-@njit(parallel=True)
+@njit
+def _gradient_of_row(
+    row: np.ndarray,
+    total: float,
+    members: np.ndarray,
+    actions: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """In place: d loss / d logits = sum over a row's members of g * (one-hot(action) - probabilities)."""
+    if len(members) == 0:
+        row[:] = 0.0
+        return
+    g = 0.0
+    for k in members:
+        g += gradient[k]
+    scale = np.float32(-g / total)
+    for j in range(len(row)):
+        row[j] *= scale
+    for k in members:
+        row[actions[k]] += gradient[k]
+
+
+@njit
 def _logits_gradient(
     exponentials: np.ndarray,
     total: np.ndarray,
@@ -192,20 +246,23 @@ def _logits_gradient(
     actions: np.ndarray,
     gradient: np.ndarray,
 ) -> None:
-    """In place: d loss / d logits = sum over a row's members of g * (one-hot(action) - probabilities)."""
+    """`_gradient_of_row` of all rows; the members of row i are `members[first[i] : first[i + 1]]`."""
+    for i in range(len(exponentials)):
+        _gradient_of_row(exponentials[i], total[i], members[first[i] : first[i + 1]], actions, gradient)
+
+
+@njit(parallel=True)
+def _logits_gradient_parallel(
+    exponentials: np.ndarray,
+    total: np.ndarray,
+    first: np.ndarray,
+    members: np.ndarray,
+    actions: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """`_logits_gradient`, rows shared out among threads."""
     for i in numba.prange(len(exponentials)):
-        row = exponentials[i]
-        if first[i] == first[i + 1]:
-            row[:] = 0.0
-            continue
-        g = 0.0
-        for k in range(first[i], first[i + 1]):
-            g += gradient[members[k]]
-        scale = np.float32(-g / total[i])
-        for j in range(len(row)):
-            row[j] *= scale
-        for k in range(first[i], first[i + 1]):
-            row[actions[members[k]]] += gradient[members[k]]
+        _gradient_of_row(exponentials[i], total[i], members[first[i] : first[i + 1]], actions, gradient)
 
 
 class Workspace:
@@ -309,10 +366,11 @@ class Choices:
         largest = np.empty(len(x), dtype=np.float32)
         total = np.empty(len(x))
         block_sums = np.empty((len(x), -(-logits.shape[1] // _BLOCK)), dtype=np.float32)
-        _exponentiate(logits, allowed, block_sums, largest, total)
+        many = logits.size >= _PARALLEL
+        (_exponentiate_parallel if many else _exponentiate)(logits, allowed, block_sums, largest, total)
         if actions is None:
             weights, sums = (logits, block_sums) if temperature == 1.0 else _tempered(logits, temperature)
-            _draw(weights, sums, allowed, row, uniform, taken)
+            (_draw_parallel if many else _draw)(weights, sums, allowed, row, uniform, taken)
         # A drawn action has a probability that float32 can hold; a given one need not, so it keeps its logit.
         log_e = np.where(given, given_logits.astype(np.float64) - largest[row], 0.0)
         drawn = ~given
@@ -358,7 +416,8 @@ class _LogProbability(torch.autograd.Function):
             members = np.argsort(part.row, kind="stable")
             starts = np.searchsorted(part.row[members], np.arange(n_rows + 1))
             here = g[first_member : first_member + n_members]
-            _logits_gradient(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
+            spread = _logits_gradient_parallel if part.exponentials.numel() >= _PARALLEL else _logits_gradient
+            spread(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
             if ctx.blocks is None:
                 rows = slice(first_row, first_row + n_rows)
                 torch.mm(part.exponentials, weight, out=dx[rows])

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agent.token_bag import sum_of_rows
+
 _CONDITION_WIDTH = 64
 
 
@@ -120,8 +122,7 @@ class Policy(nn.Module):
             condition: float32 [batch, n_conditions] where there are conditions.
         """
         embedding = self.embedding() if weights is None else weights[0]
-        x = nn.functional.embedding_bag(tokens, embedding, mode="sum", padding_idx=self.n_tokens)
-        x = x + self.embedding_bias
+        x = sum_of_rows(embedding, tokens) + self.embedding_bias
         if self.condition_layers is not None:
             x = x + self.condition_layers(condition)
         x = torch.relu(x)
