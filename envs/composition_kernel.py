@@ -75,7 +75,7 @@ class CompositionKernel:
         self.n_tokens = self.tokens.n
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.additions
-        self.action_blocks = (np.arange(self.n_actions),)
+        self.action_blocks: tuple[np.ndarray, ...] = (np.arange(self.n_actions),)
         if not self.forward_allowed(self.initial(1)).any():
             raise EmptyWorldError(_why_empty(space))
         self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()

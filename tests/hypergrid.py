@@ -28,7 +28,7 @@ class HypergridKernel:
         self.n_tokens = dimensions * side
         self.token_factors = np.stack(np.divmod(np.arange(self.n_tokens), side), axis=1)
         self.action_factors = np.arange(dimensions)[:, None]
-        self.action_blocks = (np.arange(self.n_actions),)
+        self.action_blocks: tuple[np.ndarray, ...] = (np.arange(self.n_actions),)
 
     @property
     def state_high(self) -> np.ndarray:

@@ -24,7 +24,7 @@ class Grid:
     """
 
     n_actions = n_backward_actions = 3
-    action_blocks = (np.arange(3),)
+    action_blocks: tuple[np.ndarray, ...] = (np.arange(3),)
     state_shape = (2, 2)
 
     def __init__(self, side: int) -> None:
