@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agent.factor_sum import factor_sum
 from agent.token_bag import sum_of_rows
 
 _CONDITION_WIDTH = 64
@@ -47,11 +48,7 @@ class FactoredWeights(nn.Module):
 
     def forward(self) -> Tensor:
         """The weights [row + n_more, width]."""
-        n = self.factors.shape[1]
-        total = self.own[:n]
-        for ids, table in zip(self.factors, self.shared):
-            total = total + nn.functional.embedding(ids, table)
-        return torch.cat([total, self.own[n:]])
+        return factor_sum(self.factors, self.own, list(self.shared))
 
 
 class Policy(nn.Module):

@@ -142,7 +142,7 @@ def _build(
             if not keeps_logits:
                 workspace.clear()
             actions[chooses] = choices.make(
-                nodes.hidden_of_last(weights, free),
+                nodes.hidden_of_last(weights, free, keeps_logits),
                 weights[1],
                 policy.head_bias,
                 allowed if free.all() else allowed[free],
