@@ -32,6 +32,7 @@ from envs.wyckoff_moves import (
     write_labelings,
 )
 from envs.wyckoff_space import WyckoffSpace
+from envs.wyckoff_stages import stage_actions, stages
 from envs.wyckoff_tables import LETTERS, space_group
 from envs.wyckoff_tokens import WyckoffTokens
 from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, SIZE, make_world
@@ -61,6 +62,7 @@ class WyckoffKernel:
         self.n_tokens = self.tokens.n
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.action_factors
+        self.action_blocks = stage_actions(self.world)
 
     @property
     def state_high(self) -> np.ndarray:
@@ -100,6 +102,9 @@ class WyckoffKernel:
         else:
             allow_rows_parallel(self.tables, self.world, states, out)
         return out
+
+    def action_block(self, states: np.ndarray) -> np.ndarray:
+        return stages(self.tables, self.world, states)
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         return backward_allowed(self.tables, self.world, states)
