@@ -44,7 +44,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_shows_every_verb() -> None:
     verbs = {line.split()[1] for line in commands() if line.startswith("oreflow ")}
-    assert verbs == {"train", "resume", "sample", "evaluate", "exact", "score", "check", "list", "init", "fit-energy"} | {
+    assert verbs == {
+        "train",
+        "resume",
+        "sample",
+        "evaluate",
+        "exact",
+        "score",
+        "check",
+        "list",
+        "init",
+        "fit-energy",
+    } | {
         "encode",
         "export",
         "relax",

@@ -125,9 +125,7 @@ def main() -> None:
     start = time.perf_counter()
     structures = pymatgen_structures(crystals)
     seconds = time.perf_counter() - start
-    print(
-        f"rows             {len(frame)}, decoded {len(structures)}, {len(structures) / seconds:.0f} a second"
-    )
+    print(f"rows             {len(frame)}, decoded {len(structures)}, {len(structures) / seconds:.0f} a second")
     symmetry(crystals, options.symprec)
     distances(structures)
     formulas = frame["formula_reduced"].unique()
