@@ -9,8 +9,9 @@ from envs.canonical import canonical_tuple, stabiliser, tuple_code
 from envs.coordinate_grid import count_between, highest_with_room
 from envs.jit import njit
 from envs.lattice_grid import SYSTEM, shape_allowed
-from envs.site_feasibility import CLASS, FIRST_MEMBER, LAST_MEMBER
-from envs.site_search import can_finish, may_close, search_memory
+from envs.site_feasibility import CLASS
+from envs.site_search import can_finish, may_close, new_elements
+from envs.site_sums import search_memory
 from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, IS_POLAR, LAST_RELABELING, N_LETTERS, GroupTables
 from envs.wyckoff_geometry import lowest_volume_bin
 from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, SIZE, STRIDE, World
@@ -22,7 +23,7 @@ ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS = range(9)
 
 
 class Memory(NamedTuple):
-    """Working memory of masks and moves, one for each thread. The first three fields are those of `Search`.
+    """Working memory of masks and moves, one for each thread. The first fields are those of `Search`.
 
     Attributes:
         lists: int64 [9, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
@@ -32,6 +33,9 @@ class Memory(NamedTuple):
     steps: np.ndarray
     bits: np.ndarray
     used: np.ndarray
+    sums: np.ndarray
+    at: np.ndarray
+    looked_up: np.ndarray
     lists: np.ndarray
 
 
@@ -41,7 +45,15 @@ def memory(tables: GroupTables, world: World) -> Memory:
     for group in world.groups:
         n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])
     search = search_memory(world)
-    return Memory(search.steps, search.bits, search.used, np.zeros((9, n), dtype=np.int64))
+    return Memory(
+        search.steps,
+        search.bits,
+        search.used,
+        search.sums,
+        search.at,
+        search.looked_up,
+        np.zeros((9, n), dtype=np.int64),
+    )
 
 
 @njit
@@ -77,44 +89,24 @@ def summarise(
 
 
 @njit
-def _finishes_with(
-    world: World, kind: int, state: int, k: int, size: int, which: int, element: int, work: Memory
-) -> bool:
-    """Whether the k elements in `work` can be finished once `size` atoms join number `which`, a new element if k."""
-    new = which == k
-    if new:
-        work.lists[ELEMENTS, k], work.lists[COUNTS, k] = element, 0
+def _finishes_with(world: World, kind: int, state: int, k: int, size: int, which: int, work: Memory) -> bool:
+    """Whether the k elements in `work` can be finished once `size` atoms join number `which`."""
     work.lists[COUNTS, which] += size
-    verdict = can_finish(world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k + 1 if new else k, work)
+    verdict = can_finish(world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k, work)
     work.lists[COUNTS, which] -= size
     return verdict
 
 
 @njit
-def _unused_member(world: World, cls: int, k: int, work: Memory) -> int:
-    """An element of a class that is not among the first k of `work`, -1 when all are."""
-    for m in range(world.cls[cls, FIRST_MEMBER], world.cls[cls, LAST_MEMBER]):
-        element = world.members[m]
-        free = True
-        for i in range(k):
-            if work.lists[ELEMENTS, i] == element:
-                free = False
-                break
-        if free:
-            return element
-    return -1
-
-
-@njit
 def _some_element_fits(world: World, kind: int, state: int, k: int, size: int, work: Memory) -> bool:
+    """Whether any element, new or not, can take `size` atoms."""
+    if new_elements(
+        world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k, size, True, work.lists[VERDICTS], work
+    ):
+        return True
     for i in range(k):
-        if _finishes_with(world, kind, state, k, size, i, work.lists[ELEMENTS, i], work):
+        if _finishes_with(world, kind, state, k, size, i, work):
             return True
-    if k < world.n_elements_max:
-        for cls in range(len(world.cls)):
-            element = _unused_member(world, cls, k, work)
-            if element >= 0 and _finishes_with(world, kind, state, k, size, k, element, work):
-                return True
     return False
 
 
@@ -175,17 +167,23 @@ def _allow_elements(
     kind = world.inventory_of[group]
     position = tables.group[group, FIRST_ROW] + states[row, PENDING] - 1
     size, stride = world.position[position, SIZE], world.position[position, STRIDE]
-    if k < world.n_elements_max:
-        for cls in range(len(world.cls)):
-            element = _unused_member(world, cls, k, work)
-            work.lists[VERDICTS, cls] = element >= 0 and _finishes_with(
-                world, kind, state + stride, k, size, k, element, work
-            )
+    if new_elements(
+        world,
+        kind,
+        state + stride,
+        work.lists[ELEMENTS],
+        work.lists[COUNTS],
+        k,
+        size,
+        False,
+        work.lists[VERDICTS],
+        work,
+    ):
         for element in range(world.n_elements):
-            allowed[row, world.first_element + element] = work.lists[VERDICTS][world.element[element, CLASS]]
+            allowed[row, world.first_element + element] = work.lists[VERDICTS, world.element[element, CLASS]] == 1
     for i in range(k):
         allowed[row, world.first_element + work.lists[ELEMENTS, i]] = _finishes_with(
-            world, kind, state + stride, k, size, i, work.lists[ELEMENTS, i], work
+            world, kind, state + stride, k, size, i, work
         )
 
 
