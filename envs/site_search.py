@@ -21,6 +21,7 @@ from envs.site_feasibility import (
     SiteTables,
 )
 from envs.site_sums import (
+    MAYBE,
     NO,
     UNKNOWN,
     YES,
@@ -84,11 +85,13 @@ def can_finish(
     if len(sites.role):
         return _finishes_stoichiometry(sites, kind, state, elements, counts, n, a, work)
     groups = _groups(sites, elements, n)
-    if _as_it_is(sites, kind, state, elements, counts, n, a, groups, work):
+    if groups != sites.all_groups:  # sums do not tell groups apart
+        return _finishes(sites, kind, state, elements, counts, n, a, groups, work)
+    if _as_it_is(sites, kind, state, elements, counts, n, a, work):
         return True
     side = sum_up(sites, kind, state, elements, counts, n, a, sites.n_atoms_max, work)
     verdict = final_verdict(sites, kind, n, side, work)
-    if verdict == NO or (verdict == YES and groups == sites.all_groups):
+    if verdict != MAYBE:
         return verdict == YES
     return _finishes(sites, kind, state, elements, counts, n, a, groups, work)
 
@@ -111,12 +114,9 @@ def _as_it_is(
     counts: np.ndarray,
     n: int,
     a: int,
-    groups: int,
     work: Search,
 ) -> bool:
     """Whether further elements surely finish it, with nothing added to those that are there: the common case."""
-    if groups != sites.all_groups:
-        return False
     begin(sites, work, state)
     for i in range(n):
         if not add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i]):
@@ -144,7 +144,7 @@ def new_elements(
         state: inventory state with those atoms placed.
         elements, counts: the n elements before, with room for one more.
         one_will_do: whether to stop at the first class that can.
-        verdicts: int64 [class], receives 1 for each class with an unused element that can join, else 0; not all of
+        verdicts: int64 [class], receives YES for each class with an unused element that can join, else NO; not all of
             them if `one_will_do`.
 
     Returns:
@@ -153,7 +153,7 @@ def new_elements(
     a = 0
     for i in range(n):
         a += counts[i]
-    verdicts[: len(sites.cls)] = 0
+    verdicts[: len(sites.cls)] = NO
     if n >= sites.n_elements_max or a + size > sites.n_atoms_max:
         return False
     work.used[:] = 0
@@ -162,9 +162,10 @@ def new_elements(
     for cls in range(len(sites.cls)):
         if work.used[cls] < sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
             verdicts[cls] = UNKNOWN
-    found = False
-    if len(sites.role) == 0:
-        groups = _groups(sites, elements, n)
+    groups, found, some_met = _groups(sites, elements, n), False, False
+    for cls in range(len(sites.cls)):
+        some_met = some_met or groups | sites.cls[cls, CLASS_GROUPS] == sites.all_groups
+    if len(sites.role) == 0 and some_met:
         begin(sites, work, state)
         alive = True
         for i in range(n):
@@ -186,7 +187,7 @@ def new_elements(
             continue
         elements[n], counts[n] = _unused(sites, cls, elements, n), size
         fits = can_finish(sites, kind, state, elements, counts, n + 1, work)
-        verdicts[cls] = int(fits)
+        verdicts[cls] = YES if fits else NO
         found = found or fits
         if fits and one_will_do:
             return True
@@ -215,16 +216,16 @@ def _judge(
     work.looked_up[:] = UNKNOWN
     found = False
     for cls in range(len(sites.cls)):
-        if verdicts[cls] != UNKNOWN:
+        if verdicts[cls] != UNKNOWN or groups | sites.cls[cls, CLASS_GROUPS] != sites.all_groups:
             continue
         best = best_of_class(sites, kind, n, cls, size, largest, side, work)
-        if best == YES and groups | sites.cls[cls, CLASS_GROUPS] == sites.all_groups:
-            verdicts[cls] = 1
+        if best == YES:
+            verdicts[cls] = YES
             found = True
             if one_will_do:
                 return True
         elif best == NO and largest > size:
-            verdicts[cls] = 0
+            verdicts[cls] = NO
     return found
 
 

@@ -17,8 +17,7 @@ from envs.site_feasibility import CLASS, FIRST_STATE, N_STATES, POSSIBLY, SURELY
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 _63 = np.uint64(63)
 
-NO, MAYBE, YES = 0, 1, 2  # verdicts
-UNKNOWN = -1
+NO, YES, MAYBE, UNKNOWN = 0, 1, 2, -1  # verdicts
 
 
 class Search(NamedTuple):
@@ -226,7 +225,7 @@ def best_of_class(
             c = sites.charge_of[d]
             if work.looked_up[c] == UNKNOWN:
                 work.looked_up[c] = look_up(sites, kind, n, m, size, sites.deltas[d], sites.n_atoms_max - m, side, work)
+            if work.looked_up[c] == YES:
+                return YES
             best = max(best, work.looked_up[c])
-            if best == YES:
-                return best
     return best

@@ -6,28 +6,29 @@ import numba
 import numpy as np
 
 from envs.canonical import canonical_tuple, stabiliser, tuple_code
-from envs.coordinate_grid import count_between, highest_with_room
+from envs.coordinate_grid import bins_with_room, highest_with_room, is_valid, last_bins_with_room
 from envs.jit import njit
 from envs.lattice_grid import SYSTEM, shape_allowed
 from envs.site_feasibility import CLASS
 from envs.site_search import can_finish, may_close, new_elements
-from envs.site_sums import search_memory
+from envs.site_sums import UNKNOWN, YES, search_memory
 from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, IS_POLAR, LAST_RELABELING, N_LETTERS, GroupTables
 from envs.wyckoff_geometry import lowest_volume_bin
-from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, SIZE, STRIDE, World
+from envs.wyckoff_world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, STRIDE, World
 
 ROWS_PER_BLOCK = 16  # share working memory and one thread
 
 
-ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS = range(9)  # rows of `lists`
+ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS, FITS = range(10)  # rows of `lists`
 
 
 class Memory(NamedTuple):
     """Working memory of masks and moves, one for each thread. The first fields are those of `Search`.
 
     Attributes:
-        lists: int64 [9, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
-            relabelings that leave the decoration as it is; tuple codes in use; two tuples; verdicts by class.
+        lists: int64 [10, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
+            relabelings that leave the decoration as it is; tuple codes in use; two tuples; verdicts by
+            class and by letter.
     """
 
     steps: np.ndarray
@@ -41,7 +42,7 @@ class Memory(NamedTuple):
 
 @njit
 def memory(tables: GroupTables, world: World) -> Memory:
-    n = max(world.n_slots + 1, len(world.cls), 3)
+    n = max(world.n_slots + 1, len(world.cls), MOST_LETTERS)
     for group in world.groups:
         n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])
     search = search_memory(world)
@@ -52,7 +53,7 @@ def memory(tables: GroupTables, world: World) -> Memory:
         search.sums,
         search.at,
         search.looked_up,
-        np.zeros((9, n), dtype=np.int64),
+        np.zeros((10, n), dtype=np.int64),
     )
 
 
@@ -104,7 +105,7 @@ def _some_element_fits(world: World, kind: int, state: int, k: int, size: int, w
         world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k, size, True, work.lists[VERDICTS], work
     ):
         return True
-    for i in range(k):
+    for i in range(k):  # noqa: SIM110 - not all of Python compiles
         if _finishes_with(world, kind, state, k, size, i, work):
             return True
     return False
@@ -123,6 +124,7 @@ def _allow_letters(
     end = world.close if world.geometry else world.n_actions - 1
     allowed[row, end] = may_close(world, work.lists[ELEMENTS], work.lists[COUNTS], k, atoms, work)
     n_keep = stabiliser(tables, group, world.n_elements, work.lists[CODES], n, work.lists[SCRATCH], work.lists[FOUND])
+    work.lists[FITS, :n_letters] = UNKNOWN
     for letter in range(n_letters):
         position = first_row + letter
         size, stride = world.position[position, SIZE], world.position[position, STRIDE]
@@ -131,7 +133,7 @@ def _allow_letters(
         if tables.row[position, DOF] == 0:
             taken = False
             for i in range(n):
-                if (work.lists[CODES, i] - 1) // world.n_elements == letter:
+                if work.lists[SCRATCH, i] == letter:
                     taken = True
                     break
             if taken:
@@ -143,19 +145,20 @@ def _allow_letters(
                 break
         if not smallest:
             continue
-        known = False
+        known = UNKNOWN
         for other in range(letter):  # equal sizes have equal verdicts
             before = first_row + other
             if (
-                allowed[row, world.first_letter + other]
+                work.lists[FITS, other] != UNKNOWN
                 and world.position[before, SIZE] == size
                 and world.position[before, STRIDE] == stride
             ):
-                known = True
+                known = work.lists[FITS, other]
                 break
-        allowed[row, world.first_letter + letter] = known or _some_element_fits(
-            world, kind, state + stride, k, size, work
-        )
+        if known == UNKNOWN:
+            known = int(_some_element_fits(world, kind, state + stride, k, size, work))
+        work.lists[FITS, letter] = known
+        allowed[row, world.first_letter + letter] = known == YES
 
 
 @njit
@@ -180,7 +183,7 @@ def _allow_elements(
         work,
     ):
         for element in range(world.n_elements):
-            allowed[row, world.first_element + element] = work.lists[VERDICTS, world.element[element, CLASS]] == 1
+            allowed[row, world.first_element + element] = work.lists[VERDICTS, world.element[element, CLASS]] == YES
     for i in range(k):
         allowed[row, world.first_element + work.lists[ELEMENTS, i]] = _finishes_with(
             world, kind, state + stride, k, size, i, work
@@ -249,8 +252,9 @@ def _allow_coordinates(
             taken = canonical_tuple(tables, position, work.lists[TUPLE], grid, work.lists[MOVED])
         elif other == code:
             low = taken + 1
-        work.lists[USED, n_used] = taken
-        n_used += 1
+        if is_valid(world, table, taken):
+            work.lists[USED, n_used] = taken
+            n_used += 1
     room = 0
     while site + room + 1 < n and states[row, PAIRS + site + room + 1] == code:
         room += 1
@@ -261,11 +265,11 @@ def _allow_coordinates(
     prefix = 0
     for j in range(k):
         prefix = prefix * grid + states[row, world.coordinate + 3 * site + j] - 1
-    span = grid ** (dof - 1 - k)
-    for b in range(grid):
-        start = (prefix * grid + b) * span
-        n_left = count_between(world, table, max(start, low), min(start + span, high), work.lists[USED], n_used)
-        allowed[row, world.first_coordinate + b] = n_left > 0
+    out, used = allowed[row, world.first_coordinate : world.first_coordinate + grid], work.lists[USED]
+    if k == dof - 1:
+        last_bins_with_room(world, table, prefix, low, high, used, n_used, out)
+    else:
+        bins_with_room(world, table, prefix, grid ** (dof - 1 - k), low, high, used, n_used, out)
 
 
 @njit
