@@ -89,7 +89,7 @@ _EIGHTS, _BYTES = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
 
 
 @njit(inline="always")
-def _bits(word: np.uint64) -> int:
+def _bits(word: np.uint64) -> np.int64:
     """How many bits of a word are set, counted in pairs, fours and bytes at once."""
     word -= (word >> np.uint64(1)) & _PAIRS
     word = (word & _FOURS) + ((word >> np.uint64(2)) & _FOURS)

@@ -182,10 +182,10 @@ def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: i
         if column == 0:
             return True
         if column == 1:
-            some = False
-            for angle in range(len(lattice.angles)):
-                some = some or lattice.reduced[table, index, angle]
-            return some
+            angle = 0
+            while angle < len(lattice.angles) and not lattice.reduced[table, index, angle]:
+                angle += 1
+            return angle < len(lattice.angles)
         return lattice.reduced[table, shape[1] - 1, index]
     if system == _ORTHORHOMBIC:
         less = lattice.cell[group]

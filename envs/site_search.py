@@ -29,7 +29,6 @@ from envs.site_sums import (
     add_charges,
     begin,
     best_of_class,
-    final_verdict,
     start_sums,
     sum_up,
 )
@@ -89,8 +88,13 @@ def can_finish(
         return _finishes(sites, kind, state, elements, counts, n, a, groups, work)
     if _as_it_is(sites, kind, state, elements, counts, n, a, work):
         return True
-    side = sum_up(sites, kind, state, elements, counts, n, a, sites.n_atoms_max, work)
-    verdict = final_verdict(sites, kind, n, side, work)
+    verdict = MAYBE
+    if n > 0:  # sums of all elements but the last, whose counts are tried on them
+        size, cls = counts[n - 1], sites.element[elements[n - 1], CLASS]
+        rest = a - size
+        side = sum_up(sites, kind, state, elements, counts, n - 1, rest, sites.n_atoms_max - size, work)
+        work.looked_up[:] = UNKNOWN
+        verdict = best_of_class(sites, kind, n, cls, size, sites.n_atoms_max - rest, side, work)
     if verdict != MAYBE:
         return verdict == YES
     return _finishes(sites, kind, state, elements, counts, n, a, groups, work)

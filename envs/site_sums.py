@@ -2,8 +2,8 @@
 
 The sums: for each number of atoms and each inventory state, the set of charges that the elements can carry together,
 over all their final counts. One element is added after the other, so that the many choices of counts which lead to the
-same sums are followed once. Whether some final choice can be finished is then a look into `SiteTables.bounds`; for one
-more element it is a look for each charge that the element can bring, shared by all elements that can bring it.
+same sums are followed once. Whether one more element can complete them is then a look into `SiteTables.bounds` for each
+charge that this element can bring, shared by all elements that can bring it.
 """
 
 from typing import NamedTuple
@@ -159,25 +159,6 @@ def sum_up(
         _add_element(sites, sites.kind[kind, FIRST_STATE], cls, counts[i], most, side, work)
         side = 1 - side
     return side
-
-
-@njit
-def final_verdict(sites: SiteTables, kind: int, n: int, side: int, work: Search) -> int:
-    """Whether any of the sums of n elements can be finished by further ones, required groups aside."""
-    first, verdict = sites.kind[kind, FIRST_STATE], NO
-    for a in range(sites.n_atoms_max + 1):
-        states, i = work.at[side, a], 0
-        while states != _ZERO:
-            if states & _ONE != _ZERO:
-                for word in range(work.sums.shape[3]):
-                    charges = work.sums[side, a, i, word]
-                    if charges & sites.bounds[SURELY, first + i, a, n, word] != _ZERO:
-                        return YES
-                    if charges & sites.bounds[POSSIBLY, first + i, a, n, word] != _ZERO:
-                        verdict = MAYBE
-            states >>= _ONE
-            i += 1
-    return verdict
 
 
 @njit
