@@ -94,17 +94,24 @@ def canonicalise(
 def stabiliser(
     tables: GroupTables, group: int, n_elements: int, codes: np.ndarray, n: int, scratch: np.ndarray, out: np.ndarray
 ) -> int:
-    """The relabelings that leave ascending pair codes as they are: their numbers into `out`; returns how many."""
+    """The relabelings that leave ascending pair codes as they are: their numbers into `out`; returns how many.
+
+    `scratch`, as long as `codes`, receives the letters.
+    """
+    for i in range(n):
+        scratch[i] = (codes[i] - 1) // n_elements
     found = 0
     for p in range(tables.group[group, FIRST_RELABELING], tables.group[group, LAST_RELABELING]):
         letters = tables.relabeling[p]
-        for i in range(n):
-            insert_sorted(scratch, i, relabel(codes[i], letters, n_elements))
-        same = True
-        for i in range(n):
-            if scratch[i] != codes[i]:
-                same = False
-                break
+        same, i = True, 0
+        while same and i < n:  # as many of each code's image as of the code
+            moved, length, number = codes[i] + (letters[scratch[i]] - scratch[i]) * n_elements, 1, 0
+            while i + length < n and codes[i + length] == codes[i]:
+                length += 1
+            for j in range(n):
+                number += codes[j] == moved
+            same = number == length
+            i += length
         if same:
             out[found] = p
             found += 1

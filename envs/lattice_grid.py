@@ -171,17 +171,21 @@ def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: i
         cosines[column - 2] = math.cos(math.radians(lattice.angles[index]))
         if abs(lattice.angles[index] - 90) < _TIE:
             cosines[column - 2] = 0.0
-        smallest = 1.0
-        for angle in lattice.angles:
-            if angle < 90 - _TIE:
-                smallest = math.cos(math.radians(angle))
+        smallest, last = 1.0, -1
+        while last + 1 < len(lattice.angles) and lattice.angles[last + 1] < 90 - _TIE:
+            last += 1
+        if last >= 0:
+            smallest = math.cos(math.radians(lattice.angles[last]))
         return angle_allowed(1.0, b, c, cosines, column, smallest)
     if system == _MONOCLINIC:
         table = lattice.cell[group, TABLE]
         if column == 0:
             return True
         if column == 1:
-            return lattice.reduced[table, index].any()
+            angle = 0
+            while angle < len(lattice.angles) and not lattice.reduced[table, index, angle]:
+                angle += 1
+            return angle < len(lattice.angles)
         return lattice.reduced[table, shape[1] - 1, index]
     if system == _ORTHORHOMBIC:
         less = lattice.cell[group]
