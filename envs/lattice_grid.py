@@ -10,7 +10,8 @@ can be sheared. Only the reduced one of them is allowed, so that a crystal has o
 
 b/a and c/a lie on geometric grids with the ratio 1 + length_bin, shifted by a half and by a quarter of a step against
 1, so that no two axes of an orthorhombic, monoclinic or triclinic cell are ever equal: nothing is built twice for that
-reason. Angles lie on multiples of the bin's width counted from 90 degrees.
+reason. Angles lie half a bin's width off 90 degrees and on multiples of the width from there: at 90 degrees the lattice
+would have symmetries that the crystal has not, and these would make several states of one crystal.
 """
 
 import math
@@ -57,7 +58,7 @@ def lattice_grid(space: WyckoffSpace) -> LatticeGrid:
     log_step = math.log1p(space.length_bin)
     n_ratios = 2 * int(math.log(space.axis_ratio_max) / log_step)
     width = space.angle_bin_deg
-    angles = 90 + width * np.arange(-int(30 // width), int(46 // width) + 1)
+    angles = 90 + width * (np.arange(-int(30 // width), int(46 // width) + 1) + 0.5)
     cell = np.zeros((231, 5), dtype=np.int64)
     changes: dict[bytes, int] = {}
     reduced: list[np.ndarray] = []

@@ -73,7 +73,7 @@ def nearest_shapes(
             else:
                 place = (lattices[row, 1 + column] - world.angles[0]) / width
             first[column] = math.floor(place + 1e-6)
-        reach = 2  # bins on either side, more where none of them is allowed
+        reach = 1  # bins on either side, more where none of them is allowed
         while strains[row] == np.inf and reach <= 4:
             strains[row] = _least_strained(world, groups[row], lattices[row], first, reach, shapes[row])
             reach += 1
@@ -151,7 +151,8 @@ def settle(
     """
     n_max = world.n_slots + 1
     tuples, sorted_tuples = np.zeros((n_max, 3), dtype=np.int64), np.zeros((n_max, 3), dtype=np.int64)
-    sorted_codes, rows, numbers = (np.zeros(n_max, dtype=np.int64) for _ in range(3))
+    sorted_codes, rows = np.zeros(n_max, dtype=np.int64), np.zeros(n_max, dtype=np.int64)
+    numbers = np.zeros(n_max, dtype=np.int64)
     for row in range(len(groups)):
         group, first, n = groups[row], offsets[row], offsets[row + 1] - offsets[row]
         own = codes[first : first + n]
