@@ -74,7 +74,7 @@ def nearest_shapes(
                 place = (lattices[row, 1 + column] - world.angles[0]) / width
             first[column] = math.floor(place + 1e-6)
         reach = 1  # bins on either side, more where none of them is allowed
-        while strains[row] == np.inf and reach <= 4:
+        while strains[row] == np.inf and reach <= 3:
             strains[row] = _least_strained(world, groups[row], lattices[row], first, reach, shapes[row])
             reach += 1
 

@@ -14,7 +14,7 @@ from envs.crystals import Crystals
 from envs.wyckoff_rounding import metric_tensor
 from envs.wyckoff_tables import DENOMINATOR, space_group
 
-NEARLY = 0.05  # cells whose squared lengths sum up to so much more, relatively, are candidates, too
+NEARLY = 0.05  # cells with axes whose squared lengths are so much larger, relatively, are candidates, too
 _SHORTER = 1e-9
 Cell = tuple[np.ndarray, np.ndarray, np.ndarray]  # lattice [6], letters [site], parameters [site, 3]
 
@@ -66,8 +66,9 @@ def _monoclinic(number: int, lattice: np.ndarray, letters: np.ndarray, parameter
             break
         metric = metrics[best]
         letters, parameters = _along_axes(number, best, letters, parameters)
+    squared = np.sort(metrics[:, [0, 2], [0, 2]], axis=1)
     cells = []
-    for k in np.flatnonzero(sums <= sums[0] * (1 + NEARLY)).tolist():
+    for k in np.flatnonzero((squared <= squared[0] * (1 + NEARLY)).all(axis=1)).tolist():
         values = cell_of(metrics[k])
         values[[3, 5]] = 90.0
         cells.append((values, *_along_axes(number, k, letters, parameters)))
@@ -98,14 +99,14 @@ def _triclinic(number: int, lattice: np.ndarray, letters: np.ndarray, parameters
         if sums[best] >= np.trace(metric) * (1 - _SHORTER):
             break
         metric, total = metrics[best], changes[best] @ total
-    near = np.flatnonzero(sums <= sums[best] * (1 + NEARLY))
-    a, b, c = metrics[near, 0, 0], metrics[near, 1, 1], metrics[near, 2, 2]
-    products = metrics[near][:, [1, 0, 0], [2, 2, 1]]
-    slack = NEARLY * a[:, None]
-    ordered = (a <= b * (1 + NEARLY)) & (b <= c * (1 + NEARLY))
+    products = metrics[:, [1, 0, 0], [2, 2, 1]]
+    squared = metrics.diagonal(axis1=1, axis2=2)
+    near = (squared <= np.sort(np.diag(metric)) * (1 + NEARLY)).all(axis=1)
+    ordered = (squared[:, :2] <= squared[:, 1:] * (1 + NEARLY)).all(axis=1)
+    slack = NEARLY * squared[:, :1]
     alike = (products > -slack).all(axis=1) | (products < slack).all(axis=1)
     cells = []
-    for k in near[ordered & alike].tolist():
+    for k in np.flatnonzero(near & ordered & alike).tolist():
         rows = changes[k] @ total  # new vectors = rows @ old vectors; coordinates change by the inverse transpose
         cells.append((cell_of(metrics[k]), *_along_basis(number, np.linalg.inv(rows).T.round(), letters, parameters)))
     return cells

@@ -28,7 +28,7 @@ OXIDES = {"elements": ("O", "F", "Mg", "Na", "Al", "S", "Cl", "Ca", "Ti", "Zn", 
 
 def small(groups: list[int], **changes: object) -> WyckoffKernel:
     space = {"elements": ("Na", "Cl", "Ti", "O"), "n_elements": (2, 3), "n_atoms": (2, 8), "grid": 24}
-    space |= {"space_groups": groups, "length_bin": 0.05, "axis_ratio_max": 4.0}
+    space |= {"space_groups": groups, "length_bin": 0.05, "axis_ratio_max": 4.0, "volume_a3_per_atom": (4.0, 800.0)}
     return WyckoffKernel(WyckoffSpace(**space | changes))  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def off_grid(kernel: WyckoffKernel, n: int, rng: np.random.Generator) -> Crystal
     strain = np.exp(rng.normal(size=(n, 3)) * 0.01)
     strain[np.isin(system, ("tetragonal", "trigonal", "hexagonal", "cubic")), 1] = 1
     strain[~np.isin(system, ("triclinic", "monoclinic", "orthorhombic"))] = 1
-    lattice[:, :3] *= 1.15 * strain
+    lattice[:, :3] *= 1.3 * strain
     lattice[system == "triclinic", 3:] += rng.normal(size=((system == "triclinic").sum(), 3))
     lattice[system == "monoclinic", 4] += rng.normal(size=(system == "monoclinic").sum())
     number = np.repeat(crystals.space_group, np.diff(crystals.site_offsets))
@@ -100,7 +100,7 @@ def relabelled(crystals: Crystals, rng: np.random.Generator) -> Crystals:
 def test_other_labelings_are_the_same_state(kernel: WyckoffKernel, rng: np.random.Generator) -> None:
     crystals = off_grid(kernel, 40, rng)
     found, inside, reasons = kernel.find(crystals)
-    assert inside.mean() > 0.5, [reason for reason in reasons if reason]
+    assert inside.sum() >= 8, [reason for reason in reasons if reason]
     check_backward_walk(kernel, found[inside][:10], rng)
     for _ in range(3):
         again, also, _ = kernel.find(relabelled(crystals, rng))
@@ -208,7 +208,7 @@ MISSES = [
     (Outside.TOO_CLOSE, crystal(225, SALT, [3.5] * 3 + [90.0] * 3), {}),
     (
         Outside.NO_ROOM,
-        crystal(47, [("i", 11, [0.3 + 0.001 * k]) for k in range(6)] + [("a", 17, [])], [80, 5, 5, 90, 90, 90]),
+        crystal(47, [("i", 11, [0.3 + 0.001 * k]) for k in range(6)] + [("a", 17, [])], [16, 5, 5, 90, 90, 90]),
         {"n_atoms": (1, 13), "neutrality": "off", "min_distance_a": 0.01, "min_contact": 0.0, "grid": 24},
     ),
 ]
