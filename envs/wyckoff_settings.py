@@ -39,8 +39,8 @@ def settings(crystals: Crystals) -> tuple[Crystals, np.ndarray]:
             rows.append(row)
     if rows:
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        columns = [np.concatenate(values) for values in (letters, numbers)]
-        parts.append(Crystals(np.array(groups), offsets, *columns, np.array(lattices), np.concatenate(parameters)))
+        sites_of = np.concatenate(letters), np.concatenate(numbers)
+        parts.append(Crystals(np.array(groups), offsets, *sites_of, np.array(lattices), np.concatenate(parameters)))
         sources.append(np.array(rows))
     return Crystals.concatenate(parts), np.concatenate(sources)
 
