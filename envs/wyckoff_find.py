@@ -228,11 +228,12 @@ def _place(
     least = np.full(len(rows), np.inf)
     np.minimum.at(least, source, np.where(np.isneginf(strains), np.inf, strains))
     for i in np.flatnonzero(np.isinf(least)).tolist():
-        a, b, c, *angles = crystals.lattice[rows[i]]
+        a, b, c, *angles = crystals.lattice[rows[i]].tolist()
+        highest = (1 + kernel.space.length_bin) ** (world.n_ratios / 2 - 0.25)  # c/a; the grid for b/a ends later
         wide = np.isneginf(strains[source == i]).all()
         reasons[rows[i]] = (
-            f"{Outside.AXIS_RATIO}: expected b/a and c/a up to {kernel.space.axis_ratio_max:g} and not below the "
-            f"inverse, got {b / a:.3g} and {c / a:.3g}"
+            f"{Outside.AXIS_RATIO}: expected b/a and c/a up to {highest:.3g} and not below the inverse, "
+            f"got {b / a:.3g} and {c / a:.3g}"
             if wide
             else f"{Outside.ANGLE}: expected a cell near an allowed shape, got {b / a:.3g}, {c / a:.3g} and {angles}"
         )

@@ -50,6 +50,8 @@ def draw(path: Path, max_atoms: int, n: int, seed: int) -> tuple[list[StructureE
 
 def on_grid(crystals: Crystals, originals: list[Any], options: argparse.Namespace, matcher: Any, total: int) -> None:
     """Prints the share that comes back from the states of a world, and why the others do not, for both rules."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
     names = symbols()
     space = WyckoffSpace(
         elements=tuple(names[z] for z in np.unique(crystals.atomic_number).tolist()),
@@ -60,6 +62,7 @@ def on_grid(crystals: Crystals, originals: list[Any], options: argparse.Namespac
         length_bin=options.length_bin,
         angle_bin_deg=options.angle_bin,
     )
+    as_given = StructureMatcher(primitive_cell=False)
     verdicts: dict[tuple[int, bytes], bool] = {}  # most states are the same under both rules
     for rules in ({}, {"min_distance_a": 0.01, "min_contact": 0.0}):
         world = replace(space, **rules)
@@ -81,13 +84,15 @@ def on_grid(crystals: Crystals, originals: list[Any], options: argparse.Namespac
         for row, reason in enumerate(reasons):
             if reason is not None:
                 print(f"  {originals[row].formula}: {reason}")
+        by_reason = Counter(reason.partition(":")[0] for reason in reasons if reason)
         for row, label in zip(lost, wyckoff_labels(crystals[np.array(lost, dtype=np.int64)])):
-            print(f"  {originals[row].formula}: not matched, {label}")
+            code = "primitive_cell" if as_given.fit(originals[row], decoded[row]) else "unlike"
+            by_reason[code] += 1
+            print(f"  {originals[row].formula}: {code}: not matched, {label}")
         ratio = [decoded[row].density / originals[row].density for row in kept]
         raised = np.mean(-np.log(ratio) > 1.01 * np.log1p(options.length_bin) / 2)
         print(f"volume raised   {raised:.2%} of those found, to keep atoms apart after rounding")
-        by_reason = Counter(reason.partition(":")[0] for reason in reasons if reason)
-        print(f"outside, by reason {dict(by_reason)}, not matched {len(lost)}")
+        print(f"missed          {dict(by_reason)}")
         print(f"matched         {(len(kept) - len(lost)) / total:.4%} on the grid by default tolerances")
 
 
