@@ -134,7 +134,7 @@ def from_tuple_code(code: int, dof: int, grid: int, out: np.ndarray) -> None:
 
 
 @njit(inline="always")
-def _apply(maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int, out: np.ndarray) -> None:
+def move_parameters(maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int, out: np.ndarray) -> None:
     """out = matrix @ source + shift on the grid."""
     unit = grid // DENOMINATOR
     for i in range(dof):
@@ -150,7 +150,7 @@ def canonical_tuple(tables: GroupTables, row: int, parameters: np.ndarray, grid:
     dof = tables.row[row, DOF]
     best = -1
     for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP]):
-        _apply(tables.map, m, parameters, dof, grid, scratch)
+        move_parameters(tables.map, m, parameters, dof, grid, scratch)
         code = tuple_code(scratch, dof, grid)
         if best < 0 or code < best:
             best = code
@@ -165,7 +165,7 @@ def canonical_first(
     dof = tables.row[row, DOF]
     best = -1
     for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP]):
-        _apply(tables.map, m, parameters, dof, grid, scratch)
+        move_parameters(tables.map, m, parameters, dof, grid, scratch)
         for axis in range(3):
             if tables.group[group, POLAR + axis]:
                 scratch[tables.row[row, POLAR_PARAMETER + axis]] = 0
@@ -235,7 +235,7 @@ def labelings(
             letter = (codes[i] - 1) // n_elements
             dof = tables.row[first_row + letter, DOF]
             from_tuple_code(tuples[i], dof, grid, own)
-            _apply(tables.link, link + letter, own, dof, grid, moved[i])
+            move_parameters(tables.link, link + letter, own, dof, grid, moved[i])
         for mark in range(n if is_polar else 1):
             if is_polar and mapped[mark] != codes[0]:
                 continue
@@ -248,7 +248,7 @@ def labelings(
             ):
                 if is_polar:
                     dof = tables.row[row, DOF]
-                    _apply(tables.map, m, moved[mark], dof, grid, marked)
+                    move_parameters(tables.map, m, moved[mark], dof, grid, marked)
                     shifted[:] = 0
                     for axis in range(3):
                         if tables.group[group, POLAR + axis]:

@@ -131,6 +131,18 @@ class WyckoffKernel:
         decode_rows(self.tables, world, states, first_site, letter, atomic_number, lattice, parameters)
         return Crystals(states[:, GROUP], first_site, letter, atomic_number, lattice, parameters)
 
+    def find(self, crystals: Crystals) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
+        """Terminal states of crystals, with geometry rounded to the bins of the world: the inverse of `objects`.
+
+        Returns:
+            states: int16 [batch, *state_shape], canonical labelings; zeros for a crystal that is not of this world.
+            inside: bool [batch], whether it is.
+            reasons: why not, "code: sentence" with a code of `wyckoff_find.Outside`; None inside.
+        """
+        from envs.wyckoff_find import find_states
+
+        return find_states(self, crystals)
+
     def labelings(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many terminal states are the same crystal as each of `states`, and the one that stands for them all.
 

@@ -1,4 +1,4 @@
-"""Runs in the crystal world: both samplers reach R/Z over crystals, and the command line from config to CIF and back."""
+"""Runs in the crystal world: samplers reach R/Z over crystals; the command line goes from config to CIF and back."""
 
 import json
 from pathlib import Path
@@ -83,7 +83,8 @@ def test_every_labeling_is_one_crystal(rng: np.random.Generator) -> None:
     states = random_rollout(kernel, kernel.initial(50), rng)[0]
     labelings, row = every_labeling(kernel, states)
     counts, _ = kernel.labelings(states)  # type: ignore[union-attr]
-    assert np.array_equal(np.bincount(row), counts) and counts.max() > 1
+    assert np.array_equal(np.bincount(row), counts)
+    assert counts.max() > 1
     assert np.array_equal(canonical(kernel, labelings), canonical(kernel, states)[row])
 
 
@@ -107,17 +108,20 @@ def test_from_config_to_cifs_and_back(config_file: Path, tmp_path: Path) -> None
 
     run, samples = tmp_path / "run", tmp_path / "run" / "samples"
     printed = done("check", config_file).stdout
-    assert "3 elements" in printed and "contract holds" in printed
+    assert "3 elements" in printed
+    assert "contract holds" in printed
     done("train", config_file, "--out", run, "-q")
     summary = json.loads(done("sample", run, "-n", 30, "--unique", "--json").stdout)
-    assert summary["n_rows"] == 30 and summary["random_objects"] == "random build orders"
+    assert summary["n_rows"] == 30
+    assert summary["random_objects"] == "random build orders"
     assert summary["share_neutral"] == 1.0
     frame = pd.read_parquet(samples / "candidates.parquet")
     crystals = crystal_from_text(frame["structure"].tolist())
     structures = pymatgen_structures(crystals)
     assert frame["space_group_number"].tolist() == crystals.space_group.tolist()
     assert frame["nsites"].tolist() == [len(structure) for structure in structures]
-    assert np.isfinite(frame["log_pf"]).all() and frame["structure"].is_unique
+    assert np.isfinite(frame["log_pf"]).all()
+    assert frame["structure"].is_unique
     assert (frame["space_group_found"] >= frame["space_group_number"]).all()
     cifs = sorted((samples / "cif").iterdir())
     assert [path.stem for path in cifs] == frame["candidate_id"].tolist()
@@ -154,12 +158,15 @@ def test_a_term_that_the_world_cannot_serve_is_refused(config_file: Path) -> Non
     flat = config_file.with_name("flat.yaml")
     flat.write_text(yaml.safe_dump(data))
     refused = oreflow("check", flat)
-    assert refused.exit_code == 2 and "set world.kind: wyckoff" in refused.stderr
+    assert refused.exit_code == 2
+    assert "set world.kind: wyckoff" in refused.stderr
 
 
 def test_an_impossible_composition_names_the_groups_that_could_host_it(config_file: Path, tmp_path: Path) -> None:
     overrides = ["--set", "world.space_groups=[227]", "--set", "world.composition=ZnTiO3"]
     overrides += ["--set", "world.n_atoms=[5, 5]", "--set", "world.n_elements=[3, 3]"]
     refused = oreflow("train", config_file, "--out", tmp_path / "run", *overrides)
-    assert refused.exit_code == 2 and not (tmp_path / "run").exists()
-    assert "227 (Fd-3m) cannot" in refused.stderr and "221" in refused.stderr
+    assert refused.exit_code == 2
+    assert not (tmp_path / "run").exists()
+    assert "227 (Fd-3m) cannot" in refused.stderr
+    assert "221" in refused.stderr

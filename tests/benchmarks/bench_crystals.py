@@ -89,8 +89,8 @@ def symmetry(crystals: Crystals, symprec: float) -> None:
         n = len(wanted)
         share = (counts["intended"] + counts["supergroup"]) / n
         print(
-            f"{name}  intended {counts['intended']}, supergroup {counts['supergroup']}, other {counts['other']}, failed "
-            f"{counts['failed']} of {n}: {share:.2%} intended or supergroup; P1 {counts['P1 found'] / n:.2%} "
+            f"{name}  intended {counts['intended']}, supergroup {counts['supergroup']}, other {counts['other']}, "
+            f"failed {counts['failed']} of {n}: {share:.2%} intended or supergroup; P1 {counts['P1 found'] / n:.2%} "
             f"({time.perf_counter() - start:.0f} s) {first_miss}"
         )
     print(f"intended P1      {np.mean(crystals.space_group == 1):.2%}")
