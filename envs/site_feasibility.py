@@ -16,8 +16,7 @@ programs over (I, atoms, elements) say which charges further elements can balanc
 `site_sums.py` sums up all final counts at once and looks them up in both sets; required elements that are still missing
 are summed up with the others. What lies between (unusual oxidation states, or required groups of several elements none
 of which is there yet) is settled by the depth-first search of `site_search.py`, pruned by
-both sets, so the answer is exact. With a prescribed stoichiometry the search runs over formula units and over which
-element plays which part.
+both sets, so the answer is exact. `site_stoichiometry.py` does the same for a prescribed formula unit.
 """
 
 from typing import NamedTuple
@@ -67,6 +66,7 @@ class SiteTables(NamedTuple):
     bounds: np.ndarray  # uint64 [2, state, A + 1, K + 1, word], SURELY and POSSIBLY, by atoms and elements so far
     only_member: np.ndarray  # int64 [group bit], the element that alone meets a required group; -1 where several do
     role: np.ndarray  # int64 [role, 2], of a prescribed stoichiometry: amount and the group bit that its elements have
+    part_charges: np.ndarray  # uint64 [formula units + 1, set of parts, word], charges that these parts can close
 
 
 @njit
@@ -119,6 +119,33 @@ def _fill_bounds(
                                     or_shifted(low, surely[other, a + n, j + 1], -sure_charges[c], rules.n_charges)
                                 for c in range(any_start[n], any_start[n + 1]):
                                     or_shifted(high, possibly[other, a + n, j + 1], -any_charges[c], rules.n_charges)
+
+
+@njit
+def _fill_part_charges(
+    amounts: np.ndarray,
+    bits: np.ndarray,
+    class_groups: np.ndarray,
+    delta_start: np.ndarray,
+    deltas: np.ndarray,
+    width: int,
+    zero_charge: int,
+    n_charges: int,
+    out: np.ndarray,
+) -> None:
+    """Charges that the open parts can close, into `out` [formula units, set of parts, word]; see `SiteTables`."""
+    for units in range(1, len(out)):
+        set_bit(out[units, 0], zero_charge)
+        for parts in range(1, out.shape[1]):
+            r = 0
+            while parts >> r & 1 == 0:
+                r += 1
+            for cls in range(len(class_groups)):
+                if class_groups[cls] & bits[r] == 0:
+                    continue
+                entry = cls * width + units * amounts[r] - 1
+                for d in range(delta_start[entry], delta_start[entry + 1]):
+                    or_shifted(out[units, parts], out[units, parts & ~(1 << r)], -deltas[d], n_charges)
 
 
 class Inventory(NamedTuple):
@@ -207,7 +234,26 @@ def solve_sites(
         bounds=bounds,
         only_member=_only_members(rules),
         role=np.array([amounts, role_bits], dtype=np.int64).T.copy().reshape(-1, 2),
+        part_charges=_part_charges(rules, amounts, role_bits),
     )
+
+
+def _part_charges(rules: Rules, amounts: tuple[int, ...], role_bits: tuple[int, ...]) -> np.ndarray:
+    """See `SiteTables.part_charges`; elements that are used elsewhere are not left out."""
+    n_units = rules.n_atoms_max // sum(amounts) if amounts else 0
+    out = np.zeros((n_units + 1, 1 << len(amounts), (rules.n_charges + 63) >> 6), dtype=np.uint64)
+    _fill_part_charges(
+        np.array(amounts, dtype=np.int64),
+        np.array(role_bits, dtype=np.int64),
+        rules.class_groups.astype(np.int64),
+        rules.delta_start.astype(np.int64),
+        rules.deltas,
+        rules.width,
+        rules.zero_charge,
+        rules.n_charges,
+        out,
+    )
+    return out
 
 
 def _only_members(rules: Rules) -> np.ndarray:

@@ -9,7 +9,6 @@ from envs.feasibility import get_bit
 from envs.jit import njit
 from envs.site_feasibility import (
     AMOUNT,
-    BIT,
     CLASS,
     CLASS_GROUPS,
     FIRST_MEMBER,
@@ -20,8 +19,12 @@ from envs.site_feasibility import (
     SURELY,
     SiteTables,
 )
+from envs.site_stoichiometry import after, finishes_stoichiometry, plays_all_parts
 from envs.site_sums import (
+    ATOMS,
+    CHOICE,
     MAYBE,
+    MET,
     NO,
     UNKNOWN,
     YES,
@@ -35,8 +38,6 @@ from envs.site_sums import (
 
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
-# Columns of a search's `steps`
-ATOMS, MET, CHOICE, MARK, TAKEN = 0, 1, 2, 3, 4
 _ASIDE = -2  # a verdict to be found another way
 
 
@@ -52,18 +53,6 @@ def _meets(sites: SiteTables, bound: int, first: int, a: int, j: int, bits: np.n
         states >>= _ONE
         i += 1
     return False
-
-
-@njit
-def _after(sites: SiteTables, kind: int, states: np.uint64, d: int) -> np.uint64:
-    """Inventory states after d more atoms of one element."""
-    out, first, i = _ZERO, sites.kind[kind, FIRST_STATE], 0
-    while states != _ZERO:
-        if states & _ONE:
-            out |= sites.reach[first + i, d]
-        states >>= _ONE
-        i += 1
-    return out
 
 
 @njit
@@ -83,7 +72,7 @@ def can_finish(
     if a > sites.n_atoms_max or n > sites.n_elements_max:
         return False
     if len(sites.role):
-        return _finishes_stoichiometry(sites, kind, state, elements, counts, n, a, work)
+        return finishes_stoichiometry(sites, kind, state, elements, counts, n, a, work)
     groups = _groups(sites, elements, n)
     if groups == sites.all_groups:
         if _as_it_is(sites, kind, state, elements, counts, n, a, work):
@@ -330,13 +319,13 @@ def _finishes(
                 depth -= 1
                 continue
             work.steps[depth, CHOICE] = x + 1
-            after = _after(sites, kind, states, x)
-            if after == _ZERO:
+            found = after(sites, kind, states, x)
+            if found == _ZERO:
                 continue
             cls = sites.element[elements[depth], CLASS]
             if not add_charges(sites, work.bits, depth + 1, depth, cls, counts[depth] + x):
                 continue
-            work.steps[depth + 1, ATOMS], work.steps[depth + 1, MET], work.bits[depth + 1, 0] = a + x, groups, after
+            work.steps[depth + 1, ATOMS], work.steps[depth + 1, MET], work.bits[depth + 1, 0] = a + x, groups, found
             if depth + 1 == n and not _worth(sites, first, n, depth + 1, work):
                 continue
             depth += 1
@@ -360,10 +349,10 @@ def _finishes(
         if work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
             work.steps[depth, CHOICE] = (cls + 1) * width
             continue
-        after = _after(sites, kind, states, more)
-        if after == _ZERO or not add_charges(sites, work.bits, depth + 1, depth, cls, more):
+        found = after(sites, kind, states, more)
+        if found == _ZERO or not add_charges(sites, work.bits, depth + 1, depth, cls, more):
             continue
-        work.steps[depth + 1, ATOMS], work.bits[depth + 1, 0] = a + more, after
+        work.steps[depth + 1, ATOMS], work.bits[depth + 1, 0] = a + more, found
         work.steps[depth + 1, MET] = groups | sites.cls[cls, CLASS_GROUPS]
         if not _worth(sites, first, depth + 1, depth + 1, work):
             continue
@@ -395,7 +384,7 @@ def may_close(sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: in
         return False
     if len(sites.role):
         unit = sites.role[:, AMOUNT].sum()
-        return a % unit == 0 and _plays_all_parts(sites, -1, 0, elements, counts, n, a // unit, work)
+        return a % unit == 0 and plays_all_parts(sites, -1, 0, elements, counts, n, a // unit, work)
     groups = 0
     begin(sites, work, 0)
     for i in range(n):
@@ -403,94 +392,3 @@ def may_close(sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: in
         if not add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i]):
             return False
     return groups == sites.all_groups and get_bit(work.bits[n, 1:], sites.zero_charge)
-
-
-@njit
-def _finishes_stoichiometry(
-    sites: SiteTables,
-    kind: int,
-    state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
-    n: int,
-    a: int,
-    work: Search,
-) -> bool:
-    unit = sites.role[:, AMOUNT].sum()
-    if n > len(sites.role):
-        return False
-    for units in range(max(1, -(-max(a, sites.n_atoms_min) // unit)), sites.n_atoms_max // unit + 1):
-        if _plays_all_parts(sites, kind, state, elements, counts, n, units, work):
-            return True
-    return False
-
-
-@njit
-def _plays_all_parts(
-    sites: SiteTables,
-    kind: int,
-    state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
-    n: int,
-    units: int,
-    work: Search,
-) -> bool:
-    """Depth-first over which element plays which part of the stoichiometry, in `units` formula units.
-
-    With kind -1 no site may be added: the counts are final.
-    """
-    n_roles, n_classes = len(sites.role), len(sites.cls)
-    work.used[:] = 0
-    for i in range(n):
-        work.used[sites.element[elements[i], CLASS]] += 1
-    work.steps[:, TAKEN] = 0
-    work.steps[:, MARK] = 0
-    work.steps[0, MET], work.steps[0, CHOICE] = 0, 0
-    begin(sites, work, state)
-    depth = 0
-    while depth >= 0:
-        x = work.steps[depth, CHOICE]
-        if work.steps[depth, MARK]:  # undo the candidate before
-            work.steps[depth, MARK] = 0
-            if x - 1 < n:
-                work.steps[x - 1, TAKEN] = 0
-            else:
-                work.used[x - 1 - n] -= 1
-        if x >= n + n_classes:
-            depth -= 1
-            continue
-        work.steps[depth, CHOICE] = x + 1
-        total = units * sites.role[depth, AMOUNT]
-        cls = sites.element[elements[x], CLASS] if x < n else x - n
-        if sites.cls[cls, CLASS_GROUPS] & sites.role[depth, BIT] == 0:
-            continue
-        if x < n:
-            more = total - counts[x]
-            if work.steps[x, TAKEN] or more < 0:
-                continue
-            work.steps[x, TAKEN] = 1
-        else:
-            more = total
-            if work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
-                continue
-            work.used[cls] += 1
-        work.steps[depth, MARK] = 1
-        if kind < 0 and more > 0:
-            continue
-        after = work.bits[depth, 0] if kind < 0 else _after(sites, kind, work.bits[depth, 0], more)
-        if after == _ZERO or not add_charges(sites, work.bits, depth + 1, depth, cls, total):
-            continue
-        work.bits[depth + 1, 0] = after
-        work.steps[depth + 1, MET] = work.steps[depth, MET] | sites.cls[cls, CLASS_GROUPS]
-        if depth + 1 < n_roles:
-            depth += 1
-            work.steps[depth, CHOICE] = 0
-            continue
-        n_taken = 0
-        for i in range(n):
-            n_taken += work.steps[i, TAKEN]
-        complete = n_taken == n and work.steps[n_roles, MET] == sites.all_groups
-        if complete and get_bit(work.bits[n_roles, 1:], sites.zero_charge):
-            return True
-    return False

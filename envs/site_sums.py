@@ -20,12 +20,16 @@ _63 = np.uint64(63)
 NO, YES, MAYBE, UNKNOWN = 0, 1, 2, -1  # verdicts
 
 
+# Columns of a search's `steps`
+ATOMS, MET, CHOICE, TAKEN = range(4)
+
+
 class Search(NamedTuple):
     """Working memory of verdicts, one for each thread. `steps`, `bits`: a row for each element of the composition.
 
     Attributes:
-        steps: int64 [depth + 1, 5]: atoms so far, groups met, the candidate looked at, whether that is counted in
-            `used` or TAKEN; by element of the partial composition, not by depth: whether it plays a part (TAKEN).
+        steps: int64 [depth + 1, 4]: atoms so far, groups met, the candidate to look at next; by part of a
+            stoichiometry: the element that plays it, -1 for none (TAKEN).
         bits: uint64 [depth + 1, 1 + word], the set of inventory states, then the charges.
         used: int64 [class], elements taken of each class.
         sums: uint64 [2, A + 1, state, word], sums before and after an element is added; only valid where `at` says so.
@@ -45,7 +49,7 @@ class Search(NamedTuple):
 def search_memory(sites: SiteTables) -> Search:
     depth, n_words = 2 * sites.n_elements_max + 2, (sites.n_charges + 63) >> 6
     return Search(
-        np.zeros((depth + 1, 5), dtype=np.int64),
+        np.zeros((depth + 1, 4), dtype=np.int64),
         np.zeros((depth + 1, 1 + n_words), dtype=np.uint64),
         np.zeros(len(sites.cls), dtype=np.int64),
         np.empty((2, sites.n_atoms_max + 1, sites.kind[:, N_STATES].max(), n_words), dtype=np.uint64),
@@ -102,8 +106,8 @@ def start_sums(sites: SiteTables, state: int, a: int, work: Search) -> None:
 def _add_element(sites: SiteTables, first: int, cls: int, count: int, most: int, side: int, work: Search) -> None:
     """Sums on the other side: those of this one and `count` atoms or more of one element, `most` atoms in all.
 
-    `count` atoms of it count as placed: they are in the numbers of atoms and inventory states from the start. An element
-    of which none is placed gets one at least.
+    `count` atoms of it count as placed: they are in the numbers of atoms and inventory states from the start. An
+    element of which none is placed gets one at least.
     """
     other_side, n_words = 1 - side, work.sums.shape[3]
     last_word = _ZERO - _ONE

@@ -55,6 +55,7 @@ class World(NamedTuple):
     bounds: np.ndarray
     only_member: np.ndarray
     role: np.ndarray
+    part_charges: np.ndarray
     # CoordinateGrid
     grid: int
     table_of: np.ndarray
