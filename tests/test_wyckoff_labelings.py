@@ -58,7 +58,7 @@ CASES = [
     Case(33, "NaCl", 8, 6),
     Case(36, "NaCl", 4, 2),
     Case(62, "NaCl", 8, 3),
-    Case(75, "Na2Cl", 6, 6),
+    Case(75, "Na2Cl", 6, 4),
     Case(99, "NaCl2", 3, 1),
     Case(99, "NaCl2", 3, 2, grid=72),
     Case(129, "NaCl", 4, 1),
