@@ -11,7 +11,7 @@ from gfn.samplers import Sampler
 
 from agent.build import make_policy, make_reward, make_scorer
 from agent.config import Config, validate_config
-from agent.exact import action_log_probabilities, compare_exactly, terminating_distribution, total_variation
+from agent.exact import action_log_probabilities, compare_exactly, terminating_distribution
 from agent.rollout import evaluate
 from agent.sampling import load_run
 from agent.train_gfn import GFlowNetLearner
