@@ -19,9 +19,11 @@ from numba.core import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from agent.action_blocks import ActionBlocks, BlockRows
 from envs.jit import njit
 
 _BLOCK = 64  # actions whose weights are summed up together before one of them is looked for
+_PARALLEL = 1 << 16  # logits that are worth waking the threads for, which takes longer when the machine is busy
 _REORDER = {"reassoc", "nsz", "contract", "arcp"}  # lets sums run in several lanes; NaN and infinity keep their meaning
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
@@ -89,11 +91,22 @@ def _exponentiate_row(
     return largest, total
 
 
-@njit(parallel=True, fastmath=_REORDER)
+@njit(fastmath=_REORDER)
 def _exponentiate(
     logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
 ) -> None:
     """Logits [row, action] become exp(logit - largest of the row), 0 where forbidden; sums a block and a row beside."""
+    bits = logits.view(np.int32)
+    may = allowed.view(np.uint8)
+    for i in range(len(logits)):
+        largest[i], total[i] = _exponentiate_row(logits[i], bits[i], may[i], block_sums[i])
+
+
+@njit(parallel=True, fastmath=_REORDER)
+def _exponentiate_parallel(
+    logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
+) -> None:
+    """`_exponentiate`, rows shared out among threads."""
     bits = logits.view(np.int32)
     may = allowed.view(np.uint8)
     for i in numba.prange(len(logits)):
@@ -127,7 +140,40 @@ def _gather(logits: np.ndarray, row: np.ndarray, actions: np.ndarray) -> np.ndar
     return out
 
 
-@njit(parallel=True)
+@njit
+def _draw_one(w: np.ndarray, sums: np.ndarray, may: np.ndarray, uniform: float) -> int:
+    """An action of one row, with probability proportional to its weight.
+
+    Where weights are NaN the first allowed action is taken: its log-probability is NaN, and the loss tells.
+    """
+    n = len(w)
+    total = 0.0
+    for block in range(len(sums)):
+        total += sums[block]
+    target = uniform * total
+    running = 0.0
+    chosen_block = 0
+    for block in range(len(sums)):
+        if sums[block] > 0.0:
+            chosen_block = block  # also the answer when rounding leaves the sum just below the target
+            if running + sums[block] > target:
+                break
+            running += sums[block]
+    action = -1
+    for j in range(chosen_block * _BLOCK, min((chosen_block + 1) * _BLOCK, n)):
+        if w[j] > 0.0:
+            running += w[j]
+            action = j
+            if running > target:
+                break
+    if action < 0:
+        for j in range(n):
+            if may[j]:
+                return j
+    return action
+
+
+@njit
 def _draw(
     weights: np.ndarray,
     block_sums: np.ndarray,
@@ -136,38 +182,25 @@ def _draw(
     uniform: np.ndarray,
     actions: np.ndarray,
 ) -> None:
-    """Fills in the actions that are still -1, each with probability proportional to its weight in its row.
-
-    Where weights are NaN the first allowed action is taken: its log-probability is NaN, and the loss tells.
-    """
-    n = weights.shape[1]
-    for i in numba.prange(len(row)):
-        if actions[i] >= 0:
-            continue
-        sums, w = block_sums[row[i]], weights[row[i]]
-        total = 0.0
-        for block in range(len(sums)):
-            total += sums[block]
-        target = uniform[i, 0] * total
-        running = 0.0
-        chosen_block = 0
-        for block in range(len(sums)):
-            if sums[block] > 0.0:
-                chosen_block = block  # also the answer when rounding leaves the sum just below the target
-                if running + sums[block] > target:
-                    break
-                running += sums[block]
-        for j in range(chosen_block * _BLOCK, min((chosen_block + 1) * _BLOCK, n)):
-            if w[j] > 0.0:
-                running += w[j]
-                actions[i] = j
-                if running > target:
-                    break
+    """Fills in the actions that are still -1."""
+    for i in range(len(row)):
         if actions[i] < 0:
-            for j in range(n):
-                if allowed[row[i], j]:
-                    actions[i] = j
-                    break
+            actions[i] = _draw_one(weights[row[i]], block_sums[row[i]], allowed[row[i]], uniform[i, 0])
+
+
+@njit(parallel=True)
+def _draw_parallel(
+    weights: np.ndarray,
+    block_sums: np.ndarray,
+    allowed: np.ndarray,
+    row: np.ndarray,
+    uniform: np.ndarray,
+    actions: np.ndarray,
+) -> None:
+    """`_draw`, members shared out among threads."""
+    for i in numba.prange(len(row)):
+        if actions[i] < 0:
+            actions[i] = _draw_one(weights[row[i]], block_sums[row[i]], allowed[row[i]], uniform[i, 0])
 
 
 @njit
@@ -182,7 +215,29 @@ def _tempered(weights: np.ndarray, temperature: float) -> tuple[np.ndarray, np.n
     return out, sums
 
 
-@njit(parallel=True)
+@njit
+def _gradient_of_row(
+    row: np.ndarray,
+    total: float,
+    members: np.ndarray,
+    actions: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """In place: d loss / d logits = sum over a row's members of g * (one-hot(action) - probabilities)."""
+    if len(members) == 0:
+        row[:] = 0.0
+        return
+    g = 0.0
+    for k in members:
+        g += gradient[k]
+    scale = np.float32(-g / total)
+    for j in range(len(row)):
+        row[j] *= scale
+    for k in members:
+        row[actions[k]] += gradient[k]
+
+
+@njit
 def _logits_gradient(
     exponentials: np.ndarray,
     total: np.ndarray,
@@ -191,20 +246,23 @@ def _logits_gradient(
     actions: np.ndarray,
     gradient: np.ndarray,
 ) -> None:
-    """In place: d loss / d logits = sum over a row's members of g * (one-hot(action) - probabilities)."""
+    """`_gradient_of_row` of all rows; the members of row i are `members[first[i] : first[i + 1]]`."""
+    for i in range(len(exponentials)):
+        _gradient_of_row(exponentials[i], total[i], members[first[i] : first[i + 1]], actions, gradient)
+
+
+@njit(parallel=True)
+def _logits_gradient_parallel(
+    exponentials: np.ndarray,
+    total: np.ndarray,
+    first: np.ndarray,
+    members: np.ndarray,
+    actions: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """`_logits_gradient`, rows shared out among threads."""
     for i in numba.prange(len(exponentials)):
-        row = exponentials[i]
-        if first[i] == first[i + 1]:
-            row[:] = 0.0
-            continue
-        g = 0.0
-        for k in range(first[i], first[i + 1]):
-            g += gradient[members[k]]
-        scale = np.float32(-g / total[i])
-        for j in range(len(row)):
-            row[j] *= scale
-        for k in range(first[i], first[i + 1]):
-            row[actions[members[k]]] += gradient[members[k]]
+        _gradient_of_row(exponentials[i], total[i], members[first[i] : first[i + 1]], actions, gradient)
 
 
 class Workspace:
@@ -234,13 +292,17 @@ class Workspace:
 
 @dataclass(frozen=True)
 class _Part:
-    """Choices made at once: exponentials of the logits [row, action], their sums, and who chose what."""
+    """Choices made at once: exponentials of the logits [row, action], their sums, and who chose what.
+
+    With blocks, rows are in the order of `blocks` and actions are columns of their block.
+    """
 
     exponentials: Tensor
     total: np.ndarray
     row: np.ndarray
     actions: np.ndarray
     log_p: np.ndarray
+    blocks: BlockRows | None
 
 
 class Choices:
@@ -248,10 +310,14 @@ class Choices:
 
     They are made without gradient, in one part or several, and hold what the gradient of their log-probabilities needs:
     the exponentials of the logits, which stay in the workspace.
+
+    Args:
+        blocks: what the layer's actions fall into; None where each row may have any of them.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, blocks: ActionBlocks | None = None) -> None:
         self._workspace = workspace
+        self._blocks = blocks
         self._parts: list[_Part] = []
 
     def make(
@@ -262,6 +328,7 @@ class Choices:
         allowed: np.ndarray,
         row: np.ndarray,
         *,
+        block: np.ndarray | None = None,
         actions: np.ndarray | None = None,
         uniform: np.ndarray | None = None,
         epsilon: float = 0.0,
@@ -274,32 +341,43 @@ class Choices:
             weight, bias: of the output layer, [action, hidden] and [action].
             allowed: bool [row, action]; at least one action of each row in which a member chooses.
             row: int64 [member], the row in which each member chooses.
+            block: int64 [row], the block of each row, where there are blocks.
             actions: int64 [member], to look up; None to draw.
             uniform: [member, 2] random numbers in [0, 1) for drawing: which action, and whether to explore.
             epsilon: share of draws that are uniform over the allowed actions instead.
             temperature: other draws follow the policy's probabilities to the power of 1 / temperature.
         """
-        buffer = self._workspace.take(len(x), len(weight))
+        rows = None
+        if self._blocks is not None:
+            assert block is not None
+            rows = self._blocks.rows(block)
+            allowed, row = self._blocks.allowed(allowed, rows), rows.place[row]
+            actions = None if actions is None else self._blocks.columns(rows, row, actions)
+        buffer = self._workspace.take(len(x), len(weight) if rows is None else rows.width)
         with torch.no_grad():
-            torch.addmm(bias, x, weight.t(), out=buffer)
+            if self._blocks is None or rows is None:
+                torch.addmm(bias, x, weight.t(), out=buffer)
+            else:
+                self._blocks.write_logits(x, weight, bias, rows, buffer)
         logits = buffer.numpy()
         taken = _explore(allowed, row, uniform, epsilon) if actions is None else actions
         given = taken >= 0
         given_logits = _gather(logits, row, taken)
         largest = np.empty(len(x), dtype=np.float32)
         total = np.empty(len(x))
-        block_sums = np.empty((len(x), -(-len(weight) // _BLOCK)), dtype=np.float32)
-        _exponentiate(logits, allowed, block_sums, largest, total)
+        block_sums = np.empty((len(x), -(-logits.shape[1] // _BLOCK)), dtype=np.float32)
+        many = logits.size >= _PARALLEL
+        (_exponentiate_parallel if many else _exponentiate)(logits, allowed, block_sums, largest, total)
         if actions is None:
             weights, sums = (logits, block_sums) if temperature == 1.0 else _tempered(logits, temperature)
-            _draw(weights, sums, allowed, row, uniform, taken)
+            (_draw_parallel if many else _draw)(weights, sums, allowed, row, uniform, taken)
         # A drawn action has a probability that float32 can hold; a given one need not, so it keeps its logit.
         log_e = np.where(given, given_logits.astype(np.float64) - largest[row], 0.0)
         drawn = ~given
         log_e[drawn] = np.log(logits[row[drawn], taken[drawn]].astype(np.float64))
         log_p = (log_e - np.log(total[row])).astype(np.float32)
-        self._parts.append(_Part(buffer, total, row, taken, log_p))
-        return taken
+        self._parts.append(_Part(buffer, total, row, taken, log_p, rows))
+        return taken if self._blocks is None or rows is None else self._blocks.actions(rows, row, taken)
 
     def log_probabilities(self, x: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
         """Of all choices so far, under the policy itself, float32 [member]. The gradient can be taken once.
@@ -311,7 +389,7 @@ class Choices:
         """
         if x is None or not self._parts:
             return torch.from_numpy(np.concatenate([np.empty(0, np.float32), *(part.log_p for part in self._parts)]))
-        log_p: Tensor = _LogProbability.apply(x, weight, bias, self._parts)
+        log_p: Tensor = _LogProbability.apply(x, weight, bias, self._parts, self._blocks)
         return log_p
 
 
@@ -319,9 +397,11 @@ class _LogProbability(torch.autograd.Function):
     """See `Choices.log_probabilities`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, parts: list[_Part]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, parts: list[_Part], blocks: ActionBlocks | None
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.parts = parts
+        ctx.parts, ctx.blocks = parts, blocks
         return torch.from_numpy(np.concatenate([part.log_p for part in parts]))
 
     @staticmethod
@@ -336,13 +416,38 @@ class _LogProbability(torch.autograd.Function):
             members = np.argsort(part.row, kind="stable")
             starts = np.searchsorted(part.row[members], np.arange(n_rows + 1))
             here = g[first_member : first_member + n_members]
-            _logits_gradient(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
-            rows = slice(first_row, first_row + n_rows)
-            torch.mm(part.exponentials, weight, out=dx[rows])
-            dweight.addmm_(part.exponentials.t(), x[rows])
-            dbias += part.exponentials.sum(0)
+            spread = _logits_gradient_parallel if part.exponentials.numel() >= _PARALLEL else _logits_gradient
+            spread(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
+            if ctx.blocks is None:
+                rows = slice(first_row, first_row + n_rows)
+                torch.mm(part.exponentials, weight, out=dx[rows])
+                dweight.addmm_(part.exponentials.t(), x[rows])
+                dbias += part.exponentials.sum(0)
             first_row, first_member = first_row + n_rows, first_member + n_members
-        return dx, dweight, dbias, None
+        if ctx.blocks is not None:
+            _gradient_by_block(ctx.blocks, parts, x, weight, dx, dweight, dbias)
+        return dx, dweight, dbias, None, None
+
+
+def _gradient_by_block(
+    blocks: ActionBlocks, parts: list[_Part], x: Tensor, weight: Tensor, dx: Tensor, dweight: Tensor, dbias: Tensor
+) -> None:
+    """From the gradient of the logits, which the parts hold now, to that of the layer: one product a block."""
+    pieces: list[list[Tensor]] = [[] for _ in blocks.widths]
+    rows_of: list[list[np.ndarray]] = [[] for _ in blocks.widths]
+    first_row = 0
+    for part in parts:
+        assert part.blocks is not None
+        for b, first, last in part.blocks.groups:
+            pieces[b].append(part.exponentials[first:last, : blocks.widths[b]])
+            rows_of[b].append(part.blocks.order[first:last] + first_row)
+        first_row += len(part.exponentials)
+    for found, numbers, select in zip(pieces, rows_of, blocks.select):
+        if found:
+            rows, dlogits = torch.from_numpy(np.concatenate(numbers)), torch.cat(found)
+            dx[rows] = dlogits @ weight[select]
+            dweight[select] += dlogits.t() @ x[rows]
+            dbias[select] += dlogits.sum(0)
 
 
 def choose(

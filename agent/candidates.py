@@ -11,7 +11,7 @@ from envs.compositions import Compositions
 from envs.crystals import Crystals
 from envs.decode import formula_columns
 from envs.oxidation import TableSpec, resolve_table
-from envs.structures import crystal_to_text, protostructure_labels, wyckoff_labels
+from envs.structures import crystal_to_text, found_space_groups, protostructure_labels, wyckoff_labels
 from rewards import Reward, RewardValues
 from rewards.charge_balance import ChargeBalance, witnesses
 from rewards.crystal_formation_energy import CrystalFormationEnergy
@@ -105,6 +105,8 @@ def object_columns(objects: Compositions | Crystals) -> dict[str, object]:
     columns["space_group_number"] = pd.array(objects.space_group.tolist(), dtype="Int64")
     columns["wyckoff_label"] = pd.array(wyckoff_labels(objects), dtype="string")
     columns["protostructure"] = protostructure_labels(objects)
+    if objects.has_geometry.all():
+        columns["space_group_found"] = found_space_groups(objects)
     return columns
 
 

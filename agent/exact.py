@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from agent.action_blocks import blocks_of
 from agent.distinct import distinct
 from agent.learner import learned_log_z
 from agent.policy import Policy, masked_log_softmax
@@ -229,10 +230,22 @@ def _log_probabilities_of_edges(
     order = np.argsort(row, kind="stable")
     bounds = np.searchsorted(row[order], np.arange(0, len(states) + _STATES, _STATES))
     out = np.empty(len(row))
+    blocks = blocks_of(kernel)
     for k, i in enumerate(range(0, len(states), _STATES)):
         edges, part = order[bounds[k] : bounds[k + 1]], states[i : i + _STATES]
         conditions = None if condition is None else condition.expand(len(part), -1)
-        logits, _ = policy(torch.from_numpy(kernel.encode(part)), weights, conditions)
-        log_p = masked_log_softmax(logits.double(), torch.from_numpy(kernel.forward_allowed(part)))
-        out[edges] = log_p[torch.from_numpy(row[edges] - i), torch.from_numpy(actions[edges])].numpy()
+        x, allowed = (
+            policy.trunk(torch.from_numpy(kernel.encode(part)), weights, conditions),
+            kernel.forward_allowed(part),
+        )
+        here, taken = row[edges] - i, actions[edges]
+        if blocks is None:
+            logits = nn.functional.linear(x, weights[1], policy.head_bias)
+        else:
+            rows = blocks.rows(kernel.action_block(part))
+            logits, allowed, here = x.new_zeros(len(part), rows.width), blocks.allowed(allowed, rows), rows.place[here]
+            blocks.write_logits(x, weights[1], policy.head_bias, rows, logits)
+            taken = blocks.columns(rows, here, taken)
+        log_p = masked_log_softmax(logits.double(), torch.from_numpy(allowed))
+        out[edges] = log_p[torch.from_numpy(here), torch.from_numpy(taken)].numpy()
     return out

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent.action_blocks import blocks_of
 from agent.action_head import Workspace, choose
 from agent.distinct import distinct
 from agent.policy import Policy
@@ -20,10 +21,12 @@ class Nodes:
 
     def __init__(self, kernel: TransitionKernel, policy: Policy) -> None:
         self.kernel, self.policy = kernel, policy
+        self.blocks = blocks_of(kernel)
         self.first_of_last = 0
         self._states: list[np.ndarray] = []
         self._free: list[np.ndarray] = []
         self._conditions: list[Tensor | None] = []
+        self._tokens: list[np.ndarray] = []  # of the free rows, level by level, as far as they were asked for
 
     def add(
         self, states: np.ndarray, condition: Tensor | None
@@ -53,23 +56,39 @@ class Nodes:
         self._conditions.append(condition)
         return row, actions, free, allowed
 
-    def hidden_of_last(self, weights: tuple[Tensor, Tensor], rows: np.ndarray) -> Tensor:
-        """The hidden layer of some rows of the last level, chosen by a mask."""
+    def blocks_of_last(self, rows: np.ndarray) -> np.ndarray | None:
+        """The action blocks of some rows of the last level, chosen by a mask; None where there is but one."""
+        return None if self.blocks is None else self.kernel.action_block(self._states[-1][rows])
+
+    def hidden_of_last(self, weights: tuple[Tensor, Tensor], rows: np.ndarray, keeps_tokens: bool) -> Tensor:
+        """The hidden layer of some rows of the last level, chosen by a mask.
+
+        Args:
+            keeps_tokens: whether `hidden` will be asked for, where the rows are the free ones of every level.
+        """
         condition = self._conditions[-1]
         here = None if condition is None else condition[torch.from_numpy(rows)]
-        return self.policy.trunk(torch.from_numpy(self.kernel.encode(self._states[-1][rows])), weights, here)
+        tokens = self.kernel.encode(self._states[-1][rows])
+        if keeps_tokens:
+            self._tokens.append(tokens)
+        return self.policy.trunk(torch.from_numpy(tokens), weights, here)
 
     def hidden(self, weights: tuple[Tensor, Tensor], needs_forward: bool) -> Tensor | None:
         """The hidden layer of all rows that some head reads, part of the graph: all of them, or the free ones where
         there is but the forward head; None where no head reads any."""
-        states, condition = np.concatenate(self._states), self._condition()
-        if not self._reads_all:
+        condition = self._condition()
+        if self._reads_all:
+            tokens = self.kernel.encode(np.concatenate(self._states))
+        else:
             free = np.concatenate(self._free)
             if not needs_forward or not free.any():
                 return None
-            states = states[free]
             condition = None if condition is None else condition[torch.from_numpy(free)]
-        return self.policy.trunk(torch.from_numpy(self.kernel.encode(states)), weights, condition)
+            if self._tokens:
+                tokens = np.concatenate(self._tokens)
+            else:
+                tokens = self.kernel.encode(np.concatenate(self._states)[free])
+        return self.policy.trunk(torch.from_numpy(tokens), weights, condition)
 
     def free_rows(self, x: Tensor | None) -> Tensor | None:
         """Of what `hidden` gave, the free rows."""

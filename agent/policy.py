@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agent.factor_sum import factor_sum
+from agent.token_bag import sum_of_rows
+
 _CONDITION_WIDTH = 64
 
 
@@ -45,11 +48,7 @@ class FactoredWeights(nn.Module):
 
     def forward(self) -> Tensor:
         """The weights [row + n_more, width]."""
-        n = self.factors.shape[1]
-        total = self.own[:n]
-        for ids, table in zip(self.factors, self.shared):
-            total = total + nn.functional.embedding(ids, table)
-        return torch.cat([total, self.own[n:]])
+        return factor_sum(self.factors, self.own, list(self.shared))
 
 
 class Policy(nn.Module):
@@ -120,8 +119,7 @@ class Policy(nn.Module):
             condition: float32 [batch, n_conditions] where there are conditions.
         """
         embedding = self.embedding() if weights is None else weights[0]
-        x = nn.functional.embedding_bag(tokens, embedding, mode="sum", padding_idx=self.n_tokens)
-        x = x + self.embedding_bias
+        x = sum_of_rows(embedding, tokens) + self.embedding_bias
         if self.condition_layers is not None:
             x = x + self.condition_layers(condition)
         x = torch.relu(x)

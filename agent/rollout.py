@@ -129,7 +129,8 @@ def _build(
     batch = len(states)
     active = np.arange(batch)
     terminal = np.zeros((batch, *states.shape[1:]), dtype=states.dtype)
-    nodes, choices = Nodes(kernel, policy), Choices(workspace)
+    nodes = Nodes(kernel, policy)
+    choices = Choices(workspace, nodes.blocks)
     levels = []
     while len(states):
         here = None if condition is None else condition[torch.from_numpy(active)]
@@ -141,11 +142,12 @@ def _build(
             if not keeps_logits:
                 workspace.clear()
             actions[chooses] = choices.make(
-                nodes.hidden_of_last(weights, free),
+                nodes.hidden_of_last(weights, free, keeps_logits),
                 weights[1],
                 policy.head_bias,
                 allowed if free.all() else allowed[free],
                 (np.cumsum(free) - 1)[row[chooses]],
+                block=nodes.blocks_of_last(free),
                 uniform=uniform[chooses],
                 epsilon=epsilon,
                 temperature=temperature,
@@ -180,7 +182,8 @@ def evaluate(
     """The log-probabilities of trajectories that are given, in one pass. Arguments as the fields of `Trajectories`."""
     workspace = workspace or Workspace()
     weights = policy.weights()
-    nodes, choices = Nodes(kernel, policy), Choices(workspace)
+    nodes = Nodes(kernel, policy)
+    choices = Choices(workspace, nodes.blocks)
     repeated = None
     if condition is not None:
         repeated = condition[torch.from_numpy(np.repeat(np.arange(len(terminal)), np.diff(offsets)))]
@@ -190,7 +193,7 @@ def evaluate(
     free_rows = nodes.free_rows(x)
     if free_rows is not None and len(free_rows):
         head = (weights[1].detach(), policy.head_bias.detach(), allowed[free], (np.cumsum(free) - 1)[row[chooses]])
-        choices.make(free_rows.detach(), *head, actions=actions[chooses])
+        choices.make(free_rows.detach(), *head, block=nodes.blocks_of_last(free), actions=actions[chooses])
     values = choices.log_probabilities(free_rows, weights[1], policy.head_bias)
     log_pf = torch.zeros(len(actions)).index_put((torch.from_numpy(np.flatnonzero(chooses)),), values)
     log_pb, log_flow = nodes.backward_and_flow(x, offsets, actions, row, workspace)

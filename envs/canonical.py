@@ -94,17 +94,24 @@ def canonicalise(
 def stabiliser(
     tables: GroupTables, group: int, n_elements: int, codes: np.ndarray, n: int, scratch: np.ndarray, out: np.ndarray
 ) -> int:
-    """The relabelings that leave ascending pair codes as they are: their numbers into `out`; returns how many."""
+    """The relabelings that leave ascending pair codes as they are: their numbers into `out`; returns how many.
+
+    `scratch`, as long as `codes`, receives the letters.
+    """
+    for i in range(n):
+        scratch[i] = (codes[i] - 1) // n_elements
     found = 0
     for p in range(tables.group[group, FIRST_RELABELING], tables.group[group, LAST_RELABELING]):
         letters = tables.relabeling[p]
-        for i in range(n):
-            insert_sorted(scratch, i, relabel(codes[i], letters, n_elements))
-        same = True
-        for i in range(n):
-            if scratch[i] != codes[i]:
-                same = False
-                break
+        same, i = True, 0
+        while same and i < n:  # as many of each code's image as of the code
+            moved, length, number = codes[i] + (letters[scratch[i]] - scratch[i]) * n_elements, 1, 0
+            while i + length < n and codes[i + length] == codes[i]:
+                length += 1
+            for j in range(n):
+                number += codes[j] == moved
+            same = number == length
+            i += length
         if same:
             out[found] = p
             found += 1
@@ -127,7 +134,7 @@ def from_tuple_code(code: int, dof: int, grid: int, out: np.ndarray) -> None:
 
 
 @njit(inline="always")
-def _apply(maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int, out: np.ndarray) -> None:
+def move_parameters(maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int, out: np.ndarray) -> None:
     """out = matrix @ source + shift on the grid."""
     unit = grid // DENOMINATOR
     for i in range(dof):
@@ -143,7 +150,7 @@ def canonical_tuple(tables: GroupTables, row: int, parameters: np.ndarray, grid:
     dof = tables.row[row, DOF]
     best = -1
     for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP]):
-        _apply(tables.map, m, parameters, dof, grid, scratch)
+        move_parameters(tables.map, m, parameters, dof, grid, scratch)
         code = tuple_code(scratch, dof, grid)
         if best < 0 or code < best:
             best = code
@@ -158,7 +165,7 @@ def canonical_first(
     dof = tables.row[row, DOF]
     best = -1
     for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP]):
-        _apply(tables.map, m, parameters, dof, grid, scratch)
+        move_parameters(tables.map, m, parameters, dof, grid, scratch)
         for axis in range(3):
             if tables.group[group, POLAR + axis]:
                 scratch[tables.row[row, POLAR_PARAMETER + axis]] = 0
@@ -228,7 +235,7 @@ def labelings(
             letter = (codes[i] - 1) // n_elements
             dof = tables.row[first_row + letter, DOF]
             from_tuple_code(tuples[i], dof, grid, own)
-            _apply(tables.link, link + letter, own, dof, grid, moved[i])
+            move_parameters(tables.link, link + letter, own, dof, grid, moved[i])
         for mark in range(n if is_polar else 1):
             if is_polar and mapped[mark] != codes[0]:
                 continue
@@ -241,7 +248,7 @@ def labelings(
             ):
                 if is_polar:
                     dof = tables.row[row, DOF]
-                    _apply(tables.map, m, moved[mark], dof, grid, marked)
+                    move_parameters(tables.map, m, moved[mark], dof, grid, marked)
                     shifted[:] = 0
                     for axis in range(3):
                         if tables.group[group, POLAR + axis]:

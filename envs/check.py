@@ -17,9 +17,11 @@ def check_kernel(kernel: TransitionKernel, rng: np.random.Generator, n: int = 10
     """
     states = kernel.initial(n)
     check_initial(kernel, states)
+    check_action_blocks(kernel)
     for _ in range(kernel.max_steps):
         allowed = kernel.forward_allowed(states)
         check_forward_mask(kernel, states, allowed)
+        check_action_block(kernel, states, allowed)
         moving = ~kernel.is_terminal(states)
         if not moving.any():
             break
@@ -50,6 +52,33 @@ def check_forward_mask(kernel: TransitionKernel, states: np.ndarray, allowed: np
     assert not open_ends.any(), f"terminal state {kernel.describe(states[open_ends])[0]} allows a forward action"
 
 
+def check_action_blocks(kernel: TransitionKernel) -> None:
+    """Blocks are ascending action numbers, and hold every action."""
+    held = np.zeros(kernel.n_actions, dtype=np.bool_)
+    for i, block in enumerate(kernel.action_blocks):
+        assert block.dtype == np.int64, f"action block {i} must be int64, got {block.dtype}"
+        assert block.ndim == 1, f"action block {i} must have one axis, got shape {block.shape}"
+        assert len(block), f"action block {i} is empty: leave it out"
+        assert (np.diff(block) > 0).all(), f"action block {i} must ascend, without repetition"
+        assert 0 <= block[0] <= block[-1] < kernel.n_actions, f"action block {i} names an action that does not exist"
+        held[block] = True
+    assert held.all(), f"action {np.argmin(held)} is in no block"
+
+
+def check_action_block(kernel: TransitionKernel, states: np.ndarray, allowed: np.ndarray) -> None:
+    """Each state names a block, and outside of it allows nothing."""
+    block = kernel.action_block(states)
+    assert block.dtype == np.int64, f"action_block must give int64, got {block.dtype}"
+    assert block.shape == (len(states),), f"action_block gives shape {block.shape}, expected ({len(states)},)"
+    n_blocks = len(kernel.action_blocks)
+    assert ((block >= 0) & (block < n_blocks)).all(), f"action_block lies outside the {n_blocks} blocks"
+    holds = np.zeros((n_blocks, kernel.n_actions), dtype=np.bool_)
+    for i, actions in enumerate(kernel.action_blocks):
+        holds[i, actions] = True
+    outside = (allowed & ~holds[block]).any(axis=1)
+    assert not outside.any(), f"{kernel.describe(states[outside])[0]} allows an action outside its block"
+
+
 def check_inverse(kernel: TransitionKernel, before: np.ndarray, actions: np.ndarray, after: np.ndarray) -> None:
     """`step` leaves its input alone; `inverse_action` and `redo_action` are each other's inverse along an edge."""
     copy = before.copy()
@@ -76,6 +105,9 @@ def check_batching(kernel: TransitionKernel, states: np.ndarray) -> None:
     assert kernel.forward_allowed(states, out=out) is out, "forward_allowed must return `out` where it is given"
     assert np.array_equal(out, allowed), "masks written into `out` differ"
     assert np.array_equal(kernel.forward_allowed(states[:1]), allowed[:1]), "masks depend on the batch's size"
+    assert np.array_equal(kernel.action_block(states[order]), kernel.action_block(states)[order]), (
+        "action_block depends on the batch's order"
+    )
     assert np.array_equal(kernel.encode(states[:1]), tokens[:1]), "encode depends on the batch's size"
     assert ((tokens >= 0) & (tokens <= kernel.n_tokens)).all(), "a token lies outside [0, n_tokens]"
     assert len(kernel.describe(states)) == len(states), "describe must give one line a state"

@@ -75,6 +75,7 @@ class CompositionKernel:
         self.n_tokens = self.tokens.n
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.additions
+        self.action_blocks: tuple[np.ndarray, ...] = (np.arange(self.n_actions),)
         if not self.forward_allowed(self.initial(1)).any():
             raise EmptyWorldError(_why_empty(space))
         self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()
@@ -109,6 +110,9 @@ class CompositionKernel:
         else:
             allow_rows_parallel(self.rules, self.table, states, out)
         return out
+
+    def action_block(self, states: np.ndarray) -> np.ndarray:
+        return np.zeros(len(states), dtype=np.int64)
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         return backward_allowed(self.rules, states)

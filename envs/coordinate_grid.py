@@ -84,13 +84,17 @@ def coordinate_grid(tables: GroupTables, grid: int, rows: np.ndarray, groups: np
     return CoordinateGrid(grid, table_of, np.stack([first_line[:-1], first_line[1:], total], axis=1), words, before)
 
 
-@njit
-def _bits(word: np.uint64) -> int:
-    n = 0
-    while word:
-        word &= word - np.uint64(1)
-        n += 1
-    return n
+_PAIRS, _FOURS = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
+_EIGHTS, _BYTES = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
+
+
+@njit(inline="always")
+def _bits(word: np.uint64) -> np.int64:
+    """How many bits of a word are set, counted in pairs, fours and bytes at once."""
+    word -= (word >> np.uint64(1)) & _PAIRS
+    word = (word & _FOURS) + ((word >> np.uint64(2)) & _FOURS)
+    word = (word + (word >> np.uint64(4))) & _EIGHTS
+    return np.int64((word * _BYTES) >> np.uint64(56))
 
 
 @njit
@@ -129,14 +133,57 @@ def is_valid(space: CoordinateGrid, table: int, code: int) -> bool:
 
 @njit
 def count_between(space: CoordinateGrid, table: int, low: int, high: int, used: np.ndarray, n_used: int) -> int:
-    """Valid codes from `low` up to, not including, `high` that are not among the first n of `used`."""
+    """Valid codes from `low` up to, not including, `high` that are not among the first n of `used`, all valid."""
     if low >= high:
         return 0
     n = _below(space, table, high) - _below(space, table, low)
     for i in range(n_used):
-        if low <= used[i] < high and is_valid(space, table, used[i]):
-            n -= 1
+        n -= low <= used[i] < high
     return n
+
+
+@njit
+def bins_with_room(
+    space: CoordinateGrid,
+    table: int,
+    prefix: int,
+    span: int,
+    low: int,
+    high: int,
+    used: np.ndarray,
+    n_used: int,
+    out: np.ndarray,
+) -> None:
+    """Which bins of a coordinate begin an unused valid code from `low` up to, not including, `high`.
+
+    Args:
+        prefix: code of the coordinates before; span: number of codes that begin with the same bin.
+        out: bool [grid], receives the answer.
+    """
+    for b in range(space.grid):
+        start = (prefix * space.grid + b) * span
+        out[b] = count_between(space, table, max(start, low), min(start + span, high), used, n_used) > 0
+
+
+@njit
+def last_bins_with_room(
+    space: CoordinateGrid,
+    table: int,
+    prefix: int,
+    low: int,
+    high: int,
+    used: np.ndarray,
+    n_used: int,
+    out: np.ndarray,
+) -> None:
+    """The same for the last coordinate, where each bin is one code: a line of bits."""
+    line, start = space.table[table, FIRST_LINE] + prefix, prefix * space.grid
+    for b in range(space.grid):
+        bit = (space.words[line, b >> 6] >> np.uint64(b & 63)) & np.uint64(1)
+        out[b] = bit != np.uint64(0) and low <= start + b < high
+    for i in range(n_used):
+        if 0 <= used[i] - start < space.grid:
+            out[used[i] - start] = False
 
 
 @njit

@@ -10,7 +10,8 @@ can be sheared. Only the reduced one of them is allowed, so that a crystal has o
 
 b/a and c/a lie on geometric grids with the ratio 1 + length_bin, shifted by a half and by a quarter of a step against
 1, so that no two axes of an orthorhombic, monoclinic or triclinic cell are ever equal: nothing is built twice for that
-reason. Angles lie on multiples of the bin's width counted from 90 degrees.
+reason. Angles lie half a bin's width off 90 degrees and on multiples of the width from there: at 90 degrees the lattice
+would have symmetries that the crystal has not, and these would make several states of one crystal.
 """
 
 import math
@@ -57,7 +58,7 @@ def lattice_grid(space: WyckoffSpace) -> LatticeGrid:
     log_step = math.log1p(space.length_bin)
     n_ratios = 2 * int(math.log(space.axis_ratio_max) / log_step)
     width = space.angle_bin_deg
-    angles = 90 + width * np.arange(-int(30 // width), int(46 // width) + 1)
+    angles = 90 + width * (np.arange(-int(30 // width), int(46 // width) + 1) + 0.5)
     cell = np.zeros((231, 5), dtype=np.int64)
     changes: dict[bytes, int] = {}
     reduced: list[np.ndarray] = []
@@ -130,12 +131,13 @@ def log_ratio(index: int, column: int, n_ratios: int, log_step: float) -> float:
 
 
 @njit(nogil=True)
-def angle_allowed(a: float, b: float, c: float, cosines: np.ndarray, column: int, smallest_acute: float) -> bool:
-    """Whether a triclinic angle keeps Niggli's conditions, given the cosines of the angles before it.
+def angle_allowed(a: float, b: float, c: float, cosines: np.ndarray, column: int, least: float) -> bool:
+    """Whether a triclinic angle keeps Niggli's conditions, given the cosines of the angles before it, and whether the
+    angles still to come can keep them.
 
     Args:
         cosines: of alpha, beta, gamma up to the one in question.
-        smallest_acute: cosine of the largest angle below 90 degrees that there is.
+        least: cosine of the angle nearest to 90 degrees on either side.
     """
     x = cosines[column - 2]
     acute = cosines[0] > _TIE
@@ -144,9 +146,13 @@ def angle_allowed(a: float, b: float, c: float, cosines: np.ndarray, column: int
     bound = b / (2 * c) if column == 2 else a / (2 * c) if column == 3 else a / (2 * b)
     if abs(x) > bound:
         return False
-    if acute:  # the angles still to come must find a bin below 90 degrees
-        return column == 4 or smallest_acute <= a / (2 * c)
-    return column != 4 or abs(b * c * cosines[0]) + abs(a * c * cosines[1]) + abs(a * b * x) <= (a * a + b * b) / 2
+    if column < 4 and least > a / (2 * c if column == 2 else 2 * b):
+        return False
+    if acute:
+        return True
+    beta = abs(cosines[1]) if column > 2 else least
+    gamma = abs(x) if column == 4 else least
+    return b * c * abs(cosines[0]) + a * c * beta + a * b * gamma <= (a * a + b * b) / 2
 
 
 @njit(nogil=True)
@@ -159,29 +165,28 @@ def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: i
     system = lattice.cell[group, SYSTEM]
     n, step = lattice.n_ratios, lattice.log_step
     if system == _TRICLINIC:
-        if column == 0:
-            return 0.0 < log_ratio(index, 0, n, step) < log_ratio(n - 1, 1, n, step)
+        least = math.sin(math.radians(lattice.angles[1] - lattice.angles[0]) / 2)
+        highest = min(log_ratio(n - 1, 1, n, step), -math.log(2 * least))  # of c/a; beyond it no angle keeps |cos| low
+        if column == 0:  # c/a comes next above b/a, three quarters of a step away
+            return 0.0 < log_ratio(index, 0, n, step) <= highest - 0.75 * step + _TIE
         log_b = log_ratio(shape[0] - 1, 0, n, step)
         if column == 1:
-            return log_ratio(index, 1, n, step) > log_b
+            return log_b < log_ratio(index, 1, n, step) <= highest
         b, c = math.exp(log_b), math.exp(log_ratio(shape[1] - 1, 1, n, step))
         cosines = np.zeros(3)
         for k in range(column - 2):
             cosines[k] = math.cos(math.radians(lattice.angles[shape[2 + k] - 1]))
         cosines[column - 2] = math.cos(math.radians(lattice.angles[index]))
-        if abs(lattice.angles[index] - 90) < _TIE:
-            cosines[column - 2] = 0.0
-        smallest = 1.0
-        for angle in lattice.angles:
-            if angle < 90 - _TIE:
-                smallest = math.cos(math.radians(angle))
-        return angle_allowed(1.0, b, c, cosines, column, smallest)
+        return angle_allowed(1.0, b, c, cosines, column, least)
     if system == _MONOCLINIC:
         table = lattice.cell[group, TABLE]
         if column == 0:
             return True
         if column == 1:
-            return lattice.reduced[table, index].any()
+            angle = 0
+            while angle < len(lattice.angles) and not lattice.reduced[table, index, angle]:
+                angle += 1
+            return angle < len(lattice.angles)
         return lattice.reduced[table, shape[1] - 1, index]
     if system == _ORTHORHOMBIC:
         less = lattice.cell[group]

@@ -54,6 +54,9 @@ class TransitionKernel(Protocol):
     same count), so that a network may share weights between them. Ids of a column run from 0."""
     action_factors: np.ndarray
     """The same for forward actions without stop, int64 [n_actions - 1, factor]."""
+    action_blocks: tuple[np.ndarray, ...]
+    """Blocks of forward actions, each ascending numbers (int64): all that a state allows lies in one of them, so that
+    a network computes no more of its output layer. Together they hold every action; they may overlap."""
 
     @property
     def enumeration_unavailable_reason(self) -> str | None:
@@ -86,6 +89,10 @@ class TransitionKernel(Protocol):
 
         Written into `out` (C-contiguous), whatever it held, where it is given: masks are large.
         """
+        ...
+
+    def action_block(self, states: np.ndarray) -> np.ndarray:
+        """The block in which all allowed actions of each state lie, int64 [batch]; any for terminal states."""
         ...
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:

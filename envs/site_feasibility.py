@@ -7,14 +7,16 @@ I numbers the taken positions; `reach[I, d]` is the set of inventory states that
 can lead to.
 
 A partial crystal (I, elements with their counts) can be finished if some choice of final counts and further elements
-fits inventory, charge, and the element rules. Two dynamic programs over (I, atoms, elements) bound that from both
-sides, each as a set of partial charges:
+fits inventory, charge, and the element rules. Once the counts of the elements that are there are final, two dynamic
+programs over (I, atoms, elements) say which charges further elements can balance, as two sets:
 
-    surely    further elements alone suffice, taken from oxidation states that so many elements have that one is unused
-    possibly  sites may carry any charge of any element: nothing outside this set can be finished
+    surely    by oxidation states that so many elements have that one of them is unused
+    possibly  by any element, a second time if need be: nothing outside this set can be finished
 
-What lies between is settled by a depth-first search over final compositions, pruned by both tables, so the answer is
-exact. With a prescribed stoichiometry the search runs over formula units and over which element plays which part.
+`site_sums.py` sums up all final counts at once and looks them up in both sets. What lies between (unusual
+oxidation states, or required groups not yet met) is settled by the depth-first search of `site_search.py`, pruned by
+both sets, so the answer is exact. With a prescribed stoichiometry the search runs over formula units and over which
+element plays which part.
 """
 
 from typing import NamedTuple
@@ -55,6 +57,9 @@ class SiteTables(NamedTuple):
     members: np.ndarray  # int64, elements by class
     delta_start: np.ndarray  # int64 [class * width + 1]
     deltas: np.ndarray  # int64, charges (e) that so many atoms of the class can carry
+    charge_start: np.ndarray  # int64 [A + 2], by number of atoms, range in `charges`
+    charges: np.ndarray  # int64, charges that so many atoms of any one element can carry, each once
+    charge_of: np.ndarray  # int64 [delta], place of each of `deltas` in `charges`
     inventory_of: np.ndarray  # int64 [231], of each space group; -1 where a group is not of the world
     kind: np.ndarray  # int64 [inventory, 2], where its states begin in the arrays below, and how many there are
     reach: np.ndarray  # uint64 [state, A + 1], sets of states of the same inventory
@@ -89,10 +94,6 @@ def _fill_bounds(
     surely: np.ndarray,
     possibly: np.ndarray,
     reach: np.ndarray,
-    sizes: np.ndarray,
-    strides: np.ndarray,
-    capacity: np.ndarray,
-    free: np.ndarray,
     sure_start: np.ndarray,
     sure_charges: np.ndarray,
     any_start: np.ndarray,
@@ -114,32 +115,8 @@ def _fill_bounds(
                             if after >> np.uint64(other) & _ONE:
                                 for c in range(sure_start[n], sure_start[n + 1]):
                                     or_shifted(low, surely[other, a + n, j + 1], -sure_charges[c], rules.n_charges)
-                for i in range(len(sizes)):
-                    taken = state // strides[i] % (capacity[i] + 1)
-                    if taken < capacity[i] and a + sizes[i] <= n_atoms:
-                        _add_possibly(rules, high, possibly, state + strides[i], a, sizes[i], j, any_start, any_charges)
-                for size in free:
-                    if a + size <= n_atoms:
-                        _add_possibly(rules, high, possibly, state, a, size, j, any_start, any_charges)
-
-
-@njit
-def _add_possibly(
-    rules: Rules,
-    target: np.ndarray,
-    possibly: np.ndarray,
-    state: int,
-    a: int,
-    size: int,
-    j: int,
-    any_start: np.ndarray,
-    any_charges: np.ndarray,
-) -> None:
-    for c in range(any_start[size], any_start[size + 1]):
-        if j >= 1:
-            or_shifted(target, possibly[state, a + size, j], -any_charges[c], rules.n_charges)
-        if j < rules.n_elements_max:
-            or_shifted(target, possibly[state, a + size, j + 1], -any_charges[c], rules.n_charges)
+                                for c in range(any_start[n], any_start[n + 1]):
+                                    or_shifted(high, possibly[other, a + n, j + 1], -any_charges[c], rules.n_charges)
 
 
 class Inventory(NamedTuple):
@@ -204,18 +181,7 @@ def solve_sites(
         capacity = np.array([number for _, number in kind.fixed], dtype=np.int64)
         free = np.array(kind.free, dtype=np.int64)
         _fill_reach(reach[rows], sizes, strides, capacity, free)
-        _fill_bounds(
-            rules,
-            bounds[SURELY, rows],
-            bounds[POSSIBLY, rows],
-            reach[rows],
-            sizes,
-            strides,
-            capacity,
-            free,
-            *sure,
-            *anything,
-        )
+        _fill_bounds(rules, bounds[SURELY, rows], bounds[POSSIBLY, rows], reach[rows], *sure, *anything)
     return SiteTables(
         n_atoms_min=rules.n_atoms_min,
         n_atoms_max=rules.n_atoms_max,
@@ -230,12 +196,26 @@ def solve_sites(
         members=rules.members.astype(np.int64),
         delta_start=rules.delta_start.astype(np.int64),
         deltas=rules.deltas,
+        charge_start=anything[0],
+        charges=anything[1],
+        charge_of=_places(rules, *anything),
         inventory_of=inventory_of,
         kind=np.stack([first[:-1], n_states], axis=1),
         reach=reach,
         bounds=bounds,
         role=np.array([amounts, role_bits], dtype=np.int64).T.copy().reshape(-1, 2),
     )
+
+
+def _places(rules: Rules, start: np.ndarray, charges: np.ndarray) -> np.ndarray:
+    """Where each of the charges in `rules.deltas` stands in `charges`, -1 for more atoms than a cell has."""
+    places = np.full(len(rules.deltas), -1, dtype=np.int64)
+    for entry in range(len(rules.delta_start) - 1):
+        n = entry % rules.width + rules.count_min
+        own = slice(rules.delta_start[entry], rules.delta_start[entry + 1])
+        if n <= rules.n_atoms_max:
+            places[own] = start[n] + np.searchsorted(charges[start[n] : start[n + 1]], rules.deltas[own])
+    return places
 
 
 def _charges_by_number(rules: Rules, abundance: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,9 @@
 `site_feasibility.py` says how its two bounds prune the search, and why the answer is exact.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from envs.feasibility import get_bit, or_shifted, set_bit
+from envs.feasibility import get_bit
 from envs.jit import njit
 from envs.site_feasibility import (
     AMOUNT,
@@ -22,50 +20,23 @@ from envs.site_feasibility import (
     SURELY,
     SiteTables,
 )
+from envs.site_sums import (
+    MAYBE,
+    NO,
+    UNKNOWN,
+    YES,
+    Search,
+    add_charges,
+    begin,
+    best_of_class,
+    start_sums,
+    sum_up,
+)
 
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 # Columns of a search's `steps`
 ATOMS, MET, CHOICE, MARK, TAKEN = 0, 1, 2, 3, 4
-
-
-class Search(NamedTuple):
-    """Working memory of a search, one for each thread: a row for each element of the final composition.
-
-    Attributes:
-        steps: int64 [depth + 1, 5]: atoms so far, groups met, the candidate looked at, whether that is counted in
-            `used` or TAKEN; by element of the partial composition, not by depth: whether it plays a part (TAKEN).
-        bits: uint64 [depth + 1, 1 + word], the set of inventory states, then the charges.
-        used: int64 [class], elements taken of each class.
-    """
-
-    steps: np.ndarray
-    bits: np.ndarray
-    used: np.ndarray
-
-
-@njit
-def search_memory(sites: SiteTables) -> Search:
-    depth = 2 * sites.n_elements_max + 2
-    return Search(
-        np.zeros((depth + 1, 5), dtype=np.int64),
-        np.zeros((depth + 1, 1 + ((sites.n_charges + 63) >> 6)), dtype=np.uint64),
-        np.zeros(len(sites.cls), dtype=np.int64),
-    )
-
-
-@njit(inline="always")
-def add_charges(sites: SiteTables, bits: np.ndarray, target: int, source: int, cls: int, count: int) -> bool:
-    """Charges of row `target` = those of row `source` + what `count` atoms of the class carry; whether any is left."""
-    charges = bits[target, 1:]
-    charges[:] = _ZERO
-    entry = cls * sites.width + count - 1
-    for d in range(sites.delta_start[entry], sites.delta_start[entry + 1]):
-        or_shifted(charges, bits[source, 1:], sites.deltas[d], sites.n_charges)
-    found = _ZERO
-    for word in charges:
-        found |= word
-    return found != _ZERO
 
 
 @njit
@@ -112,7 +83,169 @@ def can_finish(
         return False
     if len(sites.role):
         return _finishes_stoichiometry(sites, kind, state, elements, counts, n, a, work)
-    return _finishes(sites, kind, state, elements, counts, n, a, work)
+    groups = _groups(sites, elements, n)
+    if groups != sites.all_groups:  # sums do not tell groups apart
+        return _finishes(sites, kind, state, elements, counts, n, a, groups, work)
+    if _as_it_is(sites, kind, state, elements, counts, n, a, work):
+        return True
+    verdict = MAYBE
+    if n > 0:  # sums of all elements but the last, whose counts are tried on them
+        size, cls = counts[n - 1], sites.element[elements[n - 1], CLASS]
+        rest = a - size
+        side = sum_up(sites, kind, state, elements, counts, n - 1, rest, sites.n_atoms_max - size, work)
+        work.looked_up[:] = UNKNOWN
+        verdict = best_of_class(sites, kind, n, cls, size, sites.n_atoms_max - rest, side, work)
+    if verdict != MAYBE:
+        return verdict == YES
+    return _finishes(sites, kind, state, elements, counts, n, a, groups, work)
+
+
+@njit
+def _groups(sites: SiteTables, elements: np.ndarray, n: int) -> int:
+    """Required groups that n elements meet."""
+    groups = 0
+    for i in range(n):
+        groups |= sites.element[elements[i], GROUPS]
+    return groups
+
+
+@njit
+def _as_it_is(
+    sites: SiteTables,
+    kind: int,
+    state: int,
+    elements: np.ndarray,
+    counts: np.ndarray,
+    n: int,
+    a: int,
+    work: Search,
+) -> bool:
+    """Whether further elements surely finish it, with nothing added to those that are there: the common case."""
+    begin(sites, work, state)
+    for i in range(n):
+        if not add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i]):
+            return False
+    work.bits[n, 0] = work.bits[0, 0]
+    return _meets(sites, SURELY, sites.kind[kind, FIRST_STATE], a, n, work.bits, n)
+
+
+@njit
+def new_elements(
+    sites: SiteTables,
+    kind: int,
+    state: int,
+    elements: np.ndarray,
+    counts: np.ndarray,
+    n: int,
+    size: int,
+    one_will_do: bool,
+    verdicts: np.ndarray,
+    work: Search,
+) -> bool:
+    """Whether a partial crystal can be finished once `size` atoms of an element that is not yet there have joined it.
+
+    Args:
+        state: inventory state with those atoms placed.
+        elements, counts: the n elements before, with room for one more.
+        one_will_do: whether to stop at the first class that can.
+        verdicts: int64 [class], receives YES for each class with an unused element that can join, else NO; not all of
+            them if `one_will_do`.
+
+    Returns:
+        Whether any can.
+    """
+    a = 0
+    for i in range(n):
+        a += counts[i]
+    verdicts[: len(sites.cls)] = NO
+    if n >= sites.n_elements_max or a + size > sites.n_atoms_max:
+        return False
+    work.used[:] = 0
+    for i in range(n):
+        work.used[sites.element[elements[i], CLASS]] += 1
+    for cls in range(len(sites.cls)):
+        if work.used[cls] < sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
+            verdicts[cls] = UNKNOWN
+    groups, found, some_met = _groups(sites, elements, n), False, False
+    for cls in range(len(sites.cls)):
+        some_met = some_met or groups | sites.cls[cls, CLASS_GROUPS] == sites.all_groups
+    if len(sites.role) == 0 and some_met:
+        begin(sites, work, state)
+        alive = True
+        for i in range(n):
+            alive = alive and add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i])
+        if alive:  # a first look with nothing added to any element
+            start_sums(sites, state, a, work)
+            work.sums[0, a, state, :] = work.bits[n, 1:]
+            found = _judge(sites, kind, n + 1, size, size, groups, 0, one_will_do, verdicts, work)
+        if found and one_will_do:
+            return True
+        if (verdicts[: len(sites.cls)] == UNKNOWN).any():
+            side = sum_up(sites, kind, state, elements, counts, n, a, sites.n_atoms_max - size, work)
+            if _judge(sites, kind, n + 1, size, sites.n_atoms_max - a, groups, side, one_will_do, verdicts, work):
+                found = True
+        if found and one_will_do:
+            return True
+    for cls in range(len(sites.cls)):
+        if verdicts[cls] != UNKNOWN:
+            continue
+        elements[n], counts[n] = _unused(sites, cls, elements, n), size
+        fits = can_finish(sites, kind, state, elements, counts, n + 1, work)
+        verdicts[cls] = YES if fits else NO
+        found = found or fits
+        if fits and one_will_do:
+            return True
+    return found
+
+
+@njit
+def _judge(
+    sites: SiteTables,
+    kind: int,
+    n: int,
+    size: int,
+    largest: int,
+    groups: int,
+    side: int,
+    one_will_do: bool,
+    verdicts: np.ndarray,
+    work: Search,
+) -> bool:
+    """Verdicts of classes that are UNKNOWN, from sums, as far as these decide; whether any class can join.
+
+    Args:
+        n: elements with the new one; `groups` are those that the others meet.
+        largest: atoms of the new one in the end, of which `size` are placed; `size`: only its yes counts.
+    """
+    work.looked_up[:] = UNKNOWN
+    found = False
+    for cls in range(len(sites.cls)):
+        if verdicts[cls] != UNKNOWN or groups | sites.cls[cls, CLASS_GROUPS] != sites.all_groups:
+            continue
+        best = best_of_class(sites, kind, n, cls, size, largest, side, work)
+        if best == YES:
+            verdicts[cls] = YES
+            found = True
+            if one_will_do:
+                return True
+        elif best == NO and largest > size:
+            verdicts[cls] = NO
+    return found
+
+
+@njit
+def _unused(sites: SiteTables, cls: int, elements: np.ndarray, n: int) -> int:
+    """An element of a class that is not among n elements, -1 when all are."""
+    for m in range(sites.cls[cls, FIRST_MEMBER], sites.cls[cls, LAST_MEMBER]):
+        element = sites.members[m]
+        free = True
+        for i in range(n):
+            if elements[i] == element:
+                free = False
+                break
+        if free:
+            return element
+    return -1
 
 
 @njit
@@ -124,27 +257,16 @@ def _finishes(
     counts: np.ndarray,
     n: int,
     a: int,
+    groups: int,
     work: Search,
 ) -> bool:
     """Depth-first over how many more atoms each element gets, then over further elements by rising class."""
     first, n_classes, width = sites.kind[kind, FIRST_STATE], len(sites.cls), sites.n_atoms_max
     work.used[:] = 0
-    groups = 0
     for i in range(n):
         work.used[sites.element[elements[i], CLASS]] += 1
-        groups |= sites.element[elements[i], GROUPS]
     work.steps[0, ATOMS], work.steps[0, MET] = a, groups
-    _begin(sites, work, state)
-    # A first look with nothing added to the elements that are there: the common case.
-    depth = 0
-    for i in range(n):
-        if not add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i]):
-            break
-        depth = i + 1
-    if depth == n and groups == sites.all_groups:
-        work.bits[n, 0] = work.bits[0, 0]
-        if _meets(sites, SURELY, first, a, n, work.bits, n):
-            return True
+    begin(sites, work, state)
     depth = 0
     work.steps[0, CHOICE] = 0
     while depth >= 0:
@@ -222,20 +344,12 @@ def may_close(sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: in
         unit = sites.role[:, AMOUNT].sum()
         return a % unit == 0 and _plays_all_parts(sites, -1, 0, elements, counts, n, a // unit, work)
     groups = 0
-    _begin(sites, work, 0)
+    begin(sites, work, 0)
     for i in range(n):
         groups |= sites.element[elements[i], GROUPS]
         if not add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i]):
             return False
     return groups == sites.all_groups and get_bit(work.bits[n, 1:], sites.zero_charge)
-
-
-@njit(inline="always")
-def _begin(sites: SiteTables, work: Search, state: int) -> None:
-    """The first row: one inventory state, no charge."""
-    work.bits[0, :] = _ZERO
-    work.bits[0, 0] = _ONE << np.uint64(state)
-    set_bit(work.bits[0, 1:], sites.zero_charge)
 
 
 @njit
@@ -280,7 +394,7 @@ def _plays_all_parts(
     work.steps[:, TAKEN] = 0
     work.steps[:, MARK] = 0
     work.steps[0, MET], work.steps[0, CHOICE] = 0, 0
-    _begin(sites, work, state)
+    begin(sites, work, state)
     depth = 0
     while depth >= 0:
         x = work.steps[depth, CHOICE]

@@ -66,6 +66,28 @@ def representative_points(crystals: Crystals) -> np.ndarray:
     return points - np.floor(points)
 
 
+def found_space_groups(crystals: Crystals, symprec: float = 1e-4) -> np.ndarray:
+    """The space groups that moyopy finds within `symprec` angstrom, int16 [batch], 0 where it finds none.
+
+    That of the crystal, or a supergroup where lattice and coordinates happen to have more symmetry.
+    """
+    import moyopy
+
+    atoms = crystals.atoms()
+    out = np.zeros(len(crystals), dtype=np.int16)
+    bounds = atoms.offsets.tolist()
+    for row, vectors in enumerate(atoms.vectors):
+        here = slice(bounds[row], bounds[row + 1])
+        try:
+            cell = moyopy.Cell(vectors.tolist(), atoms.fractional[here].tolist(), atoms.atomic_numbers[here].tolist())
+            out[row] = moyopy.MoyoDataset(cell, symprec=symprec).number
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a panic of moyopy is a BaseException; one crystal's is no reason to stop the others
+            out[row] = 0
+    return out
+
+
 def wyckoff_labels(crystals: Crystals) -> list[str]:
     """Space group and sites, such as "225: Na a, Cl b"; sites in order of letters, then of symbols."""
     labels = []

@@ -32,6 +32,7 @@ from envs.wyckoff_moves import (
     write_labelings,
 )
 from envs.wyckoff_space import WyckoffSpace
+from envs.wyckoff_stages import stage_actions, stages
 from envs.wyckoff_tables import LETTERS, space_group
 from envs.wyckoff_tokens import WyckoffTokens
 from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, SIZE, make_world
@@ -61,6 +62,7 @@ class WyckoffKernel:
         self.n_tokens = self.tokens.n
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.action_factors
+        self.action_blocks = stage_actions(self.world)
 
     @property
     def state_high(self) -> np.ndarray:
@@ -101,6 +103,9 @@ class WyckoffKernel:
             allow_rows_parallel(self.tables, self.world, states, out)
         return out
 
+    def action_block(self, states: np.ndarray) -> np.ndarray:
+        return stages(self.tables, self.world, states)
+
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         return backward_allowed(self.tables, self.world, states)
 
@@ -125,6 +130,18 @@ class WyckoffKernel:
         lattice, parameters = np.empty((len(states), 6)), np.empty((n, 3))
         decode_rows(self.tables, world, states, first_site, letter, atomic_number, lattice, parameters)
         return Crystals(states[:, GROUP], first_site, letter, atomic_number, lattice, parameters)
+
+    def find(self, crystals: Crystals) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
+        """Terminal states of crystals, with geometry rounded to the bins of the world: the inverse of `objects`.
+
+        Returns:
+            states: int16 [batch, *state_shape], canonical labelings; zeros for a crystal that is not of this world.
+            inside: bool [batch], whether it is.
+            reasons: why not, "code: sentence" with a code of `wyckoff_find.Outside`; None inside.
+        """
+        from envs.wyckoff_find import find_states
+
+        return find_states(self, crystals)
 
     def labelings(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many terminal states are the same crystal as each of `states`, and the one that stands for them all.

@@ -6,42 +6,55 @@ import numba
 import numpy as np
 
 from envs.canonical import canonical_tuple, stabiliser, tuple_code
-from envs.coordinate_grid import count_between, highest_with_room
+from envs.coordinate_grid import bins_with_room, highest_with_room, is_valid, last_bins_with_room
 from envs.jit import njit
 from envs.lattice_grid import SYSTEM, shape_allowed
-from envs.site_feasibility import CLASS, FIRST_MEMBER, LAST_MEMBER
-from envs.site_search import can_finish, may_close, search_memory
+from envs.site_feasibility import CLASS
+from envs.site_search import can_finish, may_close, new_elements
+from envs.site_sums import UNKNOWN, YES, search_memory
 from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, IS_POLAR, LAST_RELABELING, N_LETTERS, GroupTables
 from envs.wyckoff_geometry import lowest_volume_bin
-from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, SIZE, STRIDE, World
+from envs.wyckoff_world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, STRIDE, World
 
 ROWS_PER_BLOCK = 16  # share working memory and one thread
 
 
-ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS = range(9)  # rows of `lists`
+ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS, FITS = range(10)  # rows of `lists`
 
 
 class Memory(NamedTuple):
-    """Working memory of masks and moves, one for each thread. The first three fields are those of `Search`.
+    """Working memory of masks and moves, one for each thread. The first fields are those of `Search`.
 
     Attributes:
-        lists: int64 [9, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
-            relabelings that leave the decoration as it is; tuple codes in use; two tuples; verdicts by class.
+        lists: int64 [10, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
+            relabelings that leave the decoration as it is; tuple codes in use; two tuples; verdicts by
+            class and by letter.
     """
 
     steps: np.ndarray
     bits: np.ndarray
     used: np.ndarray
+    sums: np.ndarray
+    at: np.ndarray
+    looked_up: np.ndarray
     lists: np.ndarray
 
 
 @njit
 def memory(tables: GroupTables, world: World) -> Memory:
-    n = max(world.n_slots + 1, len(world.cls), 3)
+    n = max(world.n_slots + 1, len(world.cls), MOST_LETTERS)
     for group in world.groups:
         n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])
     search = search_memory(world)
-    return Memory(search.steps, search.bits, search.used, np.zeros((9, n), dtype=np.int64))
+    return Memory(
+        search.steps,
+        search.bits,
+        search.used,
+        search.sums,
+        search.at,
+        search.looked_up,
+        np.zeros((10, n), dtype=np.int64),
+    )
 
 
 @njit
@@ -77,44 +90,24 @@ def summarise(
 
 
 @njit
-def _finishes_with(
-    world: World, kind: int, state: int, k: int, size: int, which: int, element: int, work: Memory
-) -> bool:
-    """Whether the k elements in `work` can be finished once `size` atoms join number `which`, a new element if k."""
-    new = which == k
-    if new:
-        work.lists[ELEMENTS, k], work.lists[COUNTS, k] = element, 0
+def _finishes_with(world: World, kind: int, state: int, k: int, size: int, which: int, work: Memory) -> bool:
+    """Whether the k elements in `work` can be finished once `size` atoms join number `which`."""
     work.lists[COUNTS, which] += size
-    verdict = can_finish(world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k + 1 if new else k, work)
+    verdict = can_finish(world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k, work)
     work.lists[COUNTS, which] -= size
     return verdict
 
 
 @njit
-def _unused_member(world: World, cls: int, k: int, work: Memory) -> int:
-    """An element of a class that is not among the first k of `work`, -1 when all are."""
-    for m in range(world.cls[cls, FIRST_MEMBER], world.cls[cls, LAST_MEMBER]):
-        element = world.members[m]
-        free = True
-        for i in range(k):
-            if work.lists[ELEMENTS, i] == element:
-                free = False
-                break
-        if free:
-            return element
-    return -1
-
-
-@njit
 def _some_element_fits(world: World, kind: int, state: int, k: int, size: int, work: Memory) -> bool:
-    for i in range(k):
-        if _finishes_with(world, kind, state, k, size, i, work.lists[ELEMENTS, i], work):
+    """Whether any element, new or not, can take `size` atoms."""
+    if new_elements(
+        world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k, size, True, work.lists[VERDICTS], work
+    ):
+        return True
+    for i in range(k):  # noqa: SIM110 - not all of Python compiles
+        if _finishes_with(world, kind, state, k, size, i, work):
             return True
-    if k < world.n_elements_max:
-        for cls in range(len(world.cls)):
-            element = _unused_member(world, cls, k, work)
-            if element >= 0 and _finishes_with(world, kind, state, k, size, k, element, work):
-                return True
     return False
 
 
@@ -131,6 +124,7 @@ def _allow_letters(
     end = world.close if world.geometry else world.n_actions - 1
     allowed[row, end] = may_close(world, work.lists[ELEMENTS], work.lists[COUNTS], k, atoms, work)
     n_keep = stabiliser(tables, group, world.n_elements, work.lists[CODES], n, work.lists[SCRATCH], work.lists[FOUND])
+    work.lists[FITS, :n_letters] = UNKNOWN
     for letter in range(n_letters):
         position = first_row + letter
         size, stride = world.position[position, SIZE], world.position[position, STRIDE]
@@ -139,7 +133,7 @@ def _allow_letters(
         if tables.row[position, DOF] == 0:
             taken = False
             for i in range(n):
-                if (work.lists[CODES, i] - 1) // world.n_elements == letter:
+                if work.lists[SCRATCH, i] == letter:
                     taken = True
                     break
             if taken:
@@ -151,19 +145,20 @@ def _allow_letters(
                 break
         if not smallest:
             continue
-        known = False
+        known = UNKNOWN
         for other in range(letter):  # equal sizes have equal verdicts
             before = first_row + other
             if (
-                allowed[row, world.first_letter + other]
+                work.lists[FITS, other] != UNKNOWN
                 and world.position[before, SIZE] == size
                 and world.position[before, STRIDE] == stride
             ):
-                known = True
+                known = work.lists[FITS, other]
                 break
-        allowed[row, world.first_letter + letter] = known or _some_element_fits(
-            world, kind, state + stride, k, size, work
-        )
+        if known == UNKNOWN:
+            known = int(_some_element_fits(world, kind, state + stride, k, size, work))
+        work.lists[FITS, letter] = known
+        allowed[row, world.first_letter + letter] = known == YES
 
 
 @njit
@@ -175,17 +170,23 @@ def _allow_elements(
     kind = world.inventory_of[group]
     position = tables.group[group, FIRST_ROW] + states[row, PENDING] - 1
     size, stride = world.position[position, SIZE], world.position[position, STRIDE]
-    if k < world.n_elements_max:
-        for cls in range(len(world.cls)):
-            element = _unused_member(world, cls, k, work)
-            work.lists[VERDICTS, cls] = element >= 0 and _finishes_with(
-                world, kind, state + stride, k, size, k, element, work
-            )
+    if new_elements(
+        world,
+        kind,
+        state + stride,
+        work.lists[ELEMENTS],
+        work.lists[COUNTS],
+        k,
+        size,
+        False,
+        work.lists[VERDICTS],
+        work,
+    ):
         for element in range(world.n_elements):
-            allowed[row, world.first_element + element] = work.lists[VERDICTS][world.element[element, CLASS]]
+            allowed[row, world.first_element + element] = work.lists[VERDICTS, world.element[element, CLASS]] == YES
     for i in range(k):
         allowed[row, world.first_element + work.lists[ELEMENTS, i]] = _finishes_with(
-            world, kind, state + stride, k, size, i, work.lists[ELEMENTS, i], work
+            world, kind, state + stride, k, size, i, work
         )
 
 
@@ -251,8 +252,9 @@ def _allow_coordinates(
             taken = canonical_tuple(tables, position, work.lists[TUPLE], grid, work.lists[MOVED])
         elif other == code:
             low = taken + 1
-        work.lists[USED, n_used] = taken
-        n_used += 1
+        if is_valid(world, table, taken):
+            work.lists[USED, n_used] = taken
+            n_used += 1
     room = 0
     while site + room + 1 < n and states[row, PAIRS + site + room + 1] == code:
         room += 1
@@ -263,11 +265,11 @@ def _allow_coordinates(
     prefix = 0
     for j in range(k):
         prefix = prefix * grid + states[row, world.coordinate + 3 * site + j] - 1
-    span = grid ** (dof - 1 - k)
-    for b in range(grid):
-        start = (prefix * grid + b) * span
-        n_left = count_between(world, table, max(start, low), min(start + span, high), work.lists[USED], n_used)
-        allowed[row, world.first_coordinate + b] = n_left > 0
+    out, used = allowed[row, world.first_coordinate : world.first_coordinate + grid], work.lists[USED]
+    if k == dof - 1:
+        last_bins_with_room(world, table, prefix, low, high, used, n_used, out)
+    else:
+        bins_with_room(world, table, prefix, grid ** (dof - 1 - k), low, high, used, n_used, out)
 
 
 @njit

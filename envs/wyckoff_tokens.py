@@ -13,7 +13,7 @@ from envs.composition_tokens import charge_rules
 from envs.elements import groups as element_groups
 from envs.feasibility import Rules, get_bit, set_bit
 from envs.jit import njit
-from envs.site_search import add_charges
+from envs.site_sums import add_charges
 from envs.wyckoff_arrays import DOF, FIRST_ROW, N_LETTERS, GroupTables
 from envs.wyckoff_masks import COUNTS, ELEMENTS, memory, n_pairs, next_coordinate, next_shape_column, summarise
 from envs.wyckoff_space import WyckoffSpace

@@ -15,7 +15,8 @@ from envs.feasibility import Rules
 from envs.lattice_grid import lattice_grid
 from envs.radii import covalent_radii
 from envs.site_feasibility import Inventory, inventory, solve_sites
-from envs.site_search import can_finish, search_memory
+from envs.site_search import can_finish
+from envs.site_sums import search_memory
 from envs.wyckoff_arrays import DOF, FIRST_ROW, MULTIPLICITY, N_CENTRING, N_LETTERS, GroupTables, group_tables
 from envs.wyckoff_space import WyckoffSpace
 
@@ -45,6 +46,9 @@ class World(NamedTuple):
     members: np.ndarray
     delta_start: np.ndarray
     deltas: np.ndarray
+    charge_start: np.ndarray
+    charges: np.ndarray
+    charge_of: np.ndarray
     inventory_of: np.ndarray
     kind: np.ndarray
     reach: np.ndarray

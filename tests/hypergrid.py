@@ -28,6 +28,7 @@ class HypergridKernel:
         self.n_tokens = dimensions * side
         self.token_factors = np.stack(np.divmod(np.arange(self.n_tokens), side), axis=1)
         self.action_factors = np.arange(dimensions)[:, None]
+        self.action_blocks: tuple[np.ndarray, ...] = (np.arange(self.n_actions),)
 
     @property
     def state_high(self) -> np.ndarray:
@@ -51,6 +52,9 @@ class HypergridKernel:
     def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         allowed = np.logical_and(states < self.state_high, states[:, -1:] == 0, out=out)
         return allowed  # type: ignore[no-any-return]
+
+    def action_block(self, states: np.ndarray) -> np.ndarray:
+        return np.zeros(len(states), dtype=np.int64)
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         allowed = states > 0

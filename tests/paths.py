@@ -24,6 +24,7 @@ class Grid:
     """
 
     n_actions = n_backward_actions = 3
+    action_blocks: tuple[np.ndarray, ...] = (np.arange(3),)
     state_shape = (2, 2)
 
     def __init__(self, side: int) -> None:
@@ -48,6 +49,9 @@ class Grid:
         can_stop = states[:, 0].sum(axis=1) != 1
         allowed = np.concatenate([states[:, 0] < self.side - 1, can_stop[:, None]], axis=1)
         return allowed & ~self.is_terminal(states)[:, None]
+
+    def action_block(self, states: np.ndarray) -> np.ndarray:
+        return np.zeros(len(states), dtype=np.int64)
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
         stopped = self.is_terminal(states)[:, None]

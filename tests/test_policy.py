@@ -27,6 +27,19 @@ def test_factored_rows_are_sums_of_their_parts() -> None:
     assert (element.grad[1] == 0).all()
 
 
+def test_gradients_of_factored_rows_equal_those_of_embeddings() -> None:
+    k = kernel("hard")
+    module = FactoredWeights(k.token_factors, 1, 8, 1.0, torch.Generator().manual_seed(1))
+    coefficients = torch.randn(k.n_tokens + 1, 8, generator=torch.Generator().manual_seed(2))
+    found = torch.autograd.grad(module(), list(module.parameters()), coefficients)
+    total = module.own[:-1]
+    for ids, table in zip(k.token_factors.T, module.shared):
+        total = total + torch.nn.functional.embedding(torch.from_numpy(ids.copy()), table)
+    expected = torch.autograd.grad(torch.cat([total, module.own[-1:]]), list(module.parameters()), coefficients)
+    for mine, plain in zip(found, expected):
+        assert torch.allclose(mine, plain, atol=1e-5)
+
+
 def test_tokens_that_share_an_element_share_its_row() -> None:
     k = kernel("off")
     width = k.rules.width

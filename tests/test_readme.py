@@ -1,5 +1,6 @@
 """Every command and every Python example of the README runs, with short trainings."""
 
+import importlib.util
 import os
 import re
 import shlex
@@ -43,7 +44,22 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_shows_every_verb() -> None:
     verbs = {line.split()[1] for line in commands() if line.startswith("oreflow ")}
-    assert verbs == {"train", "resume", "sample", "evaluate", "exact", "score", "check", "list", "init", "fit-energy"}
+    assert verbs == {
+        "train",
+        "resume",
+        "sample",
+        "evaluate",
+        "exact",
+        "score",
+        "check",
+        "list",
+        "init",
+        "fit-energy",
+    } | {
+        "encode",
+        "export",
+        "relax",
+    }
 
 
 @pytest.mark.slow
@@ -58,6 +74,10 @@ def test_every_oreflow_command_runs_in_order(workplace: Path) -> None:
         if words[1] == "resume":
             assert words[-1] == "sampler.steps=5000"  # beyond the 4 000 of the config; here beyond the 15 of SHORT
             words[-1] = "sampler.steps=30"
+        if words[1] == "relax":
+            if importlib.util.find_spec("chgnet") is None:
+                continue
+            words += ["-n", "2", "--steps", "3"]
         if words[1] == "fit-energy":
             words += ["--members", "1", "--max-minutes", "0.2"]
         done = subprocess.run([program, *words[1:]], cwd=workplace, capture_output=True, text=True, timeout=300)

@@ -7,7 +7,8 @@ import pytest
 
 from envs.composition_space import CompositionSpace
 from envs.site_feasibility import inventory, solve_sites
-from envs.site_search import can_finish, may_close, search_memory
+from envs.site_search import can_finish, may_close
+from envs.site_sums import search_memory
 from envs.wyckoff_space import WyckoffSpace
 
 # Sizes and degrees of freedom of positions, as P-1, Pm-3m, P1, Fd-3m (primitive), I4/mmm have them.

@@ -1,0 +1,274 @@
+"""Given crystals as states: back from states, from other descriptions of the same crystal, known structure types."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+from envs.check import check_backward_walk
+from envs.crystals import Crystals
+from envs.encode_structure import encode_structures
+from envs.lattice_grid import FREE, lattice_grid, shape_allowed
+from envs.structures import pymatgen_structures
+from envs.wyckoff_find import Outside
+from envs.wyckoff_kernel import WyckoffKernel
+from envs.wyckoff_settings import settings
+from envs.wyckoff_space import WyckoffSpace
+from envs.wyckoff_tables import DENOMINATOR, space_group
+from tests.prototypes import prototypes
+from tests.test_encode_structure import disguised
+
+pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")  # spglib's, in pymatgen
+
+GROUPS = [[1, 2], [3, 5, 8, 14], [16, 19, 47, 62], [29, 36, 99], [143, 155, 160, 166], [186, 194], [216, 221, 225]]
+NAMED = ("rock salt", "zinc blende", "fluorite", "rutile", "perovskite", "spinel")
+OXIDES = {"elements": ("O", "F", "Mg", "Na", "Al", "S", "Cl", "Ca", "Ti", "Zn", "Sr"), "n_elements": (2, 3)}
+
+
+def small(groups: list[int], **changes: object) -> WyckoffKernel:
+    space = {"elements": ("Na", "Cl", "Ti", "O"), "n_elements": (2, 3), "n_atoms": (2, 8), "grid": 24}
+    space |= {"space_groups": groups, "length_bin": 0.05, "axis_ratio_max": 4.0, "volume_a3_per_atom": (4.0, 800.0)}
+    return WyckoffKernel(WyckoffSpace(**space | changes))  # type: ignore[arg-type]
+
+
+def terminal_states(kernel: WyckoffKernel, n: int, rng: np.random.Generator) -> np.ndarray:
+    states = kernel.initial(n)
+    while not kernel.is_terminal(states).all():
+        allowed = kernel.forward_allowed(states)
+        actions = np.where(kernel.is_terminal(states), -1, np.argmax(rng.random(allowed.shape) * allowed, axis=1))
+        states = kernel.step(states, actions)
+    return states
+
+
+@pytest.fixture(scope="module", params=GROUPS, ids=str)
+def kernel(request: pytest.FixtureRequest) -> WyckoffKernel:
+    return small(request.param)
+
+
+def test_states_come_back(kernel: WyckoffKernel, rng: np.random.Generator) -> None:
+    states = terminal_states(kernel, 60, rng)
+    found, inside, reasons = kernel.find(kernel.objects(states))
+    assert inside.all(), [reason for reason in reasons if reason]
+    _, expected = kernel.labelings(states)
+    assert np.array_equal(kernel.labelings(found)[1], expected)
+    assert np.array_equal(found, expected)
+    check_backward_walk(kernel, found[:20], rng)
+
+
+def off_grid(kernel: WyckoffKernel, n: int, rng: np.random.Generator) -> Crystals:
+    """Crystals of the world whose geometry lies between bins; large cells, so that none has atoms too close."""
+    crystals = kernel.objects(terminal_states(kernel, n, rng))
+    system = np.array([space_group(g).crystal_system for g in crystals.space_group.tolist()])
+    lattice = crystals.lattice.copy()
+    strain = np.exp(rng.normal(size=(n, 3)) * 0.01)
+    strain[np.isin(system, ("tetragonal", "trigonal", "hexagonal", "cubic")), 1] = 1
+    strain[~np.isin(system, ("triclinic", "monoclinic", "orthorhombic"))] = 1
+    lattice[:, :3] *= 1.3 * strain
+    lattice[system == "triclinic", 3:] += rng.normal(size=((system == "triclinic").sum(), 3))
+    lattice[system == "monoclinic", 4] += rng.normal(size=(system == "monoclinic").sum())
+    number = np.repeat(crystals.space_group, np.diff(crystals.site_offsets))
+    dof = np.array([space_group(g).dof[letter] for g, letter in zip(number.tolist(), crystals.letter.tolist())])
+    moved = crystals.parameters + rng.uniform(-0.4, 0.4, crystals.parameters.shape) / kernel.space.grid
+    parameters = np.where(np.arange(3) < dof[:, None], moved, 0.0)
+    columns = (crystals.space_group, crystals.site_offsets, crystals.letter, crystals.atomic_number)
+    return Crystals(*columns, lattice, parameters)
+
+
+def relabelled(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    """Another description of each: an element of the normalizer, another origin, other points of the orbits."""
+    letters, parameters = crystals.letter.copy(), crystals.parameters.copy()
+    numbers, order = crystals.atomic_number.copy(), np.arange(len(letters))
+    for row, number in enumerate(crystals.space_group.tolist()):
+        group = space_group(number)
+        start, end = crystals.site_offsets[row : row + 2].tolist()
+        element, origin = rng.integers(len(group.letter_map)), rng.random(3) * group.polar
+        for site in range(start, end):
+            letter, p = int(letters[site]), parameters[site]
+            p = group.normalizer_matrix[element, letter] @ p + group.normalizer_shift[element, letter] / DENOMINATOR
+            letter = int(group.letter_map[element, letter])
+            p += np.linalg.pinv(group.basis[letter].astype(float)) @ origin
+            one = rng.integers(group.self_start[letter], group.self_start[letter + 1])
+            p = group.self_matrix[one] @ p + group.self_shift[one] / DENOMINATOR
+            free = np.arange(3) < group.dof[letter]
+            letters[site], parameters[site] = letter, np.where(free, p + rng.integers(-2, 3, size=3), 0)
+        order[start:end] = rng.permutation(order[start:end])
+    columns = (crystals.space_group, crystals.site_offsets, letters[order], numbers[order])
+    return Crystals(*columns, crystals.lattice, parameters[order])
+
+
+def test_other_labelings_are_the_same_state(kernel: WyckoffKernel, rng: np.random.Generator) -> None:
+    crystals = off_grid(kernel, 40, rng)
+    found, inside, reasons = kernel.find(crystals)
+    assert inside.sum() >= 8, [reason for reason in reasons if reason]
+    check_backward_walk(kernel, found[inside][:10], rng)
+    for _ in range(3):
+        again, also, _ = kernel.find(relabelled(crystals, rng))
+        assert np.array_equal(also, inside)
+        assert np.array_equal(again, found)
+
+
+def test_other_cells_are_the_same_state(kernel: WyckoffKernel, rng: np.random.Generator) -> None:
+    """Through structures in skew supercells, turned and shifted, with the space group found anew."""
+    crystals = off_grid(kernel, 25, rng)
+    found, inside, _ = kernel.find(crystals)
+    kept = np.flatnonzero(inside)
+    structures = [disguised(structure, rng) for structure in pymatgen_structures(crystals[kept])]
+    encoded, rows, _ = encode_structures(structures, symprec=1e-4)
+    same_group = encoded.space_group == crystals.space_group[kept[rows]]  # not a crystal of higher symmetry
+    assert same_group.sum() >= 8
+    again, also, reasons = kernel.find(encoded[same_group])
+    assert also.all(), [reason for reason in reasons if reason]
+    assert np.array_equal(again, found[kept[rows[same_group]]])
+
+
+@pytest.mark.parametrize("groups", [[1, 2], [3, 8, 14], [16, 47]], ids=str)
+def test_settings_are_the_same_crystal(groups: list[int], rng: np.random.Generator) -> None:
+    kernel = small(groups)
+    crystals = off_grid(kernel, 12, rng)
+    others, source = settings(crystals)
+    assert set(source.tolist()) == set(range(12))
+    same = StructureMatcher(ltol=1e-4, stol=1e-4, angle_tol=0.01, scale=False, primitive_cell=False)
+    for row, other in zip(source.tolist(), pymatgen_structures(others)):
+        assert same.fit(pymatgen_structures(crystals[row : row + 1])[0], other)
+
+
+@pytest.fixture(scope="module")
+def known() -> WyckoffKernel:
+    return WyckoffKernel(WyckoffSpace(space_groups=[136, 216, 221, 225, 227], n_atoms=(2, 14), **OXIDES))  # type: ignore[arg-type]
+
+
+def labelings_of(crystal: Crystals) -> Crystals:
+    """A crystal under all elements of its group's normalizer."""
+    group, letters = space_group(int(crystal.space_group[0])), crystal.letter
+    copies = []
+    for element in range(len(group.letter_map)):
+        matrix = group.normalizer_matrix[element, letters].astype(float)
+        moved = np.einsum("sij,sj->si", matrix, crystal.parameters)
+        moved += group.normalizer_shift[element, letters] / DENOMINATOR
+        columns = (crystal.space_group, crystal.site_offsets, group.letter_map[element, letters], crystal.atomic_number)
+        copies.append(Crystals(*columns, crystal.lattice, moved))
+    return Crystals.concatenate(copies)
+
+
+def test_known_types_are_found_and_match(known: WyckoffKernel) -> None:
+    chosen = [p for p in prototypes() if p.name in NAMED]
+    assert [p.name for p in chosen] == list(NAMED)
+    crystals, _, errors = encode_structures([p.structure for p in chosen])
+    assert errors == [None] * 6
+    states, inside, reasons = known.find(crystals)
+    assert inside.all(), reasons
+    for prototype, decoded in zip(chosen, pymatgen_structures(known.objects(states))):
+        assert StructureMatcher().fit(prototype.structure, decoded), prototype.name
+    decorations = WyckoffKernel(
+        WyckoffSpace(space_groups=[136, 216, 221, 225, 227], n_atoms=(2, 14), geometry=False, **OXIDES)  # type: ignore[arg-type]
+    )
+    for row in range(6):
+        every = labelings_of(crystals[row : row + 1])
+        found, all_inside, _ = known.find(every)
+        assert all_inside.all()
+        assert np.array_equal(found, np.repeat(states[row : row + 1], len(every), axis=0))
+        keys, all_inside, _ = decorations.find(every)
+        assert all_inside.all()
+        assert len(np.unique(keys, axis=0)) == 1
+        assert decorations.describe(keys[:1])[0] == known.describe(found[:1])[0].split(" |")[0]
+
+
+def crystal(group: int, sites: Sequence[tuple[str, int, list[float]]], lattice: Sequence[float]) -> Crystals:
+    """One crystal from (letter, atomic number, free coordinates) of its sites."""
+    letters = np.array([ord(letter) - ord("a") for letter, _, _ in sites])
+    numbers, free = np.array([z for _, z, _ in sites]), np.array([p + [0.0] * (3 - len(p)) for _, _, p in sites])
+    return Crystals(np.array([group]), np.array([0, len(sites)]), letters, numbers, np.array([lattice]), free)
+
+
+SALT = [("a", 11, []), ("b", 17, [])]
+CUBE, BOX = [5.64] * 3 + [90.0] * 3, [4.0, 5.0, 6.0, 90.0, 90.0, 90.0]
+ONE = [1.0, 1.0, 1.0, 90.0, 90.0, 90.0]
+SALTS = {"space_groups": [2, 47, 123, 225], "elements": ("Na", "Cl", "Ti", "O"), "n_elements": (2, 3)}
+MISSES = [
+    (Outside.SPACE_GROUP, crystal(221, SALT, CUBE), {}),
+    (Outside.POSITION, crystal(225, [("a", 11, []), ("m", 17, [])], CUBE), {}),
+    (Outside.OCCUPIED_TWICE, crystal(225, [("a", 11, []), ("a", 17, [])], CUBE), {}),
+    (Outside.ELEMENT, crystal(225, [("a", 19, []), ("b", 17, [])], CUBE), {}),
+    (Outside.N_ATOMS, crystal(225, [("a", 11, []), ("b", 17, []), ("e", 17, [0.2])], CUBE), {}),
+    (Outside.N_ELEMENTS, crystal(225, [("a", 11, []), ("b", 11, [])], CUBE), {}),
+    (Outside.COMPOSITION, crystal(225, [("a", 17, []), ("b", 22, [])], CUBE), {"required": ("Na",)}),
+    (Outside.NEUTRALITY, crystal(225, [("a", 11, []), ("c", 17, [])], CUBE), {}),
+    (Outside.NO_GEOMETRY, crystal(225, SALT, [np.nan] * 6), {}),
+    (Outside.CELL, crystal(225, SALT, [5.64, 5.64, 5.8, 90, 90, 90]), {}),
+    (Outside.CELL, crystal(47, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 90, 91, 90]), {}),
+    (Outside.AXIS_RATIO, crystal(123, [("a", 11, []), ("d", 17, [])], [4, 4, 17, 90, 90, 90]), {}),
+    (
+        Outside.ANGLE,  # c/a so large that with bins of 10 degrees no angle is right
+        crystal(2, [("a", 11, []), ("h", 17, [])], [3, 6, 27, 88, 90, 90]),
+        {"angle_bin_deg": 10.0, "axis_ratio_max": 10.0},
+    ),
+    (Outside.VOLUME, crystal(225, SALT, [15.0] * 3 + [90.0] * 3), {}),
+    (Outside.VOLUME, crystal(225, SALT, [2.0] * 3 + [90.0] * 3), {"min_contact": 0.0}),
+    (Outside.TOO_CLOSE, crystal(225, SALT, [3.5] * 3 + [90.0] * 3), {}),
+    (
+        Outside.NO_ROOM,
+        crystal(47, [("i", 11, [0.3 + 0.001 * k]) for k in range(6)] + [("a", 17, [])], [16, 5, 5, 90, 90, 90]),
+        {"n_atoms": (1, 13), "neutrality": "off", "min_distance_a": 0.01, "min_contact": 0.0, "grid": 24},
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "given", "changes"), MISSES, ids=[str(code) for code, _, _ in MISSES])
+def test_each_reason_has_its_code(code: Outside, given: Crystals, changes: dict) -> None:
+    space = SALTS | {"n_atoms": (2, 6), "volume_a3_per_atom": (4.0, 250.0), "axis_ratio_max": 4.0} | changes
+    kernel = WyckoffKernel(WyckoffSpace(**space))
+    fine = crystal(225, [("a", 11, []), ("b", 17, [])], CUBE)
+    both = Crystals.concatenate([given, fine])
+    states, inside, reasons = kernel.find(both)
+    assert not inside[0]
+    assert reasons[0] is not None
+    assert reasons[0].startswith(f"{code}: expected "), reasons[0]
+    assert not states[0].any()
+    if inside[1]:
+        assert reasons[1] is None
+        assert kernel.is_terminal(states[1:]).all()
+    else:  # the changed world has no rock salt
+        assert "required" not in changes
+
+
+def test_every_reason_is_tested() -> None:
+    assert {code for code, _, _ in MISSES} == set(Outside)
+
+
+def test_prescribed_formulas() -> None:
+    kernel = WyckoffKernel(WyckoffSpace(space_groups=[221], composition="SrTiO3", n_atoms=(5, 5)))
+    cube = [3.905] * 3 + [90.0] * 3
+    perovskite = crystal(221, [("a", 38, []), ("b", 22, []), ("c", 8, [])], cube)
+    other = crystal(221, [("a", 38, []), ("b", 22, []), ("a", 8, [])], cube)
+    swapped = crystal(221, [("a", 22, []), ("c", 38, []), ("b", 8, [])], cube)
+    _, inside, reasons = kernel.find(Crystals.concatenate([perovskite, other, swapped]))
+    assert inside.tolist() == [True, False, False]
+    assert reasons[1] is not None
+    assert reasons[1].startswith("occupied_twice")
+    assert reasons[2] is not None
+    assert reasons[2].startswith("composition")
+    assert "TiOSr3" in reasons[2] or "OTiSr3" in reasons[2]
+
+
+def test_nothing_to_find() -> None:
+    kernel = small([225])
+    empty = kernel.objects(kernel.initial(0))
+    states, inside, reasons = kernel.find(empty)
+    assert (states.shape, inside.shape, reasons) == ((0, *kernel.state_shape), (0,), [])
+
+
+@pytest.mark.parametrize(("angle_bin", "ratio"), [(2.0, 16.0), (10.0, 16.0), (0.7, 100.0), (5.0, 3.0)])
+def test_every_shape_can_be_completed(angle_bin: float, ratio: float) -> None:
+    """Triclinic cells keep Niggli's conditions bin by bin; no bin may leave the next angle without any."""
+    grid = lattice_grid(WyckoffSpace(angle_bin_deg=angle_bin, axis_ratio_max=ratio, length_bin=0.3))
+    assert np.abs(grid.angles - 90).min() == pytest.approx(angle_bin / 2)
+    rng = np.random.default_rng(0)
+    n_bins = [grid.n_ratios] * 2 + [len(grid.angles)] * 3
+    for _ in range(300):
+        shape = np.zeros(5, dtype=np.int64)
+        for column in FREE["triclinic"]:
+            allowed = [b for b in range(n_bins[column]) if shape_allowed(grid, 2, shape, column, b)]
+            assert allowed, shape
+            # bins at the ends come up often: they leave the least room
+            shape[column] = 1 + (rng.choice(allowed) if rng.random() < 0.5 else allowed[-int(rng.integers(2))])
