@@ -13,8 +13,9 @@ programs over (I, atoms, elements) say which charges further elements can balanc
     surely    by oxidation states that so many elements have that one of them is unused
     possibly  by any element, a second time if need be: nothing outside this set can be finished
 
-`site_sums.py` sums up all final counts at once and looks them up in both sets. What lies between (unusual
-oxidation states, or required groups not yet met) is settled by the depth-first search of `site_search.py`, pruned by
+`site_sums.py` sums up all final counts at once and looks them up in both sets; required elements that are still missing
+are summed up with the others. What lies between (unusual oxidation states, or required groups of several elements none
+of which is there yet) is settled by the depth-first search of `site_search.py`, pruned by
 both sets, so the answer is exact. With a prescribed stoichiometry the search runs over formula units and over which
 element plays which part.
 """
@@ -64,6 +65,7 @@ class SiteTables(NamedTuple):
     kind: np.ndarray  # int64 [inventory, 2], where its states begin in the arrays below, and how many there are
     reach: np.ndarray  # uint64 [state, A + 1], sets of states of the same inventory
     bounds: np.ndarray  # uint64 [2, state, A + 1, K + 1, word], SURELY and POSSIBLY, by atoms and elements so far
+    only_member: np.ndarray  # int64 [group bit], the element that alone meets a required group; -1 where several do
     role: np.ndarray  # int64 [role, 2], of a prescribed stoichiometry: amount and the group bit that its elements have
 
 
@@ -203,8 +205,19 @@ def solve_sites(
         kind=np.stack([first[:-1], n_states], axis=1),
         reach=reach,
         bounds=bounds,
+        only_member=_only_members(rules),
         role=np.array([amounts, role_bits], dtype=np.int64).T.copy().reshape(-1, 2),
     )
+
+
+def _only_members(rules: Rules) -> np.ndarray:
+    """For each bit of the required groups the only element that has it, -1 where there are several."""
+    out = np.full(int(rules.all_groups).bit_length(), -1, dtype=np.int64)
+    for bit in range(len(out)):
+        members = np.flatnonzero(rules.element_groups >> bit & 1)
+        if len(members) == 1:
+            out[bit] = members[0]
+    return out
 
 
 def _places(rules: Rules, start: np.ndarray, charges: np.ndarray) -> np.ndarray:

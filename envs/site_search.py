@@ -37,6 +37,7 @@ _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 # Columns of a search's `steps`
 ATOMS, MET, CHOICE, MARK, TAKEN = 0, 1, 2, 3, 4
+_ASIDE = -2  # a verdict to be found another way
 
 
 @njit
@@ -84,20 +85,52 @@ def can_finish(
     if len(sites.role):
         return _finishes_stoichiometry(sites, kind, state, elements, counts, n, a, work)
     groups = _groups(sites, elements, n)
-    if groups != sites.all_groups:  # sums do not tell groups apart
-        return _finishes(sites, kind, state, elements, counts, n, a, groups, work)
-    if _as_it_is(sites, kind, state, elements, counts, n, a, work):
-        return True
-    verdict = MAYBE
-    if n > 0:  # sums of all elements but the last, whose counts are tried on them
-        size, cls = counts[n - 1], sites.element[elements[n - 1], CLASS]
-        rest = a - size
-        side = sum_up(sites, kind, state, elements, counts, n - 1, rest, sites.n_atoms_max - size, work)
-        work.looked_up[:] = UNKNOWN
-        verdict = best_of_class(sites, kind, n, cls, size, sites.n_atoms_max - rest, side, work)
+    if groups == sites.all_groups:
+        if _as_it_is(sites, kind, state, elements, counts, n, a, work):
+            return True
+        verdict = _by_sums(sites, kind, state, elements, counts, n, a, work)
+    else:  # required elements that are missing are summed up with the others
+        those, with_counts, k = _with_missing(sites, elements, counts, n, groups)
+        if k > sites.n_elements_max:
+            return False
+        verdict = MAYBE  # sums do not tell further groups apart
+        if _groups(sites, those, k) == sites.all_groups:
+            verdict = _by_sums(sites, kind, state, those, with_counts, k, a, work)
     if verdict != MAYBE:
         return verdict == YES
     return _finishes(sites, kind, state, elements, counts, n, a, groups, work)
+
+
+@njit
+def _by_sums(
+    sites: SiteTables, kind: int, state: int, elements: np.ndarray, counts: np.ndarray, n: int, a: int, work: Search
+) -> int:
+    """The verdict on n elements that meet all required groups; those of count 0 get an atom at least."""
+    if n == 0:
+        return MAYBE
+    # sums of all elements but the last, whose counts are tried on them
+    size, cls = counts[n - 1], sites.element[elements[n - 1], CLASS]
+    rest = a - size
+    side = sum_up(sites, kind, state, elements, counts, n - 1, rest, sites.n_atoms_max - max(size, 1), work)
+    work.looked_up[:] = UNKNOWN
+    return best_of_class(sites, kind, n, cls, size, sites.n_atoms_max - rest, side, work)
+
+
+@njit
+def _with_missing(
+    sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: int, groups: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The n elements and, with a count of 0, the required ones that are not among them; and how many these are."""
+    those = np.empty(n + len(sites.only_member), dtype=np.int64)
+    with_counts = np.zeros(n + len(sites.only_member), dtype=np.int64)
+    those[:n], with_counts[:n] = elements[:n], counts[:n]
+    k = n
+    for bit in range(len(sites.only_member)):
+        if groups >> bit & 1 == 0 and sites.only_member[bit] >= 0:
+            those[k] = sites.only_member[bit]
+            groups |= sites.element[those[k], GROUPS]
+            k += 1
+    return those, with_counts, k
 
 
 @njit
@@ -166,12 +199,19 @@ def new_elements(
     for cls in range(len(sites.cls)):
         if work.used[cls] < sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
             verdicts[cls] = UNKNOWN
-    groups, found, some_met = _groups(sites, elements, n), False, False
+    groups, found = _groups(sites, elements, n), False
+    those, with_counts, k = elements, counts, n
+    if groups != sites.all_groups:
+        those, with_counts, k = _with_missing(sites, elements, counts, n, groups)
+    groups = _groups(sites, those, k)
+    some_met = False
     for cls in range(len(sites.cls)):
         some_met = some_met or groups | sites.cls[cls, CLASS_GROUPS] == sites.all_groups
-    if len(sites.role) == 0 and some_met:
+    if len(sites.role) == 0 and some_met and k < sites.n_elements_max:
+        if k > n:  # a class of one required element that is missing would count it twice
+            _set_aside(sites, those, n, k, verdicts, UNKNOWN, _ASIDE)
         begin(sites, work, state)
-        alive = True
+        alive = k == n
         for i in range(n):
             alive = alive and add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i])
         if alive:  # a first look with nothing added to any element
@@ -181,11 +221,13 @@ def new_elements(
         if found and one_will_do:
             return True
         if (verdicts[: len(sites.cls)] == UNKNOWN).any():
-            side = sum_up(sites, kind, state, elements, counts, n, a, sites.n_atoms_max - size, work)
-            if _judge(sites, kind, n + 1, size, sites.n_atoms_max - a, groups, side, one_will_do, verdicts, work):
+            side = sum_up(sites, kind, state, those, with_counts, k, a, sites.n_atoms_max - size, work)
+            if _judge(sites, kind, k + 1, size, sites.n_atoms_max - a, groups, side, one_will_do, verdicts, work):
                 found = True
         if found and one_will_do:
             return True
+        if k > n:
+            _set_aside(sites, those, n, k, verdicts, _ASIDE, UNKNOWN)
     for cls in range(len(sites.cls)):
         if verdicts[cls] != UNKNOWN:
             continue
@@ -196,6 +238,17 @@ def new_elements(
         if fits and one_will_do:
             return True
     return found
+
+
+@njit
+def _set_aside(
+    sites: SiteTables, elements: np.ndarray, n: int, k: int, verdicts: np.ndarray, old: int, new: int
+) -> None:
+    """Turns one verdict into another for the classes of the elements from number n to k."""
+    for i in range(n, k):
+        cls = sites.element[elements[i], CLASS]
+        if verdicts[cls] == old:
+            verdicts[cls] = new
 
 
 @njit

@@ -102,7 +102,8 @@ def start_sums(sites: SiteTables, state: int, a: int, work: Search) -> None:
 def _add_element(sites: SiteTables, first: int, cls: int, count: int, most: int, side: int, work: Search) -> None:
     """Sums on the other side: those of this one and `count` atoms or more of one element, `most` atoms in all.
 
-    `count` atoms of it count as placed: they are in the numbers of atoms and inventory states from the start.
+    `count` atoms of it count as placed: they are in the numbers of atoms and inventory states from the start. An element
+    of which none is placed gets one at least.
     """
     other_side, n_words = 1 - side, work.sums.shape[3]
     last_word = _ZERO - _ONE
@@ -113,7 +114,7 @@ def _add_element(sites: SiteTables, first: int, cls: int, count: int, most: int,
         states, i = work.at[side, a], 0
         while states != _ZERO:
             if states & _ONE != _ZERO:
-                for x in range(most - a + 1):
+                for x in range(1 if count == 0 else 0, most - a + 1):
                     after, entry = sites.reach[first + i, x], cls * sites.width + count + x - 1
                     begins, ends = sites.delta_start[entry], sites.delta_start[entry + 1]
                     o = 0
@@ -200,7 +201,7 @@ def best_of_class(
     `work.looked_up` remembers verdicts by charge from class to class.
     """
     best = NO
-    for m in range(size, largest + 1):
+    for m in range(max(size, 1), largest + 1):
         entry = cls * sites.width + m - 1
         for d in range(sites.delta_start[entry], sites.delta_start[entry + 1]):
             c = sites.charge_of[d]

@@ -53,6 +53,7 @@ class World(NamedTuple):
     kind: np.ndarray
     reach: np.ndarray
     bounds: np.ndarray
+    only_member: np.ndarray
     role: np.ndarray
     # CoordinateGrid
     grid: int
