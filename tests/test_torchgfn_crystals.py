@@ -1,6 +1,7 @@
 """torchgfn on the crystal world, where one action may lead to a state from several parents: all agrees with ours."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,27 +9,30 @@ import pytest
 import torch
 from gfn.samplers import Sampler
 
-from agent.exact import action_log_probabilities, terminating_distribution
+from agent.build import make_policy, make_reward, make_scorer
+from agent.config import Config, validate_config
+from agent.exact import action_log_probabilities, compare_exactly, terminating_distribution
 from agent.rollout import evaluate
+from agent.sampling import load_run
 from agent.train_gfn import GFlowNetLearner
-from agent.train_torchgfn import Heads, TorchGFNLearner
+from agent.train_torchgfn import Heads
 from envs.torchgfn_env import TorchGFNEnv, ragged, terminal_states
 from envs.wyckoff_kernel import WyckoffKernel
 from envs.wyckoff_space import WyckoffSpace
-from rewards import RewardValues
 from tests.test_torchgfn import policy_for
-from tests.test_training import tiny
+from tests.test_training import run, tiny
 
+BINS = {"grid": 24, "length_bin": 0.5, "volume_a3_per_atom": (9, 12), "axis_ratio_max": 2.3}
+RULES = {"elements": ("Na", "Cl"), "n_elements": (1, 2)} | BINS
 WORLDS: dict[str, dict[str, Any]] = {
-    "decorations": {"space_groups": [2, 225], "n_atoms": (2, 3), "geometry": False},
-    "crystals": {"space_groups": [216, 221], "n_atoms": (2, 3), "grid": 24, "length_bin": 0.5},
+    "decorations": {"space_groups": [2, 225], "n_atoms": (2, 3), "geometry": False} | RULES,
+    "crystals": {"space_groups": [186, 194], "n_atoms": (4, 4)} | RULES,  # the first of them polar
 }
 
 
 @cache
 def kernel(name: str) -> WyckoffKernel:
-    options = {"volume_a3_per_atom": (9, 12), "axis_ratio_max": 2.3} | WORLDS[name]
-    return WyckoffKernel(WyckoffSpace(elements=("Na", "Cl"), n_elements=(1, 2), neutrality="off", **options))
+    return WyckoffKernel(WyckoffSpace(neutrality="off", **WORLDS[name]))
 
 
 def log_reward(states: np.ndarray) -> np.ndarray:
@@ -145,25 +149,32 @@ def test_loss_and_gradients_equal_ours(name: str, objective: str, backward: str)
         assert float((mine - theirs[parameter]).abs().max()) < 1e-4 * float(theirs[parameter].abs().max())
 
 
-def test_training_by_torchgfn_approaches_the_target() -> None:
-    """Uniform over decorations, whose numbers of build orders differ: a wrong P_B would show."""
-    k = kernel("decorations")
-    config = tiny(engine="torchgfn", steps=150, learning_rate=3e-3, backward="learned")
-    policy = policy_for(k, "trajectory_balance", True)
-    world = k.enumerate()
-    learner = TorchGFNLearner(config, k, policy, np.random.default_rng(0))
+def config(name: str, **sampler: Any) -> Config:
+    """A reward of the formula, and one of the distances where there are any."""
+    terms: list[dict[str, Any]] = [{"name": "charge_balance", "shape": {"kind": "minimise", "beta": 2.0}}]
+    if WORLDS[name].get("geometry", True):
+        terms.append({"name": "contact_ratio", "shape": {"kind": "target", "value": 1.0, "width": 0.2}})
+    document = tiny(engine="torchgfn", steps=150, learning_rate=3e-3, **sampler).model_dump()
+    document["world"] = {"kind": "wyckoff", "neutrality": "soft"} | WORLDS[name]
+    document["reward"] = {"terms": terms}
+    return validate_config(document, "test")
 
-    def score(states: np.ndarray) -> RewardValues:
-        values = log_reward(states)
-        return RewardValues(values, np.ones(len(states), dtype=bool), {}, {}, np.zeros(len(states), dtype=bool))
 
-    target = np.exp(log_reward(world.states[world.can_stop]))
-    target /= target.sum()
-    variation = []
-    for step in range(151):
-        if step in (0, 150):
-            learned = terminating_distribution(world, action_log_probabilities(k, policy, world.states))
-            variation.append(0.5 * float(np.abs(learned - target).sum()))
-        if step < 150:
-            assert np.isfinite(learner.step(step, score).loss)
-    assert variation[1] < 0.2 < 0.6 * variation[0]
+@pytest.mark.parametrize(
+    ("name", "backward"), [("decorations", "uniform"), ("crystals", "uniform"), ("crystals", "learned")]
+)
+def test_training_by_torchgfn_approaches_the_target(tmp_path: Path, name: str, backward: str) -> None:
+    """The exact distribution over crystals; were R not shared out among labelings, it would be another one."""
+    c = config(name, backward=backward)
+    folder, result = run(c, tmp_path / "run")
+    assert result.metrics["n_objects"] == 150 * 64
+    assert result.metrics["n_invalid"] == 0
+    trained = load_run(folder)
+    k, reward = trained.kernel, make_reward(c)
+    scorer = make_scorer(k, reward)
+    exact = compare_exactly(k, trained.policy, scorer)
+    start = compare_exactly(k, make_policy(c, k), scorer)
+    assert exact.total_variation < 0.1 < start.total_variation / 3
+    assert abs(exact.log_z_error) < 0.05
+    unshared = compare_exactly(k, trained.policy, make_scorer(k, reward, of_states=False))
+    assert (unshared.total_variation > 0.15) == (name == "crystals")
