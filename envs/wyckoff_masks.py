@@ -9,9 +9,9 @@ from envs.canonical import canonical_tuple, stabiliser, tuple_code
 from envs.coordinate_grid import bins_with_room, highest_with_room, is_valid, last_bins_with_room
 from envs.jit import njit
 from envs.lattice_grid import SYSTEM, shape_allowed
-from envs.site_feasibility import CLASS
+from envs.site_feasibility import CLASS, SiteTables
 from envs.site_search import can_finish, may_close, new_elements
-from envs.site_sums import UNKNOWN, YES, search_memory
+from envs.site_sums import UNKNOWN, YES, Search, search_memory
 from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, IS_POLAR, LAST_RELABELING, N_LETTERS, GroupTables
 from envs.wyckoff_geometry import lowest_volume_bin
 from envs.wyckoff_world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, STRIDE, World
@@ -45,7 +45,7 @@ def memory(tables: GroupTables, world: World) -> Memory:
     n = max(world.n_slots + 1, len(world.cls), MOST_LETTERS)
     for group in world.groups:
         n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])
-    search = search_memory(world)
+    search = search_memory(_sites(world))
     return Memory(
         search.steps,
         search.bits,
@@ -90,23 +90,60 @@ def summarise(
 
 
 @njit
-def _finishes_with(world: World, kind: int, state: int, k: int, size: int, which: int, work: Memory) -> bool:
-    """Whether the k elements in `work` can be finished once `size` atoms join number `which`."""
-    work.lists[COUNTS, which] += size
-    verdict = can_finish(world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k, work)
-    work.lists[COUNTS, which] -= size
+def _sites(world: World) -> SiteTables:
+    """The part of a world that verdicts read: functions that take fewer arrays compile faster."""
+    return SiteTables(
+        world.n_atoms_min,
+        world.n_atoms_max,
+        world.n_elements_min,
+        world.n_elements_max,
+        world.all_groups,
+        world.n_charges,
+        world.zero_charge,
+        world.width,
+        world.element,
+        world.cls,
+        world.members,
+        world.delta_start,
+        world.deltas,
+        world.charge_start,
+        world.charges,
+        world.charge_of,
+        world.inventory_of,
+        world.kind,
+        world.reach,
+        world.bounds,
+        world.only_member,
+        world.role,
+        world.part_charges,
+    )
+
+
+@njit
+def _search(work: Memory) -> Search:
+    return Search(work.steps, work.bits, work.used, work.sums, work.at, work.looked_up)
+
+
+@njit
+def _finishes_with(
+    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, which: int, lists: np.ndarray
+) -> bool:
+    """Whether the k elements in `lists` can be finished once `size` atoms join number `which`."""
+    lists[COUNTS, which] += size
+    verdict = can_finish(sites, kind, state, lists[ELEMENTS], lists[COUNTS], k, search)
+    lists[COUNTS, which] -= size
     return verdict
 
 
 @njit
-def _some_element_fits(world: World, kind: int, state: int, k: int, size: int, work: Memory) -> bool:
+def _some_element_fits(
+    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, lists: np.ndarray
+) -> bool:
     """Whether any element, new or not, can take `size` atoms."""
-    if new_elements(
-        world, kind, state, work.lists[ELEMENTS], work.lists[COUNTS], k, size, True, work.lists[VERDICTS], work
-    ):
+    if new_elements(sites, kind, state, lists[ELEMENTS], lists[COUNTS], k, size, True, lists[VERDICTS], search):
         return True
     for i in range(k):  # noqa: SIM110 - not all of Python compiles
-        if _finishes_with(world, kind, state, k, size, i, work):
+        if _finishes_with(sites, search, kind, state, k, size, i, lists):
             return True
     return False
 
@@ -122,7 +159,8 @@ def _allow_letters(
     first_row = tables.group[group, FIRST_ROW]
     n_letters = tables.group[group, N_LETTERS]
     end = world.close if world.geometry else world.n_actions - 1
-    allowed[row, end] = may_close(world, work.lists[ELEMENTS], work.lists[COUNTS], k, atoms, work)
+    sites, search = _sites(world), _search(work)
+    allowed[row, end] = may_close(sites, work.lists[ELEMENTS], work.lists[COUNTS], k, atoms, search)
     n_keep = stabiliser(tables, group, world.n_elements, work.lists[CODES], n, work.lists[SCRATCH], work.lists[FOUND])
     work.lists[FITS, :n_letters] = UNKNOWN
     for letter in range(n_letters):
@@ -156,7 +194,7 @@ def _allow_letters(
                 known = work.lists[FITS, other]
                 break
         if known == UNKNOWN:
-            known = int(_some_element_fits(world, kind, state + stride, k, size, work))
+            known = int(_some_element_fits(sites, search, kind, state + stride, k, size, work.lists))
         work.lists[FITS, letter] = known
         allowed[row, world.first_letter + letter] = known == YES
 
@@ -170,23 +208,15 @@ def _allow_elements(
     kind = world.inventory_of[group]
     position = tables.group[group, FIRST_ROW] + states[row, PENDING] - 1
     size, stride = world.position[position, SIZE], world.position[position, STRIDE]
+    sites, search, lists = _sites(world), _search(work), work.lists
     if new_elements(
-        world,
-        kind,
-        state + stride,
-        work.lists[ELEMENTS],
-        work.lists[COUNTS],
-        k,
-        size,
-        False,
-        work.lists[VERDICTS],
-        work,
+        sites, kind, state + stride, lists[ELEMENTS], lists[COUNTS], k, size, False, lists[VERDICTS], search
     ):
         for element in range(world.n_elements):
             allowed[row, world.first_element + element] = work.lists[VERDICTS, world.element[element, CLASS]] == YES
     for i in range(k):
-        allowed[row, world.first_element + work.lists[ELEMENTS, i]] = _finishes_with(
-            world, kind, state + stride, k, size, i, work
+        allowed[row, world.first_element + lists[ELEMENTS, i]] = _finishes_with(
+            sites, search, kind, state + stride, k, size, i, lists
         )
 
 
