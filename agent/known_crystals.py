@@ -1,16 +1,19 @@
 """Known crystals from files: references for novelty, and what training starts from."""
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from agent.structure_tables import crystals_of
+from agent.structure_tables import crystals_of, ids_of
 from agent.tables import read_table
 from envs.compositions import Compositions
 from envs.crystals import Crystals
 from envs.encode_structure import encode_structures
 from envs.errors import TableError
-from envs.structure_files import read_structure_files
+from envs.structure_files import StructureEntry, read_structure_files
 from envs.structures import protostructure_labels
 from rewards.novelty import KnownFormulas
 
@@ -31,8 +34,21 @@ def holds_crystals(path: str | Path) -> bool:
     return "structure" in columns or {"lattice", "sites"} <= columns
 
 
-def read_crystals(path: str | Path) -> tuple[Crystals, list[str]]:
-    """The crystals of structure files, of a folder of them, or of a table; and a line for each entry that is none.
+class KnownCrystals(NamedTuple):
+    """Crystals of a file, a folder or a table.
+
+    Attributes:
+        labels: the file, block, row or id that each comes from.
+        bad_rows: a line for each entry that is no crystal.
+    """
+
+    crystals: Crystals
+    labels: list[str]
+    bad_rows: list[str]
+
+
+def read_crystals(path: str | Path) -> KnownCrystals:
+    """The crystals of structure files, of a folder of them, or of a table.
 
     Raises:
         TableError: when there is no crystal at all.
@@ -41,29 +57,31 @@ def read_crystals(path: str | Path) -> tuple[Crystals, list[str]]:
     if path.is_file() and path.name.lower().endswith(_TABLES):
         frame = read_table(path)
         if "structure" in frame.columns:
-            return crystals_of(frame, str(path))[0], []
+            crystals, rows = crystals_of(frame, str(path))
+            return KnownCrystals(crystals, ids_of(frame.iloc[rows], crystals), [])
     parts: list[Crystals] = []
+    labels: list[str] = []
     bad: list[str] = []
-    structures: list[object] = []
-
-    def encode() -> None:
-        crystals, _, errors = encode_structures(structures)
-        bad.extend(f"{error}" for error in errors if error is not None)
+    for batch in _batches(path):
+        readable = [entry for entry in batch if not entry.code]
+        bad += [f"{_label(entry)}: {entry.message}" for entry in batch if entry.code]
+        crystals, rows, errors = encode_structures([entry.structure for entry in readable])
+        bad += [f"{_label(entry)}: {error}" for entry, error in zip(readable, errors) if error is not None]
+        labels += [_label(readable[row]) for row in rows.tolist()]
         parts.append(crystals)
-        structures.clear()
-
-    for entry in read_structure_files([path]):
-        if entry.code:
-            bad.append(f"{entry.file} {entry.block}: {entry.message}".replace(" : ", ": "))
-        else:
-            structures.append(entry.structure)
-        if len(structures) == _BATCH:
-            encode()
-    if structures:
-        encode()
-    if not sum(map(len, parts)):
+    if not labels:
         raise TableError(f"{path}: expected crystal structures, found none" + (f"; {bad[0]}" if bad else ""))
-    return Crystals.concatenate(parts), bad
+    return KnownCrystals(Crystals.concatenate(parts), labels, bad)
+
+
+def _batches(path: Path) -> Iterator[list[StructureEntry]]:
+    entries = iter(read_structure_files([path]))
+    while batch := list(itertools.islice(entries, _BATCH)):
+        yield batch
+
+
+def _label(entry: StructureEntry) -> str:
+    return f"{entry.file} {entry.block}".strip()
 
 
 def is_known_object(objects: Compositions | Crystals, reference: Compositions | Crystals) -> np.ndarray:

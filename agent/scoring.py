@@ -1,5 +1,6 @@
-"""Scoring any formulas: the rewards' values, verdicts by named rule, and a reason where there is no value."""
+"""Scoring any formulas and crystals: the rewards' values, verdicts by named rule, a reason where there is no value."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,17 @@ import pandas as pd
 from agent.candidates import term_column
 from agent.config import TABLE_TERMS
 from envs.compositions import Compositions
+from envs.crystals import Crystals
 from envs.decode import formula_columns, parse_formulas
 from envs.oxidation import DEFAULT_TABLE, OxidationTable, TableSpec, resolve_table
+from envs.structures import wyckoff_labels
 from rewards import Reward
 from rewards.charge_balance import ChargeBalance, witnesses
 from rewards.evaluation import evaluate_term
 from rewards.registry import make_term
 
 DEFAULT_REWARDS = ("charge_balance", "electronegativity_balance", "formation_energy")
+DEFAULT_CRYSTAL_REWARDS = ("charge_balance", "crystal_formation_energy", "contact_ratio", "volume_ratio")
 
 
 def score_formulas(
@@ -36,32 +40,81 @@ def score_formulas(
         table, mixed_valence: the rule of the balance terms. Without a table the balance terms judge by the default one
             and smact_validity by SMACT's own.
     """
+    compositions, rows, errors = parse_formulas(texts)
+    columns: dict[str, object] = {"formula": texts, "formula_reduced": [""] * len(texts)}
+    for row, formula in zip(rows.tolist(), formula_columns(compositions)["formula_reduced"]):
+        columns["formula_reduced"][row] = formula  # type: ignore[index]
+    notes = [[error] if error else [] for error in errors]
+    return _score(
+        compositions, compositions, rows, columns, notes, names or DEFAULT_REWARDS, params, reward, table, mixed_valence
+    )
+
+
+def score_crystals(
+    crystals: Crystals,
+    labels: list[str],
+    names: list[str] | None = None,
+    *,
+    params: dict[str, dict[str, Any]] | None = None,
+    reward: Reward | None = None,
+    table: TableSpec | None = None,
+    mixed_valence: bool = False,
+) -> pd.DataFrame:
+    """One row a crystal, in order.
+
+    Args:
+        labels: what each is called, for the column `structure_id`.
+        names, params, reward, table, mixed_valence: as `score_formulas` takes them; energy and packing by default.
+    """
+    compositions = crystals.compositions.reduced()
+    columns: dict[str, object] = {
+        "structure_id": labels,
+        "formula_reduced": compositions.formulas(),
+        "space_group_number": crystals.space_group.tolist(),
+        "wyckoff_label": wyckoff_labels(crystals),
+    }
+    rows = np.arange(len(crystals))
+    notes: list[list[str]] = [[] for _ in labels]
+    names = names or list(DEFAULT_CRYSTAL_REWARDS)
+    return _score(crystals, compositions, rows, columns, notes, names, params, reward, table, mixed_valence)
+
+
+def _score(
+    objects: Compositions | Crystals,
+    compositions: Compositions,
+    rows: np.ndarray,
+    columns: dict[str, object],
+    notes: list[list[str]],
+    names: Sequence[str],
+    params: dict[str, dict[str, Any]] | None,
+    reward: Reward | None,
+    table: TableSpec | None,
+    mixed_valence: bool,
+) -> pd.DataFrame:
+    """Adds what the rewards say to `columns` and `notes`, whose rows the objects are in."""
     given = table is not None
     table = resolve_table(DEFAULT_TABLE if table is None else table)
-    compositions, rows, errors = parse_formulas(texts)
-    notes: list[list[str]] = [[error] if error else [] for error in errors]
-    columns: dict[str, object] = {"formula": texts}
+    n = len(notes)
 
     def spread(values, empty):
-        out = [empty] * len(texts)
+        out = [empty] * n
         for row, value in zip(rows.tolist(), values):
             out[row] = value
         return out
 
-    columns["formula_reduced"] = spread(formula_columns(compositions)["formula_reduced"], "")
     total = None
     if reward is not None:
-        total = reward(compositions)
+        total = reward(objects)
         columns["log_reward"] = spread(np.where(total.valid, total.log_reward, np.nan).tolist(), np.nan)
         results = [(term, total.terms[term.name]) for term, _ in reward.terms]
     else:
         terms = []
-        for name in names or DEFAULT_REWARDS:
+        for name in names:
             rule: dict[str, Any] = {"mixed_valence": mixed_valence} if name in TABLE_TERMS else {}
             if name in TABLE_TERMS and (given or name != "smact_validity"):
                 rule["table"] = table
             terms.append(make_term(name, rule | (params or {}).get(name, {})))
-        results = [(term, evaluate_term(term, compositions)) for term in terms]
+        results = [(term, evaluate_term(term, objects)) for term in terms]
     for term, result in results:
         name = term.name
         columns[term_column(name, term.unit)] = spread(np.where(result.valid, result.values, np.nan).tolist(), np.nan)

@@ -135,7 +135,7 @@ def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | N
     frame = frame if n is None else frame.head(n)
     crystals, rows = crystals_of(frame, source)
     chosen = frame.iloc[rows]
-    ids = _ids(chosen, crystals)
+    ids = ids_of(chosen, crystals)
     out.mkdir(parents=True, exist_ok=True)
     if format_ == "extxyz":
         path = out / "structures.extxyz"
@@ -151,7 +151,8 @@ def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | N
     return {"n_files": n_files, "n_crystals": len(crystals), "n_without_geometry": len(frame) - len(rows)}
 
 
-def _ids(frame: pd.DataFrame, crystals: Crystals) -> list[str]:
+def ids_of(frame: pd.DataFrame, crystals: Crystals) -> list[str]:
+    """What the rows of a table are called: by a column of ids, else by row and formula."""
     for name in ID_COLUMNS:
         if name in frame.columns:
             return frame[name].astype(str).tolist()

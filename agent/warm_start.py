@@ -9,7 +9,6 @@ from agent.errors import ConfigError
 from agent.known_crystals import holds_crystals, read_crystals
 from agent.tables import read_reference
 from envs.composition_kernel import CompositionKernel
-from envs.crystals import Crystals
 from envs.wyckoff_kernel import WyckoffKernel
 from rewards.errors import TableError
 
@@ -30,8 +29,11 @@ def known_objects(
     try:
         if isinstance(kernel, WyckoffKernel):
             return _known_crystals(path, kernel, source)
-        known, bad_rows = read_crystals(path) if holds_crystals(path) else read_reference(path)
-        known = known.compositions.reduced() if isinstance(known, Crystals) else known
+        if holds_crystals(path):
+            crystals, _, bad_rows = read_crystals(path)
+            known = crystals.compositions.reduced()
+        else:
+            known, bad_rows = read_reference(path)
     except (TableError, OSError) as error:
         raise ConfigError(f"{source}: sampler.warm_start.path: {error}") from None
     states, inside = kernel.find(known)
@@ -54,7 +56,7 @@ def _known_crystals(path: str, kernel: WyckoffKernel, source: str) -> np.ndarray
             f"{source}: sampler.warm_start.path: expected structures, as the world is of crystals (CIF and other "
             f"structure files, a folder of them, or a table that `oreflow encode` wrote), got formulas in {path}"
         )
-    known, bad = read_crystals(path)
+    known, _, bad = read_crystals(path)
     states, inside, reasons = kernel.find(known)
     if not inside.any():
         raise ConfigError(

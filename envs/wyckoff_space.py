@@ -102,7 +102,7 @@ class WyckoffSpace:
             raise ValueError(f"expected angle_bin_deg from 0.1 to 10, got {self.angle_bin_deg}")
         if not 1.5 <= self.axis_ratio_max <= 100:
             raise ValueError(f"expected axis_ratio_max from 1.5 to 100, got {self.axis_ratio_max}")
-        if int(self.space_groups[0]) < 75 and self.axis_ratio_max < (1 + self.length_bin) ** 2:
+        if self.geometry and int(self.space_groups[0]) < 75 and self.axis_ratio_max < (1 + self.length_bin) ** 2:
             raise ValueError(
                 f"expected axis_ratio_max of at least (1 + length_bin)^2 = {(1 + self.length_bin) ** 2:.4g}, got "
                 f"{self.axis_ratio_max}: three axes of different lengths, in groups below 75, need two bins above 1"

@@ -17,6 +17,7 @@ from agent.sampling import load_run
 from agent.train import train
 from envs.labelings import canonical, count_objects, every_labeling
 from envs.structures import crystal_from_text, pymatgen_structures
+from tests.benchmarks.bench_crystals import by_moyopy, holds_group
 from tests.cli import done, oreflow
 
 WORLD: dict[str, Any] = {
@@ -103,6 +104,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF")  # pymatgen turns 0.333333333333 into 1/3
 def test_from_config_to_cifs_and_back(config_file: Path, tmp_path: Path) -> None:
     from pymatgen.core import Structure
 
@@ -122,7 +124,11 @@ def test_from_config_to_cifs_and_back(config_file: Path, tmp_path: Path) -> None
     assert frame["nsites"].tolist() == [len(structure) for structure in structures]
     assert np.isfinite(frame["log_pf"]).all()
     assert frame["structure"].is_unique
-    assert (frame["space_group_found"] >= frame["space_group_number"]).all()
+    cells = crystals.atoms(primitive=False)
+    for row, (number, found) in enumerate(zip(frame["space_group_number"], frame["space_group_found"])):
+        of_moyopy, rotations, translations = by_moyopy(cells, row, 1e-4)
+        assert of_moyopy == found
+        assert holds_group(number, rotations, translations)  # that group or a supergroup
     cifs = sorted((samples / "cif").iterdir())
     assert [path.stem for path in cifs] == frame["candidate_id"].tolist()
     for path, structure in zip(cifs[:5], structures):
@@ -170,3 +176,28 @@ def test_an_impossible_composition_names_the_groups_that_could_host_it(config_fi
     assert not (tmp_path / "run").exists()
     assert "227 (Fd-3m) cannot" in refused.stderr
     assert "221" in refused.stderr
+
+
+def test_structures_are_scored(tmp_path: Path) -> None:
+    """Rock salt and perovskite: what the rewards say of them by themselves, and with the reward of a config."""
+    from envs.encode_structure import encode_structures
+    from envs.structure_writers import cif_text
+    from tests.prototypes import prototypes
+
+    known = [p for p in prototypes() if p.name in ("rock salt", "perovskite")]
+    crystals, _, _ = encode_structures([p.structure for p in known])
+    (tmp_path / "cifs").mkdir()
+    for name, text in zip(("a", "b"), cif_text(crystals)):
+        (tmp_path / "cifs" / f"{name}.cif").write_text(text)
+    (tmp_path / "cifs" / "bad.cif").write_text("data_bad\n_cell_length_a x\n")
+    result = oreflow("score", "--in", tmp_path / "cifs", "--json")
+    rows = json.loads(result.stdout)
+    assert [row["formula_reduced"] for row in rows] == ["ClNa", "O3SrTi"]
+    assert [row["space_group_number"] for row in rows] == [225, 221]
+    assert all(row["charge_neutral"] for row in rows)
+    assert all(row["crystal_formation_energy_ev_per_atom"] < -1 for row in rows)
+    assert "1 structures" in result.stderr
+    assert "bad.cif" in result.stderr
+    refused = oreflow("score", "NaCl", "--in", tmp_path / "cifs")
+    assert refused.exit_code == 2
+    assert "got both" in refused.stderr

@@ -96,7 +96,11 @@ def _read_known(reference: Path | None) -> Any:
 
     if reference is None:
         return None
-    known, bad = read_crystals(reference) if holds_crystals(reference) else read_reference(reference)
+    known: Any
+    if holds_crystals(reference):
+        known, _, bad = read_crystals(reference)
+    else:
+        known, bad = read_reference(reference)
     if bad:
         print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
     return known
@@ -171,6 +175,7 @@ def evaluate(
     from agent.files import to_json, write_text
     from agent.seeds import stream
     from agent.tables import formulas_of, read_table, row_errors
+    from envs.crystals import Crystals
     from envs.decode import parse_formulas
 
     frame = read_table(candidates)
@@ -183,6 +188,8 @@ def evaluate(
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
     known = _read_known(reference)
+    if isinstance(known, Crystals):
+        known = known.compositions.reduced()
     metrics = compute(compositions, len(bad), known, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check"))
     target = out or _metrics_path(candidates)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +244,9 @@ def _metrics_path(candidates: Path) -> Path:
 @verb
 def score(
     formulas: Annotated[list[str] | None, typer.Argument(help="Formulas.", metavar="FORMULA...")] = None,
-    in_: Annotated[Path | None, typer.Option("--in", help="CSV or Parquet with a column of formulas.")] = None,
+    in_: Annotated[
+        Path | None, typer.Option("--in", help="A table of formulas, or structures: CIFs, a folder, a table.")
+    ] = None,
     reward: Annotated[list[str] | None, typer.Option("--reward", help="Reward to evaluate; repeatable.")] = None,
     param: Annotated[
         list[str] | None, typer.Option("--param", help="Parameter of a reward: NAME.KEY=VALUE; repeatable.")
@@ -252,23 +261,28 @@ def score(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """The rewards' values for any formulas.
+    """The rewards' values for any formulas, or for the structures of --in.
 
     A formula that cannot be read keeps its row, says why in `note`, and makes the exit code 2; the others are scored.
+    Structures that cannot be read are named on stderr.
 
     Example: oreflow score NaCl Fe3O4 NaN CsPbI3 H2O Og
     """
     from agent.build import make_reward
     from agent.config import load_config, term_parameters
-    from agent.scoring import score_formulas
+    from agent.known_crystals import holds_crystals, read_crystals
+    from agent.scoring import score_crystals, score_formulas
     from agent.tables import aligned, formulas_of, read_table, write_csv
     from envs.decode import parse_formulas
 
     load_plugins(plugin)
     texts = list(formulas or [])
-    if in_ is not None:
+    structures = in_ is not None and holds_crystals(in_)
+    if structures and texts:
+        raise ValueError(f"expected formulas, or structures with --in, got both: leave {texts[0]} or --in {in_} out")
+    if in_ is not None and not structures:
         texts += formulas_of(read_table(in_), str(in_))
-    if not texts:
+    if not texts and not structures:
         raise ValueError("expected formulas, or --in FILE; for example: oreflow score NaCl Fe3O4")
     names = list(reward or [])
     params = term_parameters(param or [], names)
@@ -277,9 +291,15 @@ def score(
         if names or params:
             raise ValueError("expected --config, or --reward with --param, got both")
         whole = make_reward(load_config(config), str(config))
-    frame = score_formulas(
-        texts, names, params=params, reward=whole, table=oxidation_table, mixed_valence=mixed_valence
-    )
+    rule: dict[str, Any] = {"table": oxidation_table, "mixed_valence": mixed_valence}
+    if structures:
+        assert in_ is not None
+        crystals, labels, bad = read_crystals(in_)
+        if bad:
+            print(f"oreflow: {len(bad)} structures of {in_} skipped; {bad[0]}", file=sys.stderr)
+        frame = score_crystals(crystals, labels, names, params=params, reward=whole, **rule)
+    else:
+        frame = score_formulas(texts, names, params=params, reward=whole, **rule)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_csv(frame, out)
