@@ -3,12 +3,18 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from agent.candidates import verdicts
+from agent.known_crystals import is_known_object
+from agent.structure_tables import crystals_of
 from agent.tables import is_known
 from envs.compositions import Compositions
+from envs.crystals import Crystals
 from envs.elements import symbols
 from envs.oxidation import TableSpec, resolve_table
+from envs.structures import protostructure_labels
+from rewards.crystal_formation_energy import CrystalFormationEnergy
 from rewards.formation_energy import FormationEnergy
 
 _MAX_PAIRS = 200_000
@@ -63,6 +69,31 @@ def evaluate(
         metrics["share_novel"] = float((~known).mean())
         metrics["n_recovered"] = len(np.unique(reference_keys[found])) if found.any() else 0
         metrics["share_recovered"] = metrics["n_recovered"] / metrics["n_reference"]
+    return metrics
+
+
+def evaluate_crystals(frame: pd.DataFrame, source: str, reference: Crystals | None) -> dict[str, Any]:
+    """What a table with a column `structure` holds as crystals, beside the metrics of its formulas.
+
+    Uniqueness: distinct crystals (all of lattice and coordinates alike) and distinct protostructures (space group,
+    occupied positions, elements). Novelty: share of distinct protostructures absent from the reference. Energies:
+    predicted by the crystal model that ships, over distinct crystals.
+    """
+    crystals, _ = crystals_of(frame, source, decorations=True)
+    _, first = np.unique(np.array(crystals.key_bytes(), dtype=object), return_index=True)
+    distinct = crystals[np.sort(first)]
+    labels = np.array(protostructure_labels(distinct), dtype=object)
+    _, each = np.unique(labels, return_index=True)
+    model = CrystalFormationEnergy()
+    energy = model(distinct)
+    metrics: dict[str, Any] = {
+        "n_unique_crystals": len(distinct),
+        "n_unique_protostructures": len(each),
+        "n_space_groups": len(np.unique(distinct.space_group)),
+        "crystal_formation_energy_ev_per_atom": _statistics(energy.values[energy.valid]) | {"model": model.version},
+    }
+    if reference is not None:
+        metrics["share_novel_protostructures"] = float((~is_known_object(distinct[each], reference)).mean())
     return metrics
 
 

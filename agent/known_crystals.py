@@ -13,8 +13,8 @@ from envs.compositions import Compositions
 from envs.crystals import Crystals
 from envs.encode_structure import encode_structures
 from envs.errors import TableError
-from envs.structure_files import StructureEntry, read_structure_files
-from envs.structures import protostructure_labels
+from envs.structure_files import MAX_BYTES, StructureEntry, read_structure_files, read_text
+from envs.structures import found_space_groups, protostructure_labels, pymatgen_structures
 from rewards.novelty import KnownFormulas
 
 _TABLES = (".csv", ".csv.gz", ".parquet")
@@ -28,8 +28,11 @@ def holds_crystals(path: str | Path) -> bool:
         TableError: when it looks like a table and cannot be read.
     """
     path = Path(path)
+    if path.name.lower().endswith((".json", ".json.gz")) and path.is_file():
+        text = read_text(path, MAX_BYTES)
+        return '"lattice"' in text  # entries with energies hold formulas
     if path.is_dir() or not path.name.lower().endswith(_TABLES):
-        return not path.name.lower().endswith((".json", ".json.gz"))  # entries with energies, which hold formulas
+        return True
     columns = set(read_table(path).columns)
     return "structure" in columns or {"lattice", "sites"} <= columns
 
@@ -57,7 +60,7 @@ def read_crystals(path: str | Path) -> KnownCrystals:
     if path.is_file() and path.name.lower().endswith(_TABLES):
         frame = read_table(path)
         if "structure" in frame.columns:
-            crystals, rows = crystals_of(frame, str(path))
+            crystals, rows = crystals_of(frame, str(path), decorations=True)
             return KnownCrystals(crystals, ids_of(frame.iloc[rows], crystals), [])
     parts: list[Crystals] = []
     labels: list[str] = []
@@ -88,12 +91,25 @@ def is_known_object(objects: Compositions | Crystals, reference: Compositions | 
     """bool [batch]: whether each object occurs in the reference.
 
     Crystals are compared with crystals by protostructure (space group, occupied positions, elements; lattice and
-    coordinates apart), whatever the choice of origin and axes. Where either side is formulas, by reduced formula.
+    coordinates apart), whatever the choice of origin and axes, and as well in the space group that they happen to
+    have. Where either side is formulas, by reduced formula.
     """
     if isinstance(objects, Crystals) and isinstance(reference, Crystals):
-        known = set(protostructure_labels(reference))
-        return np.array([label in known for label in protostructure_labels(objects)], dtype=np.bool_)
+        known = set(_labels_as_found(reference)) | set(protostructure_labels(reference))
+        return np.array([label in known for label in _labels_as_found(objects)], dtype=np.bool_)
     formulas, known_formulas = (
         batch.compositions.reduced() if isinstance(batch, Crystals) else batch for batch in (objects, reference)
     )
     return KnownFormulas(known_formulas).contain(formulas)
+
+
+def _labels_as_found(crystals: Crystals) -> list[str]:
+    """Protostructures in the space groups that the crystals have, which may be higher than those they are written in."""
+    labels = protostructure_labels(crystals)
+    full = np.flatnonzero(crystals.has_geometry)
+    higher = full[found_space_groups(crystals[full]) != crystals.space_group[full]]
+    if len(higher):
+        encoded, rows, _ = encode_structures(pymatgen_structures(crystals[higher]))
+        for row, label in zip(higher[rows].tolist(), protostructure_labels(encoded)):
+            labels[row] = label
+    return labels

@@ -90,11 +90,14 @@ def _frame(entries: Sequence[StructureEntry], crystals: Crystals) -> pd.DataFram
     )
 
 
-def crystals_of(frame: pd.DataFrame, source: str) -> tuple[Crystals, np.ndarray]:
-    """The crystals in the column `structure`, and the rows that hold one; rows without geometry are passed over.
+def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> tuple[Crystals, np.ndarray]:
+    """The crystals in the column `structure`, and the rows that hold one.
+
+    Args:
+        decorations: whether crystals without lattice and coordinates count; otherwise they are passed over.
 
     Raises:
-        TableError: without the column, for a cell that holds something else, and when no row has a geometry.
+        TableError: without the column, for a cell that holds something else, and when no row is left.
     """
     if "structure" not in frame.columns:
         names = ", ".join(map(str, frame.columns))
@@ -107,7 +110,7 @@ def crystals_of(frame: pd.DataFrame, source: str) -> tuple[Crystals, np.ndarray]
             crystal = crystal_from_text([texts[row]])
         except StructureError as error:
             raise TableError(f"{source}: row {int(frame.index[row]) + 2}: {error}") from None
-        if crystal.has_geometry[0]:
+        if decorations or crystal.has_geometry[0]:
             parts.append(crystal)
             rows.append(row)
     if not parts:

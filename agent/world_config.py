@@ -81,7 +81,9 @@ class WyckoffWorld(_ElementRules):
     length_bin: float = Field(0.03, description="ratio between neighbouring bins of axis ratios and volume, minus 1")
     angle_bin_deg: float = Field(2.0, description="width of the bins of free angles, degrees")
     axis_ratio_max: float = Field(16.0, description="largest b/a and c/a; the smallest is its inverse")
-    volume_a3_per_atom: tuple[float, float] = Field((4.0, 150.0), description="smallest and largest volume, A^3/atom")
+    volume_a3_per_atom: tuple[float, float] = Field(
+        (4.0, 150.0), description="smallest and largest volume, A^3/atom; more where atoms would be too close otherwise"
+    )
     min_distance_a: float = Field(0.5, description="no two atoms are closer, angstrom")
     min_contact: float = Field(0.7, description="nor closer than this share of the sum of their covalent radii")
 

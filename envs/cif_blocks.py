@@ -33,6 +33,7 @@ _MODULATED = ("_space_group_ssg", "_cell_wave_vector", "_cell_modulation", "_spa
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _SYMBOLS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_MAX_STRAIN = 0.02  # of the metric, under the file's operations: what rounding of lengths and angles explains
 _SAME_SITE_A = 0.1
 _MISSING = frozenset(["?", "."])
 
@@ -265,6 +266,12 @@ def _all_atoms(
     from pymatgen.core import Lattice
 
     lattice = Lattice.from_parameters(*cell)
+    metric = lattice.matrix @ lattice.matrix.T
+    strain = np.abs(matrices.transpose(0, 2, 1) @ metric @ matrices - metric).max() / np.abs(metric).max()
+    if strain > _MAX_STRAIN:
+        lengths = ", ".join(f"{value:g}" for value in cell)
+        message = f"expected a cell that its symmetry operations keep, got {lengths}, which they change"
+        raise StructureError(Reason.BAD_CELL, message)
     symbols, points = [], []
     n_atoms = 0
     for symbol, site in zip(species, fractional % 1.0):

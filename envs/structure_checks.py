@@ -124,18 +124,19 @@ def check_n_atoms(n_atoms: int, max_atoms: int, what: str = "atoms") -> None:
         raise StructureError(Reason.TOO_MANY_ATOMS, f"expected at most {max_atoms} atoms, got {n_atoms} {what}")
 
 
-def check_cell_parameters(parameters: Sequence[float]) -> None:
-    """Lengths from 0.5 to 1000 angstrom, angles strictly between 0 and 180 degrees that close to a cell with a volume.
+def check_cell_parameters(parameters: Sequence[float], longest_a: float = _MAX_LENGTH_A) -> None:
+    """Lengths from 0.5 angstrom, angles strictly between 0 and 180 degrees that close to a cell with a volume.
 
     Args:
         parameters: a, b, c in angstrom, alpha, beta, gamma in degrees.
+        longest_a: the largest length, angstrom.
 
     Raises:
         StructureError: bad_cell.
     """
     for name, length in zip("abc", parameters[:3]):
-        if not MIN_DISTANCE_A <= length <= _MAX_LENGTH_A:
-            message = f"expected {name} from {MIN_DISTANCE_A:g} to {_MAX_LENGTH_A:g} angstrom, got {length:g}"
+        if not MIN_DISTANCE_A <= length <= longest_a:
+            message = f"expected {name} from {MIN_DISTANCE_A:g} to {longest_a:g} angstrom, got {length:g}"
             raise StructureError(Reason.BAD_CELL, message)
     for name, angle in zip(("alpha", "beta", "gamma"), parameters[3:]):
         if not 0 < angle < 180:

@@ -23,6 +23,8 @@ _FAMILY = {
     "cubic": "c",
 }
 
+_LONGEST_A = 1e6  # crystals may be as wide as their atoms need: what was built can be read
+
 
 def pymatgen_structures(crystals: Crystals, primitive: bool = True) -> tuple:
     """One pymatgen `Structure` each, of the primitive cell or the conventional one; orbits stand together.
@@ -222,7 +224,7 @@ def _parse(text: str) -> tuple[int, list[float], list[tuple[int, int, list[float
     lattice = [np.nan] * 6
     if data["lattice"] is not None:
         lattice = _floats(data["lattice"], 6)
-        check_cell_parameters(lattice)
+        check_cell_parameters(lattice, _LONGEST_A)
     sites = []
     for letter, symbol, values in data["sites"]:
         if not (isinstance(letter, str) and len(letter) == 1 and letter in group.letters):

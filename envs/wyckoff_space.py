@@ -35,7 +35,8 @@ class WyckoffSpace:
         length_bin: ratio between neighbouring bins of axis ratios and of the volume, minus 1.
         angle_bin_deg: width of the bins of free angles, degrees.
         axis_ratio_max: largest b/a and c/a; the smallest is its inverse.
-        volume_a3_per_atom: smallest and largest volume, cubic angstrom.
+        volume_a3_per_atom: smallest and largest volume, cubic angstrom. Where even the largest leaves atoms closer than
+            the two keys below allow, the crystal gets as much volume as it needs.
         min_distance_a: no two atoms are closer, angstrom.
         min_contact: nor closer than this share of the sum of their covalent radii.
     """

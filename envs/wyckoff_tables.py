@@ -236,7 +236,7 @@ def space_group_number(text_or_number: str | int) -> int:
             return _number_by_symbol()[_plain(text)]
     if text.lstrip("-").isdecimal():
         raise ValueError(f"expected a space-group number from 1 to {N_SPACE_GROUPS}, got {text}")
-    hint = nearest(text, [str(symbol) for symbol in _tables()["symbol"]])
+    hint = nearest(text, [*CRYSTAL_SYSTEMS, *(str(symbol) for symbol in _tables()["symbol"])])
     if hint.startswith("known: "):
         hint = "give a number from 1 to 230 or a symbol such as 'Fm-3m' or 'P2_1/c'"
     raise ValueError(f"expected a space group in its standard setting, got {text_or_number!r}; {hint}")

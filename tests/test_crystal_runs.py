@@ -143,6 +143,9 @@ def test_from_config_to_cifs_and_back(config_file: Path, tmp_path: Path) -> None
         out = tmp_path / reference.name
         done("sample", run, "-n", 30, "--unique", "--reference", reference, "--out", out, "-q")
         assert not pd.read_parquet(out / "candidates.parquet")["is_novel"].any(), reference
+        metrics = json.loads(done("evaluate", samples / "candidates.csv", "--reference", reference, "--json").stdout)
+        assert metrics["n_unique_crystals"] == 30
+        assert metrics["share_novel_protostructures"] == 0.0
 
 
 def test_random_and_other_baselines_run(config_file: Path, tmp_path: Path) -> None:
@@ -201,3 +204,11 @@ def test_structures_are_scored(tmp_path: Path) -> None:
     refused = oreflow("score", "NaCl", "--in", tmp_path / "cifs")
     assert refused.exit_code == 2
     assert "got both" in refused.stderr
+
+
+def test_crystals_as_wide_as_they_need_are_written_and_read() -> None:
+    from envs.crystals import Crystals
+    from envs.structures import crystal_to_text
+
+    wide = Crystals([8], [0, 1], [1], [3], [[132.1, 1470.4, 90.0, 90.0, 100.0, 90.0]], [[0.1, 0.2, 0.3]])
+    assert np.array_equal(crystal_from_text(crystal_to_text(wide)).lattice, wide.lattice)

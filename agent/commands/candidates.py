@@ -172,6 +172,7 @@ def evaluate(
     Example: oreflow evaluate runs/quickstart/samples/candidates.csv --reference known.csv
     """
     from agent.evaluate import evaluate as compute
+    from agent.evaluate import evaluate_crystals
     from agent.files import to_json, write_text
     from agent.seeds import stream
     from agent.tables import formulas_of, read_table, row_errors
@@ -188,9 +189,12 @@ def evaluate(
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
     known = _read_known(reference)
-    if isinstance(known, Crystals):
-        known = known.compositions.reduced()
-    metrics = compute(compositions, len(bad), known, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check"))
+    formulas = known.compositions.reduced() if isinstance(known, Crystals) else known
+    metrics = compute(
+        compositions, len(bad), formulas, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")
+    )
+    if "structure" in frame.columns:
+        metrics |= evaluate_crystals(frame, str(candidates), known if isinstance(known, Crystals) else None)
     target = out or _metrics_path(candidates)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, to_json(metrics))
