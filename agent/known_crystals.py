@@ -104,7 +104,7 @@ def is_known_object(objects: Compositions | Crystals, reference: Compositions | 
 
 
 def _labels_as_found(crystals: Crystals) -> list[str]:
-    """Protostructures in the space groups that the crystals have, which may be higher than those they are written in."""
+    """Protostructures in the groups that the crystals have, which may be higher than those they are written in."""
     labels = protostructure_labels(crystals)
     full = np.flatnonzero(crystals.has_geometry)
     higher = full[found_space_groups(crystals[full]) != crystals.space_group[full]]
