@@ -70,9 +70,15 @@ def _lacking(term: rewards.RewardTerm, config: Config) -> str:
     if term.requires != "structure":
         return ""
     if not isinstance(world, WyckoffWorld):
-        return "it needs structures, and world.kind is composition; set world.kind: wyckoff, or take the term out"
+        return (
+            "expected a reward of compositions, as world.kind is composition; this one needs structures: set "
+            "world.kind: wyckoff, or take the term out"
+        )
     if not world.geometry and getattr(term, "needs_geometry", True):
-        return "it needs a lattice and coordinates; set world.geometry: true, or take the term out"
+        return (
+            "expected a reward of decorations, as world.geometry is false; this one needs a lattice and coordinates: "
+            "set world.geometry: true, or take the term out"
+        )
     return ""
 
 

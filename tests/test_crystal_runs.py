@@ -160,7 +160,7 @@ def test_a_term_that_the_world_cannot_serve_is_refused(config_file: Path) -> Non
     refused = oreflow("check", config_file, "--set", "world.geometry=false")
     assert refused.exit_code == 2
     assert (
-        "reward.terms.0 (volume_ratio): it needs a lattice and coordinates; set world.geometry: true" in refused.stderr
+        "reward.terms.0 (volume_ratio): expected a reward of decorations, as world.geometry is false" in refused.stderr
     )
     data = yaml.safe_load(config_file.read_text())
     data["world"] = {"elements": ["Zn", "O"]}
