@@ -1,14 +1,15 @@
 """The masks' dynamic programs against exhaustive search over all ways to occupy positions."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 
 from envs.composition_space import CompositionSpace
-from envs.site_feasibility import inventory, solve_sites
-from envs.site_search import can_finish, may_close
-from envs.site_sums import search_memory
+from envs.site_feasibility import CLASS, inventory, solve_sites
+from envs.site_search import can_finish, may_close, new_elements
+from envs.site_sums import YES, search_memory
 from envs.wyckoff_space import WyckoffSpace
 
 # Sizes and degrees of freedom of positions, as P-1, Pm-3m, P1, Fd-3m (primitive), I4/mmm have them.
@@ -32,6 +33,12 @@ SPACES = {
         "required": ("Li",),
         "required_groups": (("O", "S"),),
     },
+    "three required": {
+        "elements": ("Li", "Al", "P", "O", "S"),
+        "n_elements": (3, 4),
+        "n_atoms": (4, 8),
+        "required": ("Li", "P", "S"),
+    },
     "composition": {"composition": "MgAl2O4", "n_atoms": (7, 14)},
     "perovskites": {"stoichiometry": ((("Ca", "Sr", "Na"), 1), (("Ti", "Na"), 1), (("O", "F"), 3)), "n_atoms": (5, 10)},
     "system": {"chemical_system": "Li-O", "n_atoms": (2, 6)},
@@ -41,10 +48,11 @@ SPACES = {
 @pytest.mark.parametrize("rule", SPACES)
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_feasibility_is_exact(positions: str, rule: str, rng: np.random.Generator) -> None:
-    space = WyckoffSpace(space_groups=[1], **SPACES[rule])
-    sizes, dof = (np.array(column) for column in POSITIONS[positions])
+    chosen: dict[str, Any] = dict(SPACES[rule])
     if rule == "composition" and positions in ("P1", "P-1"):
-        pytest.skip("too many ways to search exhaustively")
+        chosen["n_atoms"] = (7, 7)  # two formula units have too many ways to search exhaustively
+    space = WyckoffSpace(space_groups=[1], **chosen)
+    sizes, dof = (np.array(column) for column in POSITIONS[positions])
     rules, amounts, role_bits = space.rules()
     kind = inventory(sizes, dof, rules.n_atoms_max)
     tables = solve_sites(rules, {1: kind}, amounts, role_bits)
@@ -89,6 +97,22 @@ def test_feasibility_is_exact(positions: str, rule: str, rng: np.random.Generato
         assert verdict == finishes(used, counts), (used, counts)
         assert may_close(tables, *arguments, sum(counts), work) == admitted(counts), counts
         verdicts.append(verdict)
+        # all elements that are not there yet at once, as the masks ask, on one of the positions left
+        left = [i for i in range(len(sizes)) if i not in used and sum(counts) + sizes[i] <= rules.n_atoms_max]
+        if not left:
+            continue
+        letter = int(rng.choice(left))
+        size = int(sizes[letter])
+        after = used | {letter} if dof[letter] == 0 else used
+        state += strides[size] if dof[letter] == 0 else 0
+        new = [e for e in range(n) if not counts[e] and len(elements) < rules.n_elements_max]
+        fits = {e: finishes(after, tuple(c + size * (i == e) for i, c in enumerate(counts))) for e in new}
+        room = np.append(elements, 0), np.append(amounts_here, 0), len(elements)
+        found = np.zeros(len(tables.cls), dtype=np.int64)
+        assert new_elements(tables, 0, state, *room, size, False, found, work) == any(fits.values())
+        for e in new:
+            assert (found[tables.element[e, CLASS]] == YES) == fits[e], (used, counts, letter, e)
+        assert new_elements(tables, 0, state, *room, size, True, found, work) == any(fits.values())
     assert len(verdicts) == min(400, len(nodes))
 
 
