@@ -74,8 +74,6 @@ def plays_all_parts(
     With kind -1 no site may be added: the counts are final.
     """
     n_roles = len(sites.role)
-    if kind < 0 and n < n_roles:
-        return False
     work.steps[:, TAKEN] = -1  # by part: the element that plays it
     work.steps[:, CHOICE] = 0  # by element: the part to be tried next
     depth = 0

@@ -41,6 +41,11 @@ SPACES = {
     },
     "composition": {"composition": "MgAl2O4", "n_atoms": (7, 14)},
     "perovskites": {"stoichiometry": ((("Ca", "Sr", "Na"), 1), (("Ti", "Na"), 1), (("O", "F"), 3)), "n_atoms": (5, 10)},
+    "perovskites of Sr": {
+        "stoichiometry": ((("Ca", "Sr", "Na"), 1), (("Ti", "Na"), 1), (("O", "F"), 3)),
+        "n_atoms": (5, 10),
+        "required": ("Sr",),
+    },
     "system": {"chemical_system": "Li-O", "n_atoms": (2, 6)},
 }
 
