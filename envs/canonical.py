@@ -27,7 +27,6 @@ from envs.wyckoff_arrays import (
     LETTER,
     N_LETTERS,
     N_NORMALIZER,
-    N_REVERSALS,
     POLAR,
     POLAR_PARAMETER,
     SHIFT,
@@ -184,7 +183,6 @@ def labelings(
     codes: np.ndarray,
     tuples: np.ndarray,
     n: int,
-    reversible: np.ndarray,
     smallest: np.ndarray,
     every: np.ndarray,
 ) -> int:
@@ -197,8 +195,6 @@ def labelings(
     Args:
         codes: int64 [n], ascending pair codes; tuples: int64 [n], tuple codes, ascending among equal pair codes (the
             first site of a polar group apart).
-        reversible: bool [3], axes at right angles to both others (`lattice_grid.reversible_axes`). They matter in
-            triclinic and monoclinic groups, whose normalizer does not reverse an axis in general.
         smallest: int64 [n], receives the smallest tuples of all labelings.
         every: int64 [room, n], receives all images, repeated ones too, as far as there is room; may be empty.
 
@@ -214,11 +210,7 @@ def labelings(
     marked = np.zeros(3, dtype=np.int64)
     n_images, n_same = 0, 0
     smallest[:n] = tuples[:n]
-    n_normalizer = tables.group[group, N_NORMALIZER]
-    n_reversals = tables.group[group, N_REVERSALS]
-    for element in range(n_normalizer * (1 + n_reversals)):
-        if element >= n_normalizer and not reversible[3 - n_reversals + element // n_normalizer - 1]:
-            continue
+    for element in range(tables.group[group, N_NORMALIZER]):
         link = tables.group[group, FIRST_LINK] + element * n_letters
         for i in range(n):
             letter, chemical = (codes[i] - 1) // n_elements, (codes[i] - 1) % n_elements

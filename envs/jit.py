@@ -6,11 +6,15 @@ damaged file is replaced by the next compilation. A cache written for another pr
 the processor. Nor is one whose sources have changed, those of functions that were compiled into it included: numba
 looks at the date of one file only.
 
+Compilation that takes a while is announced once a process, as information of the logger `oreflow`.
+
 numba takes half a second to import: import this module only where functions are compiled.
 """
 
+import logging
 import pickle
 import re
+import time
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -24,7 +28,10 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 _DIGEST_BYTES = 32
 _ROOT = Path(__file__).resolve().parent.parent
 _IMPORT = re.compile(r"^\s*from ((?:envs|rewards|agent)(?:\.\w+)+) import", re.MULTILINE)
+_SECONDS_UNSAID = 2.0  # a compilation shorter than this is not worth a line
 _warned = False
+_compiling_since: float | None = None
+_announced = False
 
 
 class DamagedCacheError(Exception):
@@ -34,9 +41,11 @@ class DamagedCacheError(Exception):
 class _CheckedFiles(IndexDataCacheFile):
     """Files of one function that end in their checksum: damaged machine code would be run otherwise."""
 
-    def __init__(self, **paths: Any) -> None:
+    def __init__(self, digest: str, **paths: Any) -> None:
         super().__init__(**paths)
-        self._version += " with checksums"  # so that numba's own files count as another version's, not as damaged
+        # Numba's own files and those of other sources count as another version's: they are not even read, which would
+        # fail where a class that they name is gone.
+        self._version += f" with checksums, of {digest}"
 
     def _dump(self, obj: Any) -> bytes:
         data = super()._dump(obj)
@@ -71,15 +80,19 @@ class _ForgivingCache(FunctionCache):
         self._cache_file = _CheckedFiles(
             cache_path=self._cache_path,
             filename_base=self._impl.filename_base,
-            source_stamp=(self._impl.locator.get_source_stamp(), source_digest(Path(function.__code__.co_filename))),
+            source_stamp=self._impl.locator.get_source_stamp(),
+            digest=source_digest(Path(function.__code__.co_filename)),
         )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            loaded = super().load_overload(sig, target_context)
         except Exception as error:  # unpickling damaged bytes can raise anything
             _warn(f"compiled functions cannot be read from the cache {self._cache_path}", error)
-            return None
+            loaded = None
+        if loaded is None:
+            _announce()
+        return loaded
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -113,6 +126,19 @@ def source_digest(path: Path) -> str:
     for file in sorted(found):
         digest.update(f"{file.name}\0{_text(file)}\0".encode())
     return digest.hexdigest()
+
+
+def _announce() -> None:
+    """Says that functions are being compiled, when the first of them was begun a while ago."""
+    global _compiling_since, _announced
+    now = time.monotonic()
+    if _compiling_since is None:
+        _compiling_since = now
+    elif not _announced and now - _compiling_since > _SECONDS_UNSAID:
+        _announced = True
+        logging.getLogger("oreflow").info(
+            "compiling for this processor, once: some seconds for compositions, up to three minutes for crystals"
+        )
 
 
 def _warn(what: str, error: Exception) -> None:

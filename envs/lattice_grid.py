@@ -199,21 +199,6 @@ def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: i
 
 
 @njit(nogil=True)
-def reversible_axes(lattice: LatticeGrid, group: int, shape: np.ndarray, out: np.ndarray) -> None:
-    """Which axes of a complete shape are at right angles to both others, bool [3]; in triclinic and monoclinic groups.
-
-    No other symmetry of a lattice, beyond what its crystal system asks for, keeps such a group: lengths never agree.
-    """
-    system = lattice.cell[group, SYSTEM]
-    right = np.ones(3, dtype=np.bool_)
-    for k in range(3):
-        if lattice.is_free[system, 2 + k]:
-            right[k] = abs(lattice.angles[shape[2 + k] - 1] - 90) < _TIE
-    for axis in range(3):
-        out[axis] = right[(axis + 1) % 3] and right[(axis + 2) % 3]
-
-
-@njit(nogil=True)
 def unit_cell(lattice: LatticeGrid, group: int, shape: np.ndarray, out: np.ndarray) -> None:
     """Lengths and angles [6] of the cell of a complete shape that has a volume of 1."""
     system = lattice.cell[group, SYSTEM]

@@ -3,10 +3,6 @@
 A *row* is one Wyckoff position of one group: FIRST_ROW of the group plus the letter. A *link* is one element of the
 Euclidean normalizer acting on one position: FIRST_LINK + element * N_LETTERS + letter. Few wide arrays instead of many
 narrow ones: what a compiled function is given takes time to compile, once for each array.
-
-Links N_NORMALIZER * N_LETTERS and following are for cells with right angles that the crystal system does not ask for:
-they have symmetries which the Euclidean normalizer of a general cell has not. One axis is reversed first (a, b, c in
-turn in triclinic groups, c in monoclinic ones), then comes each element of the normalizer in turn.
 """
 
 from functools import cache
@@ -20,7 +16,6 @@ from envs.wyckoff_tables import DENOMINATOR, SpaceGroup, space_group
 FIRST_ROW, N_LETTERS, N_CENTRING, IS_POLAR, FIRST_LINK, N_NORMALIZER, FIRST_RELABELING, LAST_RELABELING, POLAR = range(
     9
 )
-N_REVERSALS = 11
 # Columns of `row`; POLAR_PARAMETER, ORIGIN and BASIS are the first of several
 MULTIPLICITY, DOF, FIRST_POINT, LAST_POINT, FIRST_MAP, LAST_MAP, POLAR_PARAMETER = range(7)
 ORIGIN, BASIS = 10, 13
@@ -32,8 +27,7 @@ class GroupTables(NamedTuple):
     """See the module's docstring; origins and shifts are whole numbers of 1/DENOMINATOR.
 
     Attributes:
-        group: int64 [231, 12] by number; from POLAR on, whether the origin is free along each axis;
-            N_REVERSALS counts the reversed axes above.
+        group: int64 [231, 11] by number; from POLAR on, whether the origin is free along each axis.
         row: int64 [row, 22]; from POLAR_PARAMETER on, the parameter that moves along each axis with free origin, else
         -1. point: int64 [point, 13], operations that make the points of each position; IS_PRIMITIVE marks one of each
             set of points that lattice centring relates.
@@ -57,7 +51,7 @@ class GroupTables(NamedTuple):
 def group_tables() -> GroupTables:
     """The arrays, put together once."""
     groups = [space_group(number) for number in range(1, 231)]
-    table = np.zeros((231, N_REVERSALS + 1), dtype=np.int64)
+    table = np.zeros((231, POLAR + 3), dtype=np.int64)
     primitive = np.tile(np.eye(3), (231, 2, 1, 1))
     rows: list[list[int]] = []
     relabelings: list[list[int]] = []
@@ -66,7 +60,6 @@ def group_tables() -> GroupTables:
     for g in groups:
         n = len(g.letters)
         polar = np.asarray(g.polar, dtype=np.int64)
-        reversals = _axis_reversals(g)
         distinct = list(dict.fromkeys(map(tuple, g.letter_map.tolist())))
         table[g.number] = [
             n_rows,
@@ -78,7 +71,6 @@ def group_tables() -> GroupTables:
             len(relabelings),
             len(relabelings) + len(distinct),
             *polar,
-            len(reversals),
         ]
         relabelings += [[*letters, *range(n, 27)] for letters in distinct]
         primitive[g.number, 0], primitive[g.number, 1] = g.primitive, np.linalg.inv(g.primitive)
@@ -89,13 +81,12 @@ def group_tables() -> GroupTables:
         made = g.orbit_operation
         points.append(_columns(g.rotations[made], g.translations[made], _one_of_each_centring(g)))
         maps.append(_columns(g.self_matrix, g.self_shift))
-        links += [_columns(g.normalizer_matrix, g.normalizer_shift, g.letter_map)]
-        links += [_followed_by_normalizer(g, *reversal) for reversal in reversals]
+        links.append(_columns(g.normalizer_matrix, g.normalizer_shift, g.letter_map))
         n_rows, n_points, n_maps, n_links = (
             n_rows + n,
             n_points + len(made),
             n_maps + len(maps[-1]),
-            n_links + len(g.letter_map) * n * (1 + len(reversals)),
+            n_links + len(g.letter_map) * n,
         )
     return GroupTables(
         table,
@@ -111,31 +102,6 @@ def group_tables() -> GroupTables:
 def _columns(matrix: np.ndarray, shift: np.ndarray, *more: np.ndarray) -> np.ndarray:
     parts = [matrix.reshape(-1, 9), shift.reshape(-1, 3), *(extra.reshape(-1, 1) for extra in more)]
     return np.concatenate(parts, axis=1).astype(np.int64)
-
-
-def _axis_reversals(group: SpaceGroup) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Letters [letter], matrices [letter, 3, 3] and shifts [letter, 3] of a reversed axis, for each that cells with
-    right angles permit."""
-    if group.crystal_system == "triclinic":  # special positions are points of inversion, which stay where they are
-        letters = np.arange(len(group.letters))
-        is_general = (group.dof == 3)[:, None, None]
-        reversed_axis = [np.diag(np.where(np.arange(3) == axis, -1, 1)) for axis in range(3)]
-        return [(letters, matrix * is_general, np.zeros((len(letters), 3), dtype=int)) for matrix in reversed_axis]
-    if group.crystal_system == "monoclinic":
-        diagonal = np.diagonal(group.axis_rotation, axis1=1, axis2=2)
-        is_reversal = (np.abs(group.axis_rotation).sum((1, 2)) == 3) & (diagonal[:, 0] * diagonal[:, 2] == -1)
-        (which,) = np.flatnonzero(is_reversal)
-        return [(group.axis_letter_map[which], group.axis_matrix[which], group.axis_shift[which])]
-    return []
-
-
-def _followed_by_normalizer(
-    group: SpaceGroup, letters: np.ndarray, matrix: np.ndarray, shift: np.ndarray
-) -> np.ndarray:
-    """Links of a change of axes with each element of the normalizer after it."""
-    after, letters = group.normalizer_matrix[:, letters].astype(int), letters.astype(int)
-    shifts = np.einsum("elij,lj->eli", after, shift.astype(int)) + group.normalizer_shift[:, letters]
-    return _columns(after @ matrix.astype(int), shifts % DENOMINATOR, group.letter_map[:, letters])
 
 
 def _one_of_each_centring(group: SpaceGroup) -> np.ndarray:

@@ -7,7 +7,6 @@ shape with any coordinates is thus a crystal, and none has atoms that overlap.
 
 import math
 
-import numba
 import numpy as np
 
 from envs.crystal_atoms import lattice_vectors, place_atoms
@@ -91,7 +90,7 @@ def lowest_volume_bin(tables: GroupTables, world: World, states: np.ndarray, row
     return max(0, math.ceil(min(steps, 1e6)))
 
 
-@njit(nogil=True, parallel=True)
+@njit(nogil=True)
 def decode_rows(
     tables: GroupTables,
     world: World,
@@ -101,9 +100,11 @@ def decode_rows(
     atomic_number: np.ndarray,
     lattice: np.ndarray,
     parameters: np.ndarray,
+    first: int,
+    last: int,
 ) -> None:
-    """Sites and lattices of states into arrays laid out as in `Crystals`; NaN where bins are not set."""
-    for row in numba.prange(len(states)):
+    """Sites and lattices of the states [first, last) into the arrays of `Crystals`; NaN where bins are not set."""
+    for row in range(first, last):
         group, n = states[row, GROUP], first_site[row + 1] - first_site[row]
         complete = world.geometry and states[row, world.volume] > 0
         atoms = 0

@@ -9,7 +9,7 @@ crystal with free coordinates may have several labelings, each a terminal state:
 to be shared out evenly among them.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -19,9 +19,10 @@ from envs.enumeration import TooManyStatesError, enumerate_states
 from envs.errors import EmptyWorldError
 from envs.lattice_grid import SYSTEM
 from envs.protocol import EnumeratedWorld
+from envs.row_blocks import in_blocks
 from envs.wyckoff_arrays import DOF, FIRST_ROW, N_LETTERS
 from envs.wyckoff_geometry import decode_rows
-from envs.wyckoff_masks import allow_rows, allow_rows_parallel, backward_allowed
+from envs.wyckoff_masks import allow_rows, backward_allowed
 from envs.wyckoff_moves import (
     images_of_row,
     inverse_rows,
@@ -97,10 +98,8 @@ class WyckoffKernel:
     def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
-        if len(states) < 32:  # starting the thread pool costs about 20 microseconds
-            allow_rows(self.tables, self.world, states, out, 0, len(states))
-        else:
-            allow_rows_parallel(self.tables, self.world, states, out)
+        mask = partial(allow_rows, self.tables, self.world, states, out)
+        in_blocks(mask, len(states), least=16)
         return out
 
     def action_block(self, states: np.ndarray) -> np.ndarray:
@@ -128,7 +127,8 @@ class WyckoffKernel:
         n = int(first_site[-1])
         letter, atomic_number = np.empty(n, dtype=np.int8), np.empty(n, dtype=np.int16)
         lattice, parameters = np.empty((len(states), 6)), np.empty((n, 3))
-        decode_rows(self.tables, world, states, first_site, letter, atomic_number, lattice, parameters)
+        out = (letter, atomic_number, lattice, parameters)
+        in_blocks(partial(decode_rows, self.tables, world, states, first_site, *out), len(states), least=64)
         return Crystals(states[:, GROUP], first_site, letter, atomic_number, lattice, parameters)
 
     def find(self, crystals: Crystals) -> tuple[np.ndarray, np.ndarray, list[str | None]]:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from envs.canonical import canonical_tuple, stabiliser, tuple_code
@@ -15,9 +14,6 @@ from envs.site_sums import UNKNOWN, YES, Search, search_memory
 from envs.wyckoff_arrays import DOF, FIRST_RELABELING, FIRST_ROW, IS_POLAR, LAST_RELABELING, N_LETTERS, GroupTables
 from envs.wyckoff_geometry import lowest_volume_bin
 from envs.wyckoff_world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, STRIDE, World
-
-ROWS_PER_BLOCK = 16  # share working memory and one thread
-
 
 ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS, FITS = range(10)  # rows of `lists`
 
@@ -342,7 +338,7 @@ def _allow_row(
         allowed[row, world.n_actions - 1] = True
 
 
-@njit
+@njit(nogil=True)
 def allow_rows(
     tables: GroupTables, world: World, states: np.ndarray, allowed: np.ndarray, first: int, last: int
 ) -> None:
@@ -350,15 +346,6 @@ def allow_rows(
     work = memory(tables, world)
     for row in range(first, last):
         _allow_row(tables, world, states, row, allowed, work)
-
-
-@njit(parallel=True)
-def allow_rows_parallel(tables: GroupTables, world: World, states: np.ndarray, allowed: np.ndarray) -> None:
-    """Masks of all states, into all of `allowed` [batch, n_actions]."""
-    n = len(states)
-    for block in numba.prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK):
-        first = block * ROWS_PER_BLOCK
-        allow_rows(tables, world, states, allowed, first, min(n, first + ROWS_PER_BLOCK))
 
 
 @njit

@@ -4,7 +4,6 @@ import numpy as np
 
 from envs.canonical import canonicalise, insert_sorted, labelings, stabiliser
 from envs.jit import njit
-from envs.lattice_grid import reversible_axes
 from envs.wyckoff_arrays import (
     DOF,
     FIRST_MAP,
@@ -14,7 +13,6 @@ from envs.wyckoff_arrays import (
     LAST_MAP,
     LAST_RELABELING,
     N_NORMALIZER,
-    N_REVERSALS,
     GroupTables,
 )
 from envs.wyckoff_masks import (
@@ -220,15 +218,12 @@ def label_rows(tables: GroupTables, world: World, states: np.ndarray, canonical:
     canonical[:] = states
     codes, tuples = np.zeros(world.n_slots, dtype=np.int64), np.zeros(world.n_slots, dtype=np.int64)
     smallest, nothing = np.zeros(world.n_slots, dtype=np.int64), np.zeros((0, world.n_slots), dtype=np.int64)
-    reversible = np.zeros(3, dtype=np.bool_)
     for row in range(len(states)):
         n = gather_tuples(tables, world, states, row, codes, tuples)
         if n < 0:
             continue
-        grid = world.grid
-        group, shape = states[row, GROUP], states[row, world.shape : world.coordinate]
-        reversible_axes(world, group, shape, reversible)
-        out[row] = labelings(tables, group, world.n_elements, grid, codes, tuples, n, reversible, smallest, nothing)
+        group = states[row, GROUP]
+        out[row] = labelings(tables, group, world.n_elements, world.grid, codes, tuples, n, smallest, nothing)
         write_tuples(tables, world, canonical, row, n, smallest)
     return out
 
@@ -241,14 +236,12 @@ def images_of_row(tables: GroupTables, world: World, states: np.ndarray, row: in
     if n < 0:
         return np.zeros((1, world.n_slots), dtype=np.int64)
     group = states[row, GROUP]
-    room = tables.group[group, N_NORMALIZER] * (1 + tables.group[group, N_REVERSALS])
+    room = tables.group[group, N_NORMALIZER]
     if tables.group[group, IS_POLAR]:  # any site of the first kind may stand at the origin, by any of its maps
         first = tables.group[group, FIRST_ROW] + (codes[0] - 1) // world.n_elements
         room *= n * (tables.row[first, LAST_MAP] - tables.row[first, FIRST_MAP])
     every = np.full((room, world.n_slots), -1, dtype=np.int64)
-    reversible = np.zeros(3, dtype=np.bool_)
-    reversible_axes(world, group, states[row, world.shape : world.coordinate], reversible)
-    labelings(tables, group, world.n_elements, world.grid, codes, tuples, n, reversible, tuples.copy(), every)
+    labelings(tables, group, world.n_elements, world.grid, codes, tuples, n, tuples.copy(), every)
     n_images = 0
     while n_images < room and every[n_images, 0] >= 0:
         every[n_images, n:] = 0

@@ -38,6 +38,7 @@ _BUILT_IN = {
     "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
     "energy_above_hull": "rewards.energy_above_hull:EnergyAboveHull",
     "formation_energy": "rewards.formation_energy:FormationEnergy",
+    "free_parameters": "rewards.free_parameters:FreeParameters",
     "hazardous_elements": "rewards.element_penalties:HazardousElements",
     "novelty": "rewards.novelty:Novelty",
     "predicted_property": "rewards.predicted_property:PredictedProperty",

@@ -1,11 +1,15 @@
 """Compiled functions without a usable cache (C13): right results, one warning, and the cache mends itself."""
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from agent.commands.common import verb
 
 ROOT = Path(__file__).parent.parent
 KERNEL = """
@@ -176,3 +180,45 @@ def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
     assert run() == (20, 1, "")
     (package / "far.py").write_text("FACTOR = 3\n")
     assert run() == (30, 0, "")
+
+
+def test_cache_that_names_a_class_no_longer_there_is_replaced_in_silence(module: Path, tmp_path: Path) -> None:
+    """As after an upgrade that renamed what a function takes: its index cannot even be read."""
+    source = (
+        "from typing import NamedTuple\nimport numpy as np\nfrom envs.jit import njit\n\nclass Pair(NamedTuple):\n"
+        "    x: np.ndarray\n    y: np.ndarray\n\n@njit\ndef _total(pair):\n    return (pair.x + pair.y).sum()\n\n"
+        "def total(xs):\n    return _total(Pair(xs, xs))\n\ntotal.stats = _total.stats\n"
+    )
+    for name, hits in (("Pair", 0), ("Pair", 1), ("Couple", 0), ("Couple", 1)):
+        (module / "kernel.py").write_text(source.replace("Pair", name))
+        assert outcome(start(module, NUMBA_CACHE_DIR=tmp_path)) == (20, hits, "")
+
+
+def test_long_compilation_is_announced_once(module: Path, tmp_path: Path) -> None:
+    script = "import logging, envs.jit; logging.basicConfig(level='INFO'); envs.jit._SECONDS_UNSAID = {}; " + SCRIPT
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, (module, ROOT)))}
+    # Two functions are compiled, so that one begins after the limit; nothing is said when they come from the cache
+    for seconds, cache, times in ((-1, "a", 1), (-1, "a", 0), (1000, "b", 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(seconds)],
+            env=environment | {"NUMBA_CACHE_DIR": str(tmp_path / cache)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr.count("compiling for this processor, once") == times
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_commands_show_information_unless_quiet(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("oreflow")
+
+    @verb
+    def command(quiet: bool = False) -> None:
+        logger.info("compiling")
+
+    with pytest.raises(typer.Exit):
+        command(quiet=quiet)
+    logger.info("after the command")
+    assert capsys.readouterr().err == ("" if quiet else "oreflow: compiling\n")

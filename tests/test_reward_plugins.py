@@ -58,6 +58,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "electronegativity_balance",
         "energy_above_hull",
         "formation_energy",
+        "free_parameters",
         "hazardous_elements",
         "novelty",
         "predicted_property",

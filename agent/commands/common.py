@@ -2,11 +2,12 @@
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -44,7 +45,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
         message = ""
         try:
-            with interruptible(), warnings.catch_warnings():
+            with interruptible(), warnings.catch_warnings(), _information(quiet=bool(kwargs.get("quiet"))):
                 warnings.showwarning = _show_warning
                 code = function(*args, **kwargs) or DONE
             if sys.stdout is not None:  # None when it was closed before the start, as with >&-
@@ -77,6 +78,24 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])  # type: ignore[attr-defined]
     run.__annotations__ = {**function.__annotations__, "debug": Debug}
     return run
+
+
+@contextlib.contextmanager
+def _information(quiet: bool) -> Iterator[None]:
+    """Shows what the packages log as information, in the manner of all other messages, unless quiet."""
+    logger = logging.getLogger("oreflow")
+    if quiet:
+        yield
+        return
+    handler, level = logging.StreamHandler(), logger.level
+    handler.setFormatter(logging.Formatter("oreflow: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _show_warning(
