@@ -5,13 +5,14 @@ here, so that neither an odd item (a past version evaluated one as code) nor 100
 """
 
 import re
-import warnings
+from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from envs.cif_symmetry import affine, operations_of
+from envs.elements import symbols
 from envs.errors import StructureError
 from envs.structure_checks import (
     SAME_PLACE_A,
@@ -25,8 +26,6 @@ from envs.structure_checks import (
 )
 
 _TOKEN = re.compile(r"""'(?:[^'\n]|'(?=\S))*'(?=\s|$)|"(?:[^"\n]|"(?=\S))*"(?=\s|$)|\#[^\n]*|[^\s]+""")
-_OPERATION = re.compile(r"[-+xyzXYZ\d/., ]{5,60}")
-_SYMBOL = re.compile(r"[A-Za-z0-9/\-_ :()]{1,40}")
 _CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 _MAGNETIC = ("_space_group_magn", "_space_group_symop_magn", "_magnetic_", "_atom_site_moment", "_parent_space_group")
 _MODULATED = ("_space_group_ssg", "_cell_wave_vector", "_cell_modulation", "_space_group_symop_ssg", "_cell_subsystem")
@@ -36,6 +35,9 @@ _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
 _MAX_STRAIN = 0.02  # of the metric, under the file's operations: what rounding of lengths and angles explains
 _SAME_SITE_A = 0.1
 _MISSING = frozenset(["?", "."])
+_AMOUNT = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d*)?|)")
+_FORMULA = re.compile(r"([A-Z][a-z]?(?:\d+(?:\.\d*)?)?\s*)+")
+_FORMULA_TOLERANCE = 0.01  # formulas are often rounded
 
 
 @dataclass
@@ -154,8 +156,31 @@ def cif_structure(block: CifBlock, max_atoms: int, notes: list[str]) -> Any:
     cell = [number(block.text(f"_cell_{name}") or "?", f"_cell_{name}", Reason.BAD_CELL) for name in _CELL]
     check_cell_parameters(cell)
     species, fractional = _sites(block, max_atoms, notes)
-    matrices, shifts = _affine(_operations(block, notes))
-    return _all_atoms(cell, matrices, shifts, species, fractional, max_atoms, notes)
+    listed = [[text for text in block.column(name) if text not in _MISSING] for name in _OPERATIONS]
+    operations = operations_of(listed[0] or listed[1], block.text(*_SYMBOLS), block.text(*_NUMBERS), notes)
+    matrices, shifts = affine(operations)
+    structure = _all_atoms(cell, matrices, shifts, species, fractional, max_atoms, notes)
+    _compare_with_formula(block.text("_chemical_formula_sum"), structure, notes)
+    return structure
+
+
+def _compare_with_formula(text: str, structure: Any, notes: list[str]) -> None:
+    """The formula of a file against its atoms: missing elements, as hydrogens often are, make another compound."""
+    if not _FORMULA.fullmatch(text):
+        return
+    amounts: dict[str, float] = defaultdict(float)
+    for symbol, amount in _AMOUNT.findall(text):
+        amounts["H" if symbol in ("D", "T") else symbol] += float(amount or 1)
+    if not set(amounts) <= set(symbols()) or min(amounts.values()) <= 0:
+        return
+    counted = {str(symbol): float(amount) for symbol, amount in structure.composition.get_el_amt_dict().items()}
+    missing = ", ".join(sorted(set(amounts) - set(counted)))
+    if missing:
+        message = f"expected atoms of all elements of _chemical_formula_sum '{text[:60]}', found no site with {missing}"
+        raise StructureError(Reason.FORMULA_MISMATCH, message)
+    ratios = [amount / amounts.get(symbol, 1e-9) for symbol, amount in counted.items()]
+    if max(ratios) > (1 + _FORMULA_TOLERANCE) * min(ratios):
+        notes.append(f"_chemical_formula_sum says {text[:60]}, the sites say {structure.composition.reduced_formula}")
 
 
 def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str], np.ndarray]:
@@ -191,64 +216,6 @@ def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str]
         rows.append([number(column[row], f"a coordinate of {where}", Reason.BAD_COORDINATES) for column in columns])
     check_n_atoms(len(rows), max_atoms)
     return species, np.array(rows)
-
-
-def _operations(block: CifBlock, notes: list[str]) -> tuple[str, ...]:
-    """The operations that are listed, else those of the symbol or number, else of P1."""
-    listed = [[text for text in block.column(name) if text not in _MISSING] for name in _OPERATIONS]
-    operations = listed[0] or listed[1]
-    symbol, table_number = block.text(*_SYMBOLS), block.text(*_NUMBERS)
-    if not operations and (symbol or table_number):
-        return _operations_of(symbol, table_number)
-    if not operations:
-        notes.append("no symmetry given, read as P1")
-        return ("x,y,z",)
-    if len(operations) > 192:
-        raise StructureError(Reason.PARSE_ERROR, f"expected at most 192 symmetry operations, got {len(operations)}")
-    for text in operations:
-        if not _OPERATION.fullmatch(text) or text.count(",") != 2:
-            message = f"expected a symmetry operation such as '-x,y+1/2,z', got {text[:60]!r}"
-            raise StructureError(Reason.PARSE_ERROR, message)
-    return tuple(operations)
-
-
-@lru_cache(maxsize=600)
-def _operations_of(symbol: str, table_number: str) -> tuple[str, ...]:
-    """What pymatgen takes a symbol or a number for; it needs half a second for a cubic group."""
-    from pymatgen.io.cif import CifParser
-
-    if symbol and _SYMBOL.fullmatch(symbol):
-        line = f"_symmetry_space_group_name_H-M '{symbol}'"
-    elif re.fullmatch(r"\d{1,3}", table_number):
-        line = f"_symmetry_Int_Tables_number {table_number}"
-    else:
-        message = f"expected a Hermann-Mauguin symbol or a number, got {(symbol or table_number)[:40]!r}"
-        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            parser = CifParser.from_str(f"data_group\n{line}\n")
-            operations = parser.get_symops(next(iter(parser._cif.data.values())))
-        except Exception as error:  # pymatgen raises many types; all mean that it does not know the group
-            raise StructureError(Reason.UNKNOWN_SPACE_GROUP, f"{line}: {str(error)[:200]}") from None
-    if any("Defaulting to P1" in str(warning.message) for warning in caught):
-        message = f"expected a space group that pymatgen knows, or symmetry operations, got {line}"
-        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    return tuple(operation.as_xyz_str() for operation in operations)
-
-
-@lru_cache(maxsize=600)
-def _affine(operations: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [operation, 3, 3] and [operation, 3]."""
-    from pymatgen.core.operations import SymmOp
-
-    try:
-        affine = np.array([SymmOp.from_xyz_str(text).affine_matrix for text in operations])
-    except Exception as error:  # pymatgen raises many types here, too
-        raise StructureError(Reason.PARSE_ERROR, f"cannot read the symmetry operations: {error}") from None
-    if not np.isfinite(affine).all() or not (np.abs(np.linalg.det(affine[:, :3, :3])) > 0.99).all():
-        raise StructureError(Reason.PARSE_ERROR, f"expected symmetry operations, got {operations[-1]!r} among them")
-    return affine[:, :3, :3], affine[:, :3, 3]
 
 
 def _all_atoms(

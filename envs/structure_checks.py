@@ -44,6 +44,7 @@ class Reason(StrEnum):
     OCCUPANCY_ABOVE_ONE = "occupancy_above_one"
     PARTIAL_OCCUPANCY = "partial_occupancy"
     IMPLICIT_HYDROGENS = "implicit_hydrogens"
+    FORMULA_MISMATCH = "formula_mismatch"  # the file's formula has elements that its sites have not
     OVERLAPPING_ATOMS = "overlapping_atoms"
     NOT_PERIODIC = "not_periodic"
     MAGNETIC = "magnetic"
