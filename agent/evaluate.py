@@ -79,7 +79,7 @@ def evaluate_crystals(frame: pd.DataFrame, source: str, reference: Crystals | No
     occupied positions, elements). Novelty: share of distinct protostructures absent from the reference. Energies:
     predicted by the crystal model that ships, over distinct crystals.
     """
-    crystals, _ = crystals_of(frame, source, decorations=True)
+    crystals, _, bad_rows = crystals_of(frame, source, decorations=True)
     _, first = np.unique(np.array(crystals.key_bytes(), dtype=object), return_index=True)
     distinct = crystals[np.sort(first)]
     labels = np.array(protostructure_labels(distinct), dtype=object)
@@ -87,6 +87,7 @@ def evaluate_crystals(frame: pd.DataFrame, source: str, reference: Crystals | No
     model = CrystalFormationEnergy()
     energy = model(distinct)
     metrics: dict[str, Any] = {
+        "n_unreadable_structures": len(bad_rows),
         "n_unique_crystals": len(distinct),
         "n_unique_protostructures": len(each),
         "n_space_groups": len(np.unique(distinct.space_group)),

@@ -60,8 +60,8 @@ def read_crystals(path: str | Path) -> KnownCrystals:
     if path.is_file() and path.name.lower().endswith(_TABLES):
         frame = read_table(path)
         if "structure" in frame.columns:
-            crystals, rows = crystals_of(frame, str(path), decorations=True)
-            return KnownCrystals(crystals, ids_of(frame.iloc[rows], crystals), [])
+            crystals, rows, bad_rows = crystals_of(frame, str(path), decorations=True)
+            return KnownCrystals(crystals, ids_of(frame.iloc[rows], crystals), bad_rows)
     parts: list[Crystals] = []
     labels: list[str] = []
     bad: list[str] = []

@@ -90,34 +90,36 @@ def _frame(entries: Sequence[StructureEntry], crystals: Crystals) -> pd.DataFram
     )
 
 
-def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> tuple[Crystals, np.ndarray]:
-    """The crystals in the column `structure`, and the rows that hold one.
+def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> tuple[Crystals, np.ndarray, list[str]]:
+    """The crystals in the column `structure`, the rows that hold one, and a line for each that holds something else.
 
     Args:
-        decorations: whether crystals without lattice and coordinates count; otherwise they are passed over.
+        decorations: whether crystals without lattice and coordinates count; otherwise they are passed over, as rows
+            with nothing in the column are.
 
     Raises:
-        TableError: without the column, for a cell that holds something else, and when no row is left.
+        TableError: without the column, and when no row is left.
     """
     if "structure" not in frame.columns:
         names = ", ".join(map(str, frame.columns))
         raise TableError(f"{source}: expected a column 'structure' as `oreflow encode` writes it; found {names}")
     texts = frame["structure"].fillna("").astype(str).tolist()
     given = [row for row, text in enumerate(texts) if text.strip()]
-    parts, rows = [], []
+    parts, rows, bad_rows = [], [], []
     for row in given:
         try:
             crystal = crystal_from_text([texts[row]])
         except StructureError as error:
-            raise TableError(f"{source}: row {int(frame.index[row]) + 2}: {error}") from None
+            bad_rows.append(f"{source}: row {int(frame.index[row]) + 2}: {error}")
+            continue
         if decorations or crystal.has_geometry[0]:
             parts.append(crystal)
             rows.append(row)
     if not parts:
-        raise TableError(
-            f"{source}: expected crystals with lattice and coordinates in the column 'structure', found none"
-        )
-    return Crystals.concatenate(parts), np.array(rows, dtype=np.int64)
+        what = "crystals" if decorations else "crystals with lattice and coordinates"
+        first = f"; {bad_rows[0]}" if bad_rows else ""
+        raise TableError(f"{source}: expected {what} in the column 'structure', found none{first}")
+    return Crystals.concatenate(parts), np.array(rows, dtype=np.int64), bad_rows
 
 
 def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | None = None) -> dict[str, Any]:
@@ -131,12 +133,13 @@ def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | N
         n: only so many rows; None for all.
 
     Returns:
-        the numbers of files and crystals written, and of rows without a geometry.
+        the numbers of files and crystals written, and of rows without a geometry; `bad_rows`, a line for each row
+        that holds no crystal and was left out.
     """
     if format_ not in FORMATS:
         raise ValueError(f"expected a format of {', '.join(FORMATS)}, got {format_!r}")
     frame = frame if n is None else frame.head(n)
-    crystals, rows = crystals_of(frame, source)
+    crystals, rows, bad_rows = crystals_of(frame, source)
     chosen = frame.iloc[rows]
     ids = ids_of(chosen, crystals)
     out.mkdir(parents=True, exist_ok=True)
@@ -151,7 +154,12 @@ def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | N
         for name, text in zip(_file_names(ids), texts):
             write_text(out / f"{name}{_SUFFIX[format_]}", text)
         n_files = len(texts)
-    return {"n_files": n_files, "n_crystals": len(crystals), "n_without_geometry": len(frame) - len(rows)}
+    return {
+        "n_files": n_files,
+        "n_crystals": len(crystals),
+        "n_without_geometry": len(frame) - len(rows) - len(bad_rows),
+        "bad_rows": bad_rows,
+    }
 
 
 def ids_of(frame: pd.DataFrame, crystals: Crystals) -> list[str]:

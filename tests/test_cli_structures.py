@@ -10,6 +10,8 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
+from agent.evaluate import evaluate_crystals
+from agent.known_crystals import read_crystals
 from agent.tables import read_table
 from envs.structure_files import read_structure_files
 from envs.structures import crystal_from_text
@@ -66,7 +68,7 @@ def test_encode_writes_a_row_for_each_structure_and_a_line_for_each_fault(table:
     rutile = frame.iloc[3]
     assert rutile["wyckoff_label"] == "136: Ti a, O f"
     assert sorted(rutile["parameters"].split("; "))[0] == "0 0 0"
-    errors = read_table(table.with_name("encode_errors.csv"))
+    errors = read_table(table.with_name(f"{table.stem}_errors.csv"))
     assert list(errors.columns) == ["file", "block", "code", "message"]
     found = {Path(row["file"]).name: row["code"] for _, row in errors.iterrows()}
     assert found == {"bad_cell.cif": "bad_cell", "empty.cif": "empty_file", "mixed.cif": "partial_occupancy"}
@@ -99,7 +101,7 @@ def test_options_of_encode(tmp_path: Path) -> None:
 
 def test_nothing_to_encode_is_an_error(folder: Path, tmp_path: Path) -> None:
     refused("cannot read", "encode", tmp_path / "absent.cif", "--out", tmp_path / "a.csv")
-    assert (tmp_path / "encode_errors.csv").exists()
+    assert (tmp_path / "a_errors.csv").exists()
     refused("found none in", "encode", tmp_path, "--out", tmp_path / "sub" / "a.csv")  # tables want to be named
     refused("expected --out to end in .csv or .parquet", "encode", folder, "--out", tmp_path / "a.txt")
     refused("1 empty_file", "encode", folder / "empty.cif", "--out", tmp_path / "a.csv")
@@ -155,6 +157,23 @@ def test_export_takes_the_first_rows_and_safe_names(table: Path, tmp_path: Path)
     assert "1 rows without lattice and coordinates left out" in result.stderr
     assert "id=../../evil " in (tmp_path / "xyz" / "structures.extxyz").read_text()
     assert "nsites=2 " in (tmp_path / "xyz" / "structures.extxyz").read_text()
+
+
+def test_a_row_that_holds_no_crystal_costs_only_itself(table: Path, tmp_path: Path) -> None:
+    frame = read_table(table)
+    frame.loc[2, "structure"] = "what"
+    frame.loc[5, "structure"] = '{"sg":999,"lattice":null,"sites":[]}'
+    frame.loc[7, "structure"] = ""
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    result = done("export", tmp_path / "t.csv", "--out", tmp_path / "out")
+    assert len(os.listdir(tmp_path / "out")) == 7
+    assert "7 crystals in 7 files" in result.stdout
+    assert f"2 rows hold no crystal, the first: {tmp_path / 't.csv'}: row 4: " in result.stderr
+    assert "1 rows without lattice and coordinates left out" in result.stderr
+    known = read_crystals(tmp_path / "t.csv")
+    assert len(known.crystals) == 7
+    assert [line.split(": ")[1] for line in known.bad_rows] == ["row 4", "row 7"]
+    assert evaluate_crystals(frame, "t.csv", None)["n_unreadable_structures"] == 2
 
 
 def test_bad_tables_are_refused(table: Path, tmp_path: Path) -> None:

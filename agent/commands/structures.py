@@ -17,7 +17,7 @@ def encode(
             help="CIF, POSCAR, XYZ, JSON or CSV files, also with .gz, or folders.", metavar="FILE_OR_DIR..."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="CSV or Parquet file to write; encode_errors.csv goes beside it.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV or Parquet to write; NAME_errors.csv goes beside it.")],
     symprec: Annotated[
         float, typer.Option("--symprec", min=1e-6, max=1.0, help="Angstrom within which atoms count as symmetric.")
     ] = 0.01,
@@ -27,7 +27,7 @@ def encode(
 ) -> int:
     """Structure files to a table: space group, Wyckoff positions, lattice, coordinates.
 
-    An entry that cannot be read or encoded costs only itself: encode_errors.csv says which and why. The exit code is 2
+    An entry that cannot be read or encoded costs only itself: NAME_errors.csv beside NAME.csv says which and why. The exit code is 2
     only when there is nothing else.
 
     Example: oreflow encode cifs/ --out crystals.csv
@@ -50,7 +50,7 @@ def encode(
             lambda done, encoded, refused: progress.update(done, encoded=encoded, refused=refused),
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    errors_path = out.with_name("encode_errors.csv")
+    errors_path = out.with_name(f"{out.stem}_errors.csv")
     write_csv(errors, errors_path)
     codes = errors["code"].value_counts().to_dict()
     if len(frame):
@@ -87,6 +87,8 @@ def export(
 ) -> int:
     """The crystals of a table as files: CIF with symmetry, extended XYZ, or POSCAR.
 
+    A row that holds no crystal costs only itself.
+
     Example: oreflow export crystals.csv --out cifs --format cif
     """
     from agent.structure_tables import export as write_files
@@ -101,4 +103,7 @@ def export(
         print(
             f"oreflow: {summary['n_without_geometry']} rows without lattice and coordinates left out", file=sys.stderr
         )
+    if summary["bad_rows"]:
+        n_bad = len(summary["bad_rows"])
+        print(f"oreflow: {n_bad} rows hold no crystal, the first: {summary['bad_rows'][0]}", file=sys.stderr)
     return DONE
