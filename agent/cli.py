@@ -7,7 +7,7 @@ from agent.commands import candidates, exactness, project, relaxation, structure
 app = typer.Typer(
     name="oreflow",
     help=(
-        "Design inorganic materials: sample compositions with probability proportional to a reward. "
+        "Design inorganic materials: sample compositions and crystals with probability proportional to a reward. "
         "Example: oreflow train runs/configs/quickstart.yaml --out runs/quickstart"
     ),
     no_args_is_help=True,

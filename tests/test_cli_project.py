@@ -1,6 +1,7 @@
 """`score`, `check`, `init`, `list` and every help text: what a newcomer types first."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -172,6 +173,20 @@ def test_check_of_bad_worlds(config: Path) -> None:
     hard = ("--set", "world.neutrality=hard", "--set")
     refused("", "check", config, *hard, "world.elements=[Li, Na, K]")  # cations only: nothing is neutral
     refused("'mine'", "check", config, "--set", MINE)
+
+
+def test_init_of_crystals_writes_what_check_accepts(tmp_path: Path) -> None:
+    done("init", tmp_path, "--crystals")
+    command = ["check", tmp_path / "config.yaml", "--plugin", tmp_path / "my_reward.py"]
+    for change in ("world.space_groups=[221,225]", "world.n_atoms=[2,5]", "sampler.batch=8"):
+        command += ["--set", change]
+    checked = done(*command).stdout
+    assert "reward     light_elements: median" in checked
+    assert re.search(r"examples   2(21|25): [^;]+; 2(21|25): ", checked)
+    assert "reward.log_min" not in checked
+    cut = [*command, "--set", "reward.log_min=0"]
+    assert re.search(r"\n +(\d\d\.\d)% at reward.log_min = 0\n", done(*cut).stdout)
+    assert 0 < json.loads(done(*cut, "--json").stdout)["share_at_log_min"] < 1
 
 
 def test_init_writes_what_check_accepts(tmp_path: Path) -> None:

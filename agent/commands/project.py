@@ -119,6 +119,7 @@ def _samplers() -> dict[str, dict[str, str]]:
 @verb
 def init(
     directory: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    crystals: Annotated[bool, typer.Option("--crystals", help="A config of crystals, not of formulas.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
@@ -130,12 +131,12 @@ def init(
 
     directory.mkdir(parents=True, exist_ok=True)
     written, kept = [], []
-    for name in ("config.yaml", "my_reward.py"):
+    for name, template in (("config.yaml", "crystals.yaml" if crystals else "config.yaml"), ("my_reward.py",) * 2):
         target = directory / name
         if target.exists():
             kept.append(str(target))
             continue
-        write_text(target, files("agent").joinpath("templates", name).read_text(encoding="utf-8"))
+        write_text(target, files("agent").joinpath("templates", template).read_text(encoding="utf-8"))
         written.append(str(target))
     if as_json:
         print_json({"written": written, "kept": kept})

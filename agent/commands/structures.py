@@ -27,8 +27,8 @@ def encode(
 ) -> int:
     """Structure files to a table: space group, Wyckoff positions, lattice, coordinates.
 
-    An entry that cannot be read or encoded costs only itself: NAME_errors.csv beside NAME.csv says which and why. The exit code is 2
-    only when there is nothing else.
+    An entry that cannot be read or encoded costs only itself: NAME_errors.csv beside NAME.csv says which and why. The
+    exit code is 2 only when there is nothing else.
 
     Example: oreflow encode cifs/ --out crystals.csv
     """

@@ -229,6 +229,7 @@ def check(
         "n_parameters": sum(p.numel() for p in policy.parameters()),
         "share_valid_reward": share_valid,
         "log_reward_quantiles_05_50_95": quantiles,
+        "share_at_log_min": float((log_rewards <= resolved.reward.log_min).mean()) if len(log_rewards) else 0.0,
         "terms": {
             name: {
                 "median": float(np.median(v.values[v.valid])) if v.valid.any() else None,
@@ -247,11 +248,13 @@ def check(
     elif not quiet:
         print(f"{config}: {resolved.purpose}")
         print(f"world      {figures['n_elements']} elements, {figures['n_actions']} actions, {figures['world']}")
-        print(f"examples   {', '.join(figures['examples'])} ({origin})")
+        print(f"examples   {'; '.join(figures['examples'])} ({origin})")
         for name, entry in figures["terms"].items():
             median = "none" if entry["median"] is None else f"{entry['median']:.4g}"
             print(f"reward     {name}: median {median}, valid {entry['valid']:.1%}; contract holds")
         print(f"log R      5 %, 50 %, 95 % of {len(states)} such objects: " + ", ".join(f"{q:.3g}" for q in quantiles))
+        if figures["share_at_log_min"]:
+            print(f"           {figures['share_at_log_min']:.1%} at reward.log_min = {resolved.reward.log_min:g}")
         if resolved.sampler.kind in OBJECTIVES:
             print(f"network    {figures['n_parameters']:,} parameters; one batch rolled out in {seconds:.2f} s")
     if not ok:
