@@ -3,6 +3,7 @@
 import numpy as np
 
 from envs.canonical import canonicalise, insert_sorted, labelings, stabiliser
+from envs.decoration_masks import CODES, FOUND, SCRATCH, Memory, first_equivalent, memory
 from envs.jit import njit
 from envs.wyckoff_arrays import (
     DOF,
@@ -15,18 +16,7 @@ from envs.wyckoff_arrays import (
     N_NORMALIZER,
     GroupTables,
 )
-from envs.wyckoff_masks import (
-    CODES,
-    FOUND,
-    SCRATCH,
-    Memory,
-    first_equivalent,
-    memory,
-    n_pairs,
-    next_coordinate,
-    next_shape_column,
-    site_tuple,
-)
+from envs.wyckoff_progress import n_pairs, next_coordinate, next_shape_column, site_tuple
 from envs.wyckoff_world import CLOSED, GROUP, PAIRS, PENDING, World
 
 

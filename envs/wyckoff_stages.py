@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.jit import njit
 from envs.wyckoff_arrays import GroupTables
-from envs.wyckoff_masks import n_pairs, next_coordinate, next_shape_column
+from envs.wyckoff_progress import n_pairs, next_coordinate, next_shape_column
 from envs.wyckoff_world import CLOSED, GROUP, PENDING, World
 
 _GROUP, _LETTER, _ELEMENT, _B_RATIO, _C_RATIO, _ANGLE, _COORDINATE, _VOLUME, _STOP = range(9)

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.composition_tokens import charge_rules
+from envs.decoration_masks import COUNTS, ELEMENTS, memory, summarise
 from envs.elements import groups as element_groups
 from envs.feasibility import Rules, get_bit, set_bit
 from envs.jit import njit
 from envs.site_sums import add_charges
 from envs.wyckoff_arrays import DOF, FIRST_ROW, N_LETTERS, GroupTables
-from envs.wyckoff_masks import COUNTS, ELEMENTS, memory, n_pairs, next_coordinate, next_shape_column, summarise
+from envs.wyckoff_progress import n_pairs, next_coordinate, next_shape_column
 from envs.wyckoff_space import WyckoffSpace
 from envs.wyckoff_tables import space_group
 from envs.wyckoff_world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, World

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from envs.composition_space import CompositionSpace
+from envs.new_elements import new_elements
 from envs.site_feasibility import CLASS, inventory, solve_sites
-from envs.site_search import can_finish, may_close, new_elements
+from envs.site_search import can_finish, may_close
 from envs.site_sums import YES, search_memory
 from envs.wyckoff_space import WyckoffSpace
 
