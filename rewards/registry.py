@@ -35,6 +35,7 @@ _BUILT_IN = {
     "coordination": "rewards.structure.coordination:Coordination",
     "crystal_formation_energy": "rewards.crystal_formation_energy:CrystalFormationEnergy",
     "density": "rewards.structure.packing:Density",
+    "eigensymmetry": "rewards.eigensymmetry:Eigensymmetry",
     "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
     "energy_above_hull": "rewards.energy_above_hull:EnergyAboveHull",
     "formation_energy": "rewards.formation_energy:FormationEnergy",

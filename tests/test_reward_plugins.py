@@ -55,6 +55,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "coordination",
         "crystal_formation_energy",
         "density",
+        "eigensymmetry",
         "electronegativity_balance",
         "energy_above_hull",
         "formation_energy",
