@@ -7,6 +7,7 @@ from typing import Any
 from agent.files import to_json
 from envs.compositions import Compositions
 from envs.crystals import Crystals
+from envs.structures import crystal_to_text
 from rewards import RewardValues
 from rewards.protocol import labels_of
 
@@ -15,7 +16,7 @@ _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 class RewardFailures:
-    """Appends to a file of JSON lines: `reward`, `formula`, `reason`, `traceback`.
+    """Appends to a file of JSON lines: `reward`, `formula`, `reason`, `traceback`, and of a crystal `structure`.
 
     Exceptions are the same fault when their tracebacks are, message and numbers apart. A formula that costs a worker
     process is a fault of its own.
@@ -35,7 +36,10 @@ class RewardFailures:
                 key = (name, formula if reason.endswith("set aside") else _place(text))
                 if key not in self._seen and self.n_saved < _MAX_SAVED:
                     self._seen.add(key)
-                    self._append({"reward": name, "formula": formula, "reason": reason, "traceback": text})
+                    entry = {"reward": name, "formula": formula, "reason": reason, "traceback": text}
+                    if isinstance(objects, Crystals):  # as `oreflow score --in` and `export` read it
+                        entry["structure"] = crystal_to_text(objects[row : row + 1])[0]
+                    self._append(entry)
 
     def _append(self, entry: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

@@ -1,5 +1,6 @@
 """Crystals through rewards: what terms are asked about, the cache's keys, worker processes, the contract's clauses."""
 
+import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.reward_failures import RewardFailures
 from envs.compositions import Compositions
 from envs.crystals import Crystals
+from envs.structures import crystal_from_text
 from rewards._check_probes import probe_crystals, relabelled_crystals, reverse_sites
 from rewards.cache import CachedTerm
 from rewards.check import check_reward_term, check_shaped
-from rewards.composite import build
+from rewards.composite import Reward, build, make_shape
 from rewards.errors import RewardContractError
 from rewards.evaluation import evaluate_term
 from rewards.isolation import IsolatedTerm
@@ -283,3 +286,19 @@ def test_the_guides_structure_reward_gives_the_known_capacity(tmp_path: Path) ->
     volume = 2.8161**2 * 14.0536 * math.sqrt(3) / 2
     assert value == pytest.approx(3 / volume * 96485.332 / 3.6 / 0.602214076, rel=1e-6)
     assert f"LiCoO2 has {value:.0f} mAh/cm3" in section("Structures")
+
+
+def test_a_fault_is_saved_with_its_crystal(tmp_path: Path) -> None:
+    def extra(crystals: Crystals) -> float:
+        if (crystals.space_group == 225).any():
+            raise KeyError("cannot do these")
+        return 0.0
+
+    crystals = probe_crystals()
+    (bad, *_) = np.flatnonzero(crystals.space_group == 225).tolist()
+    reward = Reward([(OfCrystals(extra), make_shape("maximise", {"beta": 1.0}))])
+    failures = RewardFailures(tmp_path / "reward_failures.jsonl")
+    failures.record(crystals, reward(crystals))
+    entry = json.loads(failures.path.read_text().splitlines()[0])
+    assert entry["formula"].endswith(" in space group 225")
+    assert crystal_from_text([entry["structure"]]).key_bytes() == crystals[np.array([bad])].key_bytes()
