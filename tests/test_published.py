@@ -99,6 +99,20 @@ def test_files_and_pictures_of_the_readme_are_there_and_small() -> None:
     assert all(path.stat().st_size < 150_000 for path in PUBLISHED.rglob("*") if path.is_file())
 
 
+def test_the_proof_of_crystals_keeps_what_its_readme_claims() -> None:
+    metrics = read_metrics("crystals")
+    shipped = load_config(ROOT / metrics["config"], ["run.threads=1"], metrics["seed"])
+    assert load_config(PUBLISHED / "crystals" / "config.resolved.yaml") == shipped
+    world = metrics["world"]
+    by_labelings = world["n_crystals_by_labelings"].items()
+    assert sum(count for _, count in by_labelings) == world["n_crystals"]
+    assert sum(int(n) * count for n, count in by_labelings) == world["n_labelings"] > world["n_crystals"]
+    assert world["total_variation_of_counted_target"] > 0.1, "a mistake that would show"
+    for run in metrics["runs"].values():
+        assert run["total_variation"] <= 0.03
+        assert run["total_variation_from_counted_target"] > 0.1
+
+
 def test_the_proof_keeps_what_its_readme_claims() -> None:
     metrics = read_metrics("exact_energy")
     world, runs = metrics["world"], metrics["runs"]

@@ -74,6 +74,33 @@ def _proof(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
+def _crystals(metrics: dict[str, Any]) -> list[str]:
+    world = metrics["world"]
+    rows = [
+        [
+            _words(name),
+            f"{run['total_variation']:.4f}",
+            f"{run['jensen_shannon_nats']:.1e}",
+            f"{run['log_z_error']:+.4f}",
+            f"{run['total_variation_from_counted_target']:.4f}",
+            f"{run['reward_calls']}",
+            f"{run['seconds']:.0f}",
+        ]
+        for name, run in metrics["runs"].items()
+    ]
+    counted = f"{world['total_variation_of_counted_target']:.4f}"
+    far = f"{world['jensen_shannon_nats_of_counted_target']:.1e}"
+    rows.append(["n R / Z', computed without training", counted, far, "", "0", "", ""])
+    header = ["sampler", "TV to R/Z", "JSD to R/Z (nats)", "log Z error", "TV to n R / Z'", "reward calls", "seconds"]
+    by_labelings = world["n_crystals_by_labelings"]
+    return [
+        *_table(header, rows),
+        "",
+        f"{world['n_crystals']} crystals, {world['n_labelings']} labelings: "
+        + ", ".join(f"{count} crystals of {n}" for n, count in by_labelings.items()),
+    ]
+
+
 def _hypergrid(metrics: dict[str, Any]) -> list[str]:
     rows = [
         [
@@ -130,6 +157,7 @@ def _speed(metrics: dict[str, Any]) -> list[str]:
 
 TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "exact_energy": _proof,
+    "crystals": _crystals,
     "hypergrid": _hypergrid,
     "recipes": _recipes,
     "throughput": _speed,
