@@ -188,15 +188,26 @@ SALTS = {"space_groups": [2, 47, 123, 225], "elements": ("Na", "Cl", "Ti", "O"),
 MISSES = [
     (Outside.SPACE_GROUP, crystal(221, SALT, CUBE), {}),
     (Outside.POSITION, crystal(225, [("a", 11, []), ("m", 17, [])], CUBE), {}),
+    (Outside.POSITION, crystal(225, [("a", 11, []), ("`", 17, [])], CUBE), {}),  # the letter before a
     (Outside.OCCUPIED_TWICE, crystal(225, [("a", 11, []), ("a", 17, [])], CUBE), {}),
     (Outside.ELEMENT, crystal(225, [("a", 19, []), ("b", 17, [])], CUBE), {}),
     (Outside.N_ATOMS, crystal(225, [("a", 11, []), ("b", 17, []), ("e", 17, [0.2])], CUBE), {}),
+    (Outside.N_ATOMS, crystal(225, [("a", 11, [])], CUBE), {}),
+    (Outside.N_ELEMENTS, crystal(47, [("a", 11, []), ("h", 17, []), ("d", 22, []), ("e", 8, [])], BOX), {}),
     (Outside.N_ELEMENTS, crystal(225, [("a", 11, []), ("b", 11, [])], CUBE), {}),
     (Outside.COMPOSITION, crystal(225, [("a", 17, []), ("b", 22, [])], CUBE), {"required": ("Na",)}),
     (Outside.NEUTRALITY, crystal(225, [("a", 11, []), ("c", 17, [])], CUBE), {}),
     (Outside.NO_GEOMETRY, crystal(225, SALT, [np.nan] * 6), {}),
+    (Outside.NO_GEOMETRY, crystal(47, [("a", 11, []), ("i", 17, [np.nan])], BOX), {"neutrality": "off"}),
+    (Outside.NO_GEOMETRY, crystal(47, [("a", 11, []), ("h", 17, [])], [4, 5, -6, 90, 90, 90]), {}),
     (Outside.CELL, crystal(225, SALT, [5.64, 5.64, 5.8, 90, 90, 90]), {}),
     (Outside.CELL, crystal(47, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 90, 91, 90]), {}),
+    (Outside.CELL, crystal(2, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 20, 20, 100]), {}),  # no such angles
+    (Outside.CELL, crystal(10, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 90, 100, 91]), {"space_groups": [10, 225]}),
+    (Outside.CELL, crystal(10, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 91, 100, 90]), {"space_groups": [10, 225]}),
+    (Outside.CELL, crystal(123, [("a", 11, []), ("d", 17, [])], [4, 4.2, 5, 90, 90, 90]), {}),
+    (Outside.CELL, crystal(187, [("a", 11, []), ("d", 17, [])], [4, 4, 5, 90, 90, 90]), {"space_groups": [187, 225]}),
+    (Outside.CELL, crystal(187, [("a", 11, []), ("d", 17, [])], [4, 4, 5, 90, 91, 120]), {"space_groups": [187, 225]}),
     (Outside.AXIS_RATIO, crystal(123, [("a", 11, []), ("d", 17, [])], [4, 4, 17, 90, 90, 90]), {}),
     (
         Outside.ANGLE,  # c/a so large that with bins of 10 degrees no angle is right
@@ -225,11 +236,9 @@ def test_each_reason_has_its_code(code: Outside, given: Crystals, changes: dict)
     assert reasons[0] is not None
     assert reasons[0].startswith(f"{code}: expected "), reasons[0]
     assert not states[0].any()
-    if inside[1]:
-        assert reasons[1] is None
-        assert kernel.is_terminal(states[1:]).all()
-    else:  # the changed world has no rock salt
-        assert "required" not in changes
+    assert inside[1], reasons[1]
+    assert reasons[1] is None
+    assert kernel.is_terminal(states[1:]).all()
 
 
 def test_every_reason_is_tested() -> None:
