@@ -1,6 +1,8 @@
 """Given crystals as states: back from states, from other descriptions of the same crystal, known structure types."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -133,6 +135,25 @@ def test_settings_are_the_same_crystal(groups: list[int], rng: np.random.Generat
         assert same.fit(pymatgen_structures(crystals[row : row + 1])[0], other)
 
 
+@pytest.mark.parametrize("groups", [[1, 2], [3, 8], [16, 47]], ids=str)
+def test_settings_that_fit_alike_are_one_state(groups: list[int], rng: np.random.Generator) -> None:
+    """The cell is a cube, though the group asks for less: several settings lie equally near to the grid."""
+    kernel = small(groups, min_distance_a=0.1, min_contact=0.0)
+    crystals = off_grid(kernel, 12, rng)
+    lattice = np.repeat(np.cbrt(200.0 * crystals.compositions.n_atoms)[:, None], 6, axis=1)
+    lattice[:, 3:] = 90.0
+    crystals = replace(crystals, lattice=lattice)
+    others, source = settings(crystals)
+    assert len(others) >= 2 * len(crystals)
+    found, inside, _ = kernel.find(crystals)
+    assert inside.sum() >= 6
+    some = rng.permutation(len(others))[:30]
+    noise = 1 + 1e-8 * rng.normal(size=(len(some), 6))  # of numbers in files
+    again, also, _ = kernel.find(replace(others[some], lattice=others.lattice[some] * noise))
+    assert np.array_equal(also, inside[source[some]])
+    assert np.array_equal(again, found[source[some]])
+
+
 @pytest.fixture(scope="module")
 def known() -> WyckoffKernel:
     return WyckoffKernel(WyckoffSpace(space_groups=[136, 216, 221, 225, 227], n_atoms=(2, 14), **OXIDES))  # type: ignore[arg-type]
@@ -193,7 +214,11 @@ MISSES = [
     (Outside.ELEMENT, crystal(225, [("a", 19, []), ("b", 17, [])], CUBE), {}),
     (Outside.N_ATOMS, crystal(225, [("a", 11, []), ("b", 17, []), ("e", 17, [0.2])], CUBE), {}),
     (Outside.N_ATOMS, crystal(225, [("a", 11, [])], CUBE), {}),
-    (Outside.N_ELEMENTS, crystal(47, [("a", 11, []), ("h", 17, []), ("d", 22, []), ("e", 8, [])], BOX), {}),
+    (
+        Outside.N_ELEMENTS,
+        crystal(47, [("a", 11, []), ("h", 17, []), ("d", 22, []), ("e", 8, [])], BOX),
+        {"neutrality": "off"},
+    ),
     (Outside.N_ELEMENTS, crystal(225, [("a", 11, []), ("b", 11, [])], CUBE), {}),
     (Outside.COMPOSITION, crystal(225, [("a", 17, []), ("b", 22, [])], CUBE), {"required": ("Na",)}),
     (Outside.NEUTRALITY, crystal(225, [("a", 11, []), ("c", 17, [])], CUBE), {}),
@@ -258,6 +283,68 @@ def test_prescribed_formulas() -> None:
     assert reasons[2] is not None
     assert reasons[2].startswith("composition")
     assert "TiOSr3" in reasons[2] or "OTiSr3" in reasons[2]
+
+
+def test_of_two_sites_in_one_bin_the_nearer_one_stays() -> None:
+    """On (x, 0, 0) with 24 bins, sodium at 6.002 and chlorine at 6.29, whichever comes first; chlorine goes to 7."""
+    kernel = small([47], min_distance_a=0.01, min_contact=0.0)
+    sites = [("i", 11, [6.002 / 24]), ("i", 17, [6.29 / 24])]
+    both = Crystals.concatenate([crystal(47, order, [16, 5, 5, 90, 90, 90]) for order in (sites, sites[::-1])])
+    states, inside, reasons = kernel.find(both)
+    assert inside.all(), reasons
+    assert np.array_equal(states[0], states[1])
+    decoded = kernel.objects(states[:1])
+    place = {z: 24 * x for z, x in zip(decoded.atomic_number.tolist(), decoded.parameters.max(axis=1).tolist())}
+    assert place[11] % 12 == pytest.approx(6)  # half a period is a choice of origin, and so is the sign
+    assert abs(place[17] - place[11]) % 12 == pytest.approx(1)
+
+
+def test_crowded_sites_take_up_to_two_bins_on_either_side() -> None:
+    """Five sites between 7 and 8 of 24 bins find a place; a sixth one has none, see NO_ROOM above."""
+    kernel = small([47], n_atoms=(1, 13), neutrality="off", min_distance_a=0.01, min_contact=0.0)
+    sites = [("i", 11, [0.3 + 0.001 * k]) for k in range(5)] + [("a", 17, [])]
+    states, inside, reasons = kernel.find(crystal(47, sites, [16, 5, 5, 90, 90, 90]))
+    assert inside.all(), reasons
+    decoded = kernel.objects(states)
+    places = np.sort(24 * decoded.parameters.max(axis=1)[decoded.atomic_number == 11])
+    assert np.allclose(np.diff(places), 1)
+
+
+def test_the_origin_along_a_polar_axis_is_where_atoms_move_least() -> None:
+    """P4mm with 24 bins along c: two oxygens at 0.6, one sodium at 8.95, one chlorine at 17.28 bins.
+
+    Each way to round is tried here. An atom counts by itself: by sites, sodium would go to 9.
+    """
+    bins, atoms = np.array([0.6, 8.95, 17.28]), np.array([2, 1, 1])
+
+    def cost(rounded: tuple[int, ...]) -> float:  # at the shift that suits these best
+        moved = np.array(rounded) - bins
+        return float((atoms * (moved - np.average(moved, weights=atoms)) ** 2).sum())
+
+    expected = np.array(min(product((0, 1), (8, 9), (17, 18)), key=cost))
+    expected = (expected - expected[0])[1:]
+    kernel = small([99], min_distance_a=0.01, min_contact=0.0, neutrality="off")
+    sites = [(letter, z, [place / 24]) for letter, z, place in zip("cab", (8, 11, 17), bins.tolist())]
+    states, inside, reasons = kernel.find(crystal(99, sites, [6, 6, 9, 90, 90, 90]))
+    assert inside.all(), reasons
+    decoded = kernel.objects(states)
+    place = dict(zip(decoded.atomic_number.tolist(), (24 * decoded.parameters[:, 0]).tolist()))
+    found = np.array([place[11] - place[8], place[17] - place[8]])
+    assert any(np.allclose((sign * found - expected + 0.5) % 24, 0.5) for sign in (1, -1))  # c may point either way
+
+
+@pytest.mark.parametrize(("edge", "outward"), [(10.75, 1), (-11.25, -1)])
+def test_axis_ratios_reach_to_the_outer_edge_of_the_last_bin(edge: float, outward: int) -> None:
+    """Bins of c/a are steps of 10 %, 11 on either side as 1.1^11 < 3 < 1.1^12; their edges lie at 0.75, 1.75, ..."""
+    kernel = small([123], axis_ratio_max=3.0, length_bin=0.1, min_contact=0.0, min_distance_a=0.01)
+    cells = [[5, 5, 5 * 1.1 ** (edge + outward * beyond), 90, 90, 90] for beyond in (-0.01, 0.01)]
+    both = Crystals.concatenate([crystal(123, [("a", 11, []), ("d", 17, [])], cell) for cell in cells])
+    states, inside, reasons = kernel.find(both)
+    assert inside.tolist() == [True, False]
+    assert reasons[1] is not None
+    assert reasons[1].startswith("axis_ratio")
+    lattice = kernel.objects(states[:1]).lattice[0]
+    assert lattice[2] / lattice[0] == pytest.approx(1.1 ** (edge - outward * 0.5))
 
 
 def test_nothing_to_find() -> None:
