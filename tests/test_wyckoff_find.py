@@ -7,14 +7,16 @@ from itertools import product
 import numpy as np
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Lattice
 
 from envs.check import check_backward_walk
 from envs.crystals import Crystals
 from envs.encode_structure import encode_structures
-from envs.lattice_grid import FREE, lattice_grid, shape_allowed
+from envs.lattice_grid import FREE, lattice_grid, shape_allowed, unit_cell
 from envs.structures import pymatgen_structures
 from envs.wyckoff_find import Outside
 from envs.wyckoff_kernel import WyckoffKernel
+from envs.wyckoff_rounding import nearest_shapes
 from envs.wyckoff_settings import settings
 from envs.wyckoff_space import WyckoffSpace
 from envs.wyckoff_tables import DENOMINATOR, space_group
@@ -152,6 +154,44 @@ def test_settings_that_fit_alike_are_one_state(groups: list[int], rng: np.random
     again, also, _ = kernel.find(replace(others[some], lattice=others.lattice[some] * noise))
     assert np.array_equal(also, inside[source[some]])
     assert np.array_equal(again, found[source[some]])
+
+
+@pytest.mark.parametrize(("group", "angle_bin_deg"), [(1, 10.0), (3, 10.0), (5, 10.0), (143, 2.0)])
+def test_the_shape_is_the_one_that_strains_the_cell_least(
+    group: int, angle_bin_deg: float, rng: np.random.Generator
+) -> None:
+    """Of all shapes, by |L^-1 G L^-T - 1| with the cell's vectors L and the shape's metric G, both of volume 1.
+
+    That norm is the same for all choices of vectors of one lattice.
+    """
+    kernel = small([group], length_bin=0.3, axis_ratio_max=2.5, angle_bin_deg=angle_bin_deg)
+    crystals = off_grid(kernel, 8, rng)
+    lattices, axes = crystals.lattice.copy(), 2 if group == 143 else slice(3)
+    lattices[:, axes] *= np.exp(rng.uniform(-0.12, 0.12, lattices[:, axes].shape))  # up to half a bin of 26 %
+    shapes, strains = np.zeros((8, 5), dtype=np.int64), np.zeros(8)
+    nearest_shapes(kernel.world, crystals.space_group.astype(np.int64), lattices, shapes, strains)
+    assert np.isfinite(strains).sum() >= 5
+    system = space_group(group).crystal_system
+    grid, n_bins = lattice_grid(kernel.space), kernel.world.n_ratios
+    bins = [range(n_bins)] * 2 + [range(len(grid.angles))] * 3
+    trials = [np.zeros(5, dtype=np.int64)]
+    for column in FREE[system]:
+        trials = [
+            np.where(np.arange(5) == column, b + 1, trial)
+            for trial in trials
+            for b in bins[column]
+            if shape_allowed(grid, group, trial, column, b)
+        ]
+    cell, metrics = np.empty(6), []
+    for trial in trials:
+        unit_cell(grid, group, trial, cell)
+        metrics.append(Lattice.from_parameters(*cell).metric_tensor)
+    for row in np.flatnonzero(np.isfinite(strains)).tolist():
+        lattice = Lattice.from_parameters(*lattices[row])
+        inverse = np.linalg.inv(lattice.matrix / lattice.volume ** (1 / 3))
+        norms = np.linalg.norm(inverse @ np.array(metrics) @ inverse.T - np.eye(3), axis=(1, 2))
+        assert strains[row] == pytest.approx(norms.min(), abs=1e-6)
+        assert norms[next(i for i, trial in enumerate(trials) if (trial == shapes[row]).all())] == norms.min()
 
 
 @pytest.fixture(scope="module")
