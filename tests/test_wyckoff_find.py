@@ -325,6 +325,21 @@ def test_prescribed_formulas() -> None:
     assert "TiOSr3" in reasons[2] or "OTiSr3" in reasons[2]
 
 
+def test_a_sheared_monoclinic_cell_is_the_same_state() -> None:
+    """P2 with c + 2 a for c: x - 2 z for x, and all letters stay."""
+    kernel = small([3], min_distance_a=0.01, min_contact=0.0, neutrality="off")
+    cell, general = Lattice.from_parameters(5, 6, 7, 90, 100, 90), np.array([0.21, 0.32, 0.13])
+    a, b, c = cell.matrix
+    sheared, moved = Lattice([a, b, c + 2 * a]), general - [2 * general[2], 0, 0]
+    both = [
+        crystal(3, [("a", 11, [0.1]), ("e", 17, place.tolist())], lattice.parameters)
+        for lattice, place in ((cell, general), (sheared, moved))
+    ]
+    states, inside, reasons = kernel.find(Crystals.concatenate(both))
+    assert inside.all(), reasons
+    assert np.array_equal(states[0], states[1])
+
+
 def test_of_two_sites_in_one_bin_the_nearer_one_stays() -> None:
     """On (x, 0, 0) with 24 bins, sodium at 6.002 and chlorine at 6.29, whichever comes first; chlorine goes to 7."""
     kernel = small([47], min_distance_a=0.01, min_contact=0.0)
