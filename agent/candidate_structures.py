@@ -38,7 +38,7 @@ def write_structures(parquet: Path, extxyz: Path, cifs: Path) -> None:
         ids = rows["candidate_id"]
         write_extxyz(extxyz, crystals, ids, {name: rows[name] for name in _COLUMNS}, append=True)
         wanted = slice(0, max(N_CIFS - n, 0))
-        for name, text in zip(ids[wanted], cif_text(crystals[wanted], ids[wanted]) if n < N_CIFS else ()):
+        for name, text in zip(ids[wanted], cif_text(crystals[wanted], ids[wanted])):
             (cifs / f"{name}.cif").write_text(text, encoding="utf-8")
         n += len(ids)
 

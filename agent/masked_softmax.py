@@ -31,7 +31,7 @@ def _bits_as_float(context: Any, bits: Any) -> Any:
 
 @njit(inline="always")
 def _exp(x: np.float32) -> np.float32:
-    """exp(x) for x <= 0 to 2e-7 relative, in steps that the compiler can carry out for many x at a time.
+    """exp(x) for x <= 0 to 3e-7 relative, in steps that the compiler can carry out for many x at a time.
 
     Range reduction by powers of two and the polynomial of the Cephes library (expf, Moshier 1992). Below -87 it is 0;
     NaN stays NaN.

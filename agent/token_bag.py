@@ -65,11 +65,10 @@ def _scatter(start: np.ndarray, bags: np.ndarray, gradient: np.ndarray, out: np.
     for token in numba.prange(len(out)):
         row = out[token]
         row[:] = 0.0
-        if token + 1 < len(out):
-            for k in range(start[token], start[token + 1]):
-                part = gradient[bags[k]]
-                for c in range(len(row)):
-                    row[c] += part[c]
+        for k in range(start[token], start[token + 1]):  # no bag counts as holding padding
+            part = gradient[bags[k]]
+            for c in range(len(row)):
+                row[c] += part[c]
 
 
 class _SumOfRows(torch.autograd.Function):

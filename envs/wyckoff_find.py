@@ -146,9 +146,7 @@ def _close_rows(tables: GroupTables, world: World, states: np.ndarray) -> np.nda
             counts[j] += size
             atoms += size
             n += 1
-        out[row] = world.n_elements_min <= k <= world.n_elements_max and may_close(
-            world, elements, counts, k, atoms, work
-        )
+        out[row] = may_close(world, elements, counts, k, atoms, work)
         canonicalise(tables, group, world.n_elements, codes, n, -1, scratch)
         for i in range(n):
             states[row, PAIRS + i] = codes[i]
@@ -218,7 +216,10 @@ def _place(
     states: np.ndarray,
     reasons: list[str | None],
 ) -> None:
-    """Geometry: of all settings of a crystal the one that the grid strains least; of equal ones the smallest state."""
+    """Geometry: of all settings of a crystal the one that the grid strains least.
+
+    Of equally strained ones the one whose atoms move least, and of these the smallest state.
+    """
     tables, world = kernel.tables, kernel.world
     rows = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
     if not len(rows):

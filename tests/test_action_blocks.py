@@ -104,6 +104,14 @@ def test_draws_by_block_follow_the_policy(rng: np.random.Generator) -> None:
         assert np.abs(frequencies - expected[i]).max() < 4.5 * np.sqrt(0.25 / n)
 
 
+def test_where_nothing_is_chosen_nothing_comes_back() -> None:
+    choices = Choices(Workspace(), ActionBlocks(BLOCKS, 150))
+    weight, bias, none = torch.ones(150, HIDDEN), torch.zeros(150), np.empty(0, dtype=np.int64)
+    mask, uniform = np.empty((0, 150), dtype=np.bool_), np.empty((0, 2))
+    assert choices.make(torch.empty(0, HIDDEN), weight, bias, mask, none, block=none, uniform=uniform).shape == (0,)
+    assert choices.log_probabilities(None, weight, bias).shape == (0,)
+
+
 @pytest.mark.parametrize("geometry", [False, True])
 def test_stages_hold_all_that_a_crystal_allows(geometry: bool, rng: np.random.Generator) -> None:
     k = wyckoff(geometry=geometry)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agent.action_head import Workspace, choose
+from agent.masked_softmax import BLOCK, exponentiate
 from agent.policy import masked_log_softmax
 
 ROWS, ACTIONS, HIDDEN = 40, 150, 16
@@ -86,6 +87,38 @@ def test_the_edges_of_the_unit_interval_fall_on_actions_with_weight(layer) -> No
         assert actions.tolist() == [first, last, first, last]
 
 
+def test_without_exploration_no_random_number_explores(layer) -> None:
+    x, weight, bias, allowed = layer
+    row = np.arange(ROWS)
+    explored, drawn = (
+        choose(x, weight, bias, allowed, row, Workspace(), uniform=np.tile([0.5, second], (ROWS, 1)), epsilon=epsilon)[
+            1
+        ]
+        for second, epsilon in ((0.0, 1e-9), (0.0, 0.0))
+    )
+    median = (reference(x, weight, bias, allowed).exp().cumsum(1) > 0.5).int().argmax(1).numpy()
+    assert np.array_equal(drawn, median)
+    assert not np.array_equal(explored, median)
+
+
+def test_exponentials_are_exact_to_float32() -> None:
+    """Logits below 0 in steps of 2^-10, so that their differences are exact; far ones get no weight, nor forbidden."""
+    logits = -3 - np.arange(0, 100 * 1024, 7, dtype=np.float32)[None, ::-1] / 1024
+    allowed = np.ones(logits.shape, dtype=np.bool_)
+    logits[0, 5], allowed[0, 5] = 8.0, False
+    n_blocks = -(-logits.shape[1] // BLOCK)
+    found, sums = logits.copy(), np.empty((1, n_blocks), dtype=np.float32)
+    largest, total = np.empty(1, dtype=np.float32), np.empty(1)
+    exponentiate(found, allowed, sums, largest, total)
+    assert largest[0] == -3
+    expected = np.where(allowed & (logits >= -90), np.exp(logits.astype(float) + 3), 0.0)
+    weighty = expected > 0
+    assert np.abs(found[weighty] / expected[weighty] - 1).max() < 4e-7  # 2.9e-7, and processors add up differently
+    assert not found[~weighty].any()
+    assert np.allclose(sums[0], np.add.reduceat(expected[0], np.arange(0, logits.shape[1], BLOCK)), rtol=1e-5, atol=0)
+    assert total[0] == pytest.approx(expected.sum(), rel=1e-6)
+
+
 def test_a_poisoned_layer_gives_nan_and_no_crash(layer) -> None:
     x, weight, bias, allowed = layer
     broken = weight.detach().clone()
@@ -94,6 +127,10 @@ def test_a_poisoned_layer_gives_nan_and_no_crash(layer) -> None:
     poisoned = allowed[:, 5]
     assert torch.isnan(log_p[torch.from_numpy(poisoned)]).all()
     assert torch.isfinite(log_p[torch.from_numpy(~poisoned)]).all()
+    uniform = np.full((ROWS, 2), 0.99)
+    _, drawn = choose(x, broken, bias, allowed, np.arange(ROWS), Workspace(), uniform=uniform)
+    assert np.array_equal(drawn[poisoned], allowed.argmax(axis=1)[poisoned])
+    assert not allowed[poisoned, 0].all()  # the first allowed one is not always the first
 
 
 def test_workspace_memory_is_handed_out_again_after_clear() -> None:

@@ -8,17 +8,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Lattice
 
-from agent.build import make_reward, make_scorer
-from agent.config import Config, validate_config
+from agent import candidate_structures, known_crystals
+from agent.build import make_kernel, make_reward, make_scorer
+from agent.config import Config, load_config, validate_config
+from agent.errors import ConfigError
 from agent.exact import compare_exactly, log_terminating_probability
+from agent.known_crystals import is_known_object
 from agent.run_dir import RunFolder
 from agent.sampling import load_run
 from agent.train import train
+from agent.warm_start import known_objects
+from envs.compositions import Compositions
+from envs.crystals import Crystals
+from envs.encode_structure import encode_structures
+from envs.errors import EncodeError
 from envs.labelings import canonical, count_objects, every_labeling
-from envs.structures import crystal_from_text, pymatgen_structures
+from envs.structure_checks import Reason
+from envs.structure_files import read_structure_files
+from envs.structures import crystal_from_text, crystal_to_text, pymatgen_structures
+from rewards.crystal_formation_energy import CrystalFormationEnergy
 from tests.benchmarks.bench_crystals import by_moyopy, holds_group
 from tests.cli import done, oreflow
+from tests.prototypes import from_group, prototypes
 
 WORLD: dict[str, Any] = {
     "kind": "wyckoff",
@@ -35,6 +49,12 @@ TERMS = [
     {"name": "volume_ratio", "shape": {"kind": "target", "value": 1.0, "width": 1.0}},
     {"name": "contact_ratio", "shape": {"kind": "target", "value": 1.0, "width": 0.5}},
 ]
+
+ENERGY = {
+    "name": "crystal_formation_energy",
+    "params": {"std_weight": 0.5},
+    "shape": {"kind": "minimise", "beta": 1.0},
+}
 
 
 def small(world: dict[str, Any] | None = None, **sampler: object) -> Config:
@@ -77,7 +97,6 @@ def test_samplers_reach_the_target_over_crystals(tmp_path: Path, sampler: dict[s
 
 
 def test_every_labeling_is_one_crystal(rng: np.random.Generator) -> None:
-    from agent.build import make_kernel
     from agent.moves import random_rollout
 
     kernel = make_kernel(small())
@@ -96,7 +115,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "schema_version": 1,
         "purpose": "crystals small enough for a test",
         "world": WORLD,
-        "reward": {"terms": [*TERMS, {"name": "crystal_formation_energy", "shape": {"kind": "minimise", "beta": 1.0}}]},
+        "reward": {"terms": [*TERMS, ENERGY]},
         "sampler": {"steps": 20, "batch": 64, "hidden": [16]},
         "run": {"threads": 1, "log_every_steps": 10},
     }
@@ -124,6 +143,12 @@ def test_from_config_to_cifs_and_back(config_file: Path, tmp_path: Path) -> None
     assert frame["nsites"].tolist() == [len(structure) for structure in structures]
     assert np.isfinite(frame["log_pf"]).all()
     assert frame["structure"].is_unique
+    values = make_reward(load_config(config_file))(crystals)  # of what the table says the crystals are
+    assert frame["log_reward"].to_numpy() == pytest.approx(values.log_reward, rel=1e-6)
+    plain = CrystalFormationEnergy()(crystals).values
+    assert frame["formation_energy_per_atom_pred"].to_numpy() == pytest.approx(plain, rel=1e-6)
+    careful = frame["crystal_formation_energy_ev_per_atom"].to_numpy()  # plus half a standard deviation
+    assert careful == pytest.approx(plain + 0.5 * frame["formation_energy_std"].to_numpy(), rel=1e-6)
     cells = crystals.atoms(primitive=False)
     for row, (number, found) in enumerate(zip(frame["space_group_number"], frame["space_group_found"])):
         of_moyopy, rotations, translations = by_moyopy(cells, row, 1e-4)
@@ -183,9 +208,7 @@ def test_an_impossible_composition_names_the_groups_that_could_host_it(config_fi
 
 def test_structures_are_scored(tmp_path: Path) -> None:
     """Rock salt and perovskite: what the rewards say of them by themselves, and with the reward of a config."""
-    from envs.encode_structure import encode_structures
     from envs.structure_writers import cif_text
-    from tests.prototypes import prototypes
 
     known = [p for p in prototypes() if p.name in ("rock salt", "perovskite")]
     crystals, _, _ = encode_structures([p.structure for p in known])
@@ -195,6 +218,7 @@ def test_structures_are_scored(tmp_path: Path) -> None:
     (tmp_path / "cifs" / "bad.cif").write_text("data_bad\n_cell_length_a x\n")
     result = oreflow("score", "--in", tmp_path / "cifs", "--json")
     rows = json.loads(result.stdout)
+    assert [Path(row["structure_id"].split()[0]).name for row in rows] == ["a.cif", "b.cif"]
     assert [row["formula_reduced"] for row in rows] == ["ClNa", "O3SrTi"]
     assert [row["space_group_number"] for row in rows] == [225, 221]
     assert all(row["charge_neutral"] for row in rows)
@@ -207,8 +231,106 @@ def test_structures_are_scored(tmp_path: Path) -> None:
 
 
 def test_crystals_as_wide_as_they_need_are_written_and_read() -> None:
-    from envs.crystals import Crystals
-    from envs.structures import crystal_to_text
-
     wide = Crystals([8], [0, 1], [1], [3], [[132.1, 1470.4, 90.0, 90.0, 100.0, 90.0]], [[0.1, 0.2, 0.3]])
     assert np.array_equal(crystal_from_text(crystal_to_text(wide)).lattice, wide.lattice)
+
+
+CUBE = [3.905] * 3 + [90.0] * 3
+PEROVSKITE = Crystals([221], [0, 3], [0, 1, 2], [38, 22, 8], [CUBE], np.zeros((3, 3)))
+
+
+def tetragonal_perovskite(c: float) -> Crystals:
+    """SrTiO3 written in P4/mmm; with c = a it is the cubic one."""
+    lattice = [[*CUBE[:2], c, *CUBE[3:]]]
+    return Crystals([123], [0, 4], [0, 3, 2, 4], [38, 22, 8, 8], lattice, np.zeros((4, 3)))
+
+
+def test_a_known_crystal_is_recognised_in_whichever_group_it_is_written() -> None:
+    other_origin = Crystals([221], [0, 3], [1, 0, 3], [38, 22, 8], [CUBE], np.zeros((3, 3)))
+    swapped = Crystals([221], [0, 3], [0, 1, 2], [22, 38, 8], [CUBE], np.zeros((3, 3)))
+    decoration = Crystals([221], [0, 3], [0, 1, 2], [38, 22, 8], [[np.nan] * 6], np.full((3, 3), np.nan))
+    pseudo, stretched = tetragonal_perovskite(3.905), tetragonal_perovskite(4.2)
+    objects = Crystals.concatenate([PEROVSKITE, other_origin, swapped, pseudo, stretched, decoration])
+    assert is_known_object(objects, PEROVSKITE).tolist() == [True, True, False, True, False, True]
+    assert is_known_object(objects, pseudo).tolist() == [True, True, False, True, True, True]  # as written as well
+    assert is_known_object(objects, stretched).tolist() == [False, False, False, False, True, False]
+    assert is_known_object(objects, PEROVSKITE.compositions).all()  # one formula
+    rutile = Crystals([136], [0, 2], [0, 5], [22, 8], [[4.6, 4.6, 2.95, 90, 90, 90]], [[0, 0, 0], [0.305, 0, 0]])
+    formulas = Compositions.from_dicts([{22: 1, 8: 2}, {22: 3, 8: 6}, {22: 2, 8: 3}])
+    assert is_known_object(formulas, rutile).tolist() == [True, True, False]  # whose cell holds Ti2O4
+    assert is_known_object(rutile, formulas[:1]).all()
+
+
+def warm(path: Path) -> Config:
+    world = {"n_atoms": [2, 6], "length_bin": 0.1, "axis_ratio_max": 2.0}
+    return small(world, replay={"share": 0.25}, warm_start={"path": str(path)})
+
+
+def test_training_starts_from_the_known_crystals_of_its_world(tmp_path: Path) -> None:
+    zincite = from_group(186, Lattice.hexagonal(3.25, 5.2), ["Zn", "O"], [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.382]])
+    salt, rutile = (p.structure for p in prototypes() if p.name in ("rutile", "rock salt"))
+    for name, structure in (("a", rutile), ("b", salt), ("d", zincite)):
+        structure.to(filename=str(tmp_path / f"{name}.cif"))
+    bad = tmp_path / "c.cif"
+    bad.write_text("data_bad\n_cell_length_a x\n")
+    config = warm(tmp_path)
+    kernel = make_kernel(config)
+    with pytest.warns(UserWarning, match=r"2 entries left out of the warm start, such as: .*c\.cif"):
+        states = known_objects(config, kernel)
+    assert states is not None
+    for found, structure in zip(pymatgen_structures(kernel.objects(states)), (rutile, zincite), strict=True):
+        assert StructureMatcher().fit(found, structure)
+    bad.unlink()
+    with pytest.warns(UserWarning, match="1 entries left out of the warm start, such as: ClNa: element: expected"):
+        known_objects(config, kernel)
+
+
+def test_a_warm_start_without_a_crystal_of_the_world_is_refused(tmp_path: Path) -> None:
+    next(p.structure for p in prototypes() if p.name == "rock salt").to(filename=str(tmp_path / "a.cif"))
+    (tmp_path / "formulas.csv").write_text("formula\nZnO\n")
+    for name, said in (
+        ("a.cif", "none of the 1 in .* is one; the first is not, because element: expected"),
+        ("formulas.csv", "expected structures, .* got formulas"),
+    ):
+        config = warm(tmp_path / name)
+        with pytest.raises(ConfigError, match=rf"sampler\.warm_start\.path: .*{said}"):
+            known_objects(config, make_kernel(config))
+
+
+def test_labels_stay_with_their_crystals_when_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle one of three is read and then found to be no crystal."""
+    refusal = EncodeError(Reason.NO_SYMMETRY, "no group")
+
+    def refuses_salt(structures: list[Any]) -> tuple[Crystals, np.ndarray, list[EncodeError | None]]:
+        errors = [refusal if structure.reduced_formula == "NaCl" else None for structure in structures]
+        rows = np.flatnonzero([error is None for error in errors])
+        return encode_structures([structures[row] for row in rows])[0], rows, errors
+
+    monkeypatch.setattr(known_crystals, "encode_structures", refuses_salt)
+    for name, chosen in (("a", "rutile"), ("b", "rock salt"), ("c", "fluorite")):
+        next(p.structure for p in prototypes() if p.name == chosen).to(filename=str(tmp_path / f"{name}.cif"))
+    crystals, labels, bad = known_crystals.read_crystals(tmp_path)
+    assert crystals.space_group.tolist() == [136, 225]
+    assert [Path(label.split()[0]).name for label in labels] == ["a.cif", "c.cif"]
+    assert len(bad) == 1
+    assert "b.cif" in bad[0]
+
+
+def test_all_rows_become_structures_and_the_first_become_cifs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven rows, read three at a time; five CIFs at most. Each crystal has a cell of its own."""
+    monkeypatch.setattr(candidate_structures, "_ROWS", 3)
+    monkeypatch.setattr(candidate_structures, "N_CIFS", 5)
+    edges = [3.9 + 0.01 * i for i in range(7)]
+    crystals = Crystals.concatenate([tetragonal_perovskite(edge) for edge in edges])
+    columns = dict.fromkeys(candidate_structures._COLUMNS, 0.5)
+    frame = pd.DataFrame({"candidate_id": list("bcadefg"), "structure": crystal_to_text(crystals)} | columns)
+    frame.to_parquet(tmp_path / "table.parquet")
+    cifs, extxyz = tmp_path / "cif", tmp_path / "all.extxyz"
+    candidate_structures.write_structures(tmp_path / "table.parquet", extxyz, cifs)
+    assert sorted(path.stem for path in cifs.iterdir()) == list("abcde")
+    for name, edge in zip("bcade", edges):
+        lines = (cifs / f"{name}.cif").read_text().splitlines()
+        assert lines[0] == f"data_{name}"
+        assert float(next(line for line in lines if "_cell_length_c" in line).split()[1]) == pytest.approx(edge)
+    entries = [(entry.block, entry.structure.lattice.c) for entry in read_structure_files([extxyz])]
+    assert [c for _, c in entries] == pytest.approx(edges)

@@ -35,3 +35,20 @@ def test_results_are_those_of_single_bags(rng: np.random.Generator) -> None:
     together = sum_of_rows(table, tokens)
     for i in range(0, 600, 97):
         assert torch.equal(sum_of_rows(table, tokens[i : i + 1])[0], together[i])
+
+
+@pytest.mark.parametrize("n_bags", [40, 700])
+def test_sums_are_added_up_in_the_order_of_tokens_and_bags(n_bags: int, rng: np.random.Generator) -> None:
+    """Bit for bit, as rounding would tell another order: NumPy's unbuffered addition goes row by row."""
+    n_tokens, tokens = 30, rng.integers(0, 31, (n_bags, 40))
+    table = torch.from_numpy(rng.normal(size=(n_tokens + 1, 12))).float().requires_grad_()
+    gradient = torch.from_numpy(rng.normal(size=(n_bags, 12))).float()
+    out = sum_of_rows(table, torch.from_numpy(tokens))
+    out.backward(gradient)
+    bag, place = np.nonzero(tokens < n_tokens)
+    sums, gradients = np.zeros((n_bags, 12), dtype=np.float32), np.zeros((n_tokens + 1, 12), dtype=np.float32)
+    np.add.at(sums, bag, table.detach().numpy()[tokens[bag, place]])
+    np.add.at(gradients, tokens[bag, place], gradient.numpy()[bag])
+    assert np.array_equal(out.detach().numpy(), sums)
+    assert table.grad is not None
+    assert np.array_equal(table.grad.numpy(), gradients)

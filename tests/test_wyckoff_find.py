@@ -1,18 +1,22 @@
 """Given crystals as states: back from states, from other descriptions of the same crystal, known structure types."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Lattice
 
 from envs.check import check_backward_walk
 from envs.crystals import Crystals
 from envs.encode_structure import encode_structures
-from envs.lattice_grid import FREE, lattice_grid, shape_allowed
+from envs.lattice_grid import FREE, lattice_grid, shape_allowed, unit_cell
 from envs.structures import pymatgen_structures
 from envs.wyckoff_find import Outside
 from envs.wyckoff_kernel import WyckoffKernel
+from envs.wyckoff_rounding import nearest_shapes
 from envs.wyckoff_settings import settings
 from envs.wyckoff_space import WyckoffSpace
 from envs.wyckoff_tables import DENOMINATOR, space_group
@@ -133,6 +137,63 @@ def test_settings_are_the_same_crystal(groups: list[int], rng: np.random.Generat
         assert same.fit(pymatgen_structures(crystals[row : row + 1])[0], other)
 
 
+@pytest.mark.parametrize("groups", [[1, 2], [3, 8], [16, 47]], ids=str)
+def test_settings_that_fit_alike_are_one_state(groups: list[int], rng: np.random.Generator) -> None:
+    """The cell is a cube, though the group asks for less: several settings lie equally near to the grid."""
+    kernel = small(groups, min_distance_a=0.1, min_contact=0.0)
+    crystals = off_grid(kernel, 12, rng)
+    lattice = np.repeat(np.cbrt(200.0 * crystals.compositions.n_atoms)[:, None], 6, axis=1)
+    lattice[:, 3:] = 90.0
+    crystals = replace(crystals, lattice=lattice)
+    others, source = settings(crystals)
+    assert len(others) >= 2 * len(crystals)
+    found, inside, _ = kernel.find(crystals)
+    assert inside.sum() >= 6
+    some = rng.permutation(len(others))[:30]
+    noise = 1 + 1e-8 * rng.normal(size=(len(some), 6))  # of numbers in files
+    again, also, _ = kernel.find(replace(others[some], lattice=others.lattice[some] * noise))
+    assert np.array_equal(also, inside[source[some]])
+    assert np.array_equal(again, found[source[some]])
+
+
+@pytest.mark.parametrize(("group", "angle_bin_deg"), [(1, 10.0), (3, 10.0), (5, 10.0), (143, 2.0)])
+def test_the_shape_is_the_one_that_strains_the_cell_least(
+    group: int, angle_bin_deg: float, rng: np.random.Generator
+) -> None:
+    """Of all shapes, by |L^-1 G L^-T - 1| with the cell's vectors L and the shape's metric G, both of volume 1.
+
+    That norm is the same for all choices of vectors of one lattice.
+    """
+    kernel = small([group], length_bin=0.3, axis_ratio_max=2.5, angle_bin_deg=angle_bin_deg)
+    crystals = off_grid(kernel, 8, rng)
+    lattices, axes = crystals.lattice.copy(), 2 if group == 143 else slice(3)
+    lattices[:, axes] *= np.exp(rng.uniform(-0.12, 0.12, lattices[:, axes].shape))  # up to half a bin of 26 %
+    shapes, strains = np.zeros((8, 5), dtype=np.int64), np.zeros(8)
+    nearest_shapes(kernel.world, crystals.space_group.astype(np.int64), lattices, shapes, strains)
+    assert np.isfinite(strains).sum() >= 5
+    system = space_group(group).crystal_system
+    grid, n_bins = lattice_grid(kernel.space), kernel.world.n_ratios
+    bins = [range(n_bins)] * 2 + [range(len(grid.angles))] * 3
+    trials = [np.zeros(5, dtype=np.int64)]
+    for column in FREE[system]:
+        trials = [
+            np.where(np.arange(5) == column, b + 1, trial)
+            for trial in trials
+            for b in bins[column]
+            if shape_allowed(grid, group, trial, column, b)
+        ]
+    cell, metrics = np.empty(6), []
+    for trial in trials:
+        unit_cell(grid, group, trial, cell)
+        metrics.append(Lattice.from_parameters(*cell).metric_tensor)
+    for row in np.flatnonzero(np.isfinite(strains)).tolist():
+        lattice = Lattice.from_parameters(*lattices[row])
+        inverse = np.linalg.inv(lattice.matrix / lattice.volume ** (1 / 3))
+        norms = np.linalg.norm(inverse @ np.array(metrics) @ inverse.T - np.eye(3), axis=(1, 2))
+        assert strains[row] == pytest.approx(norms.min(), abs=1e-6)
+        assert norms[next(i for i, trial in enumerate(trials) if (trial == shapes[row]).all())] == norms.min()
+
+
 @pytest.fixture(scope="module")
 def known() -> WyckoffKernel:
     return WyckoffKernel(WyckoffSpace(space_groups=[136, 216, 221, 225, 227], n_atoms=(2, 14), **OXIDES))  # type: ignore[arg-type]
@@ -188,15 +249,30 @@ SALTS = {"space_groups": [2, 47, 123, 225], "elements": ("Na", "Cl", "Ti", "O"),
 MISSES = [
     (Outside.SPACE_GROUP, crystal(221, SALT, CUBE), {}),
     (Outside.POSITION, crystal(225, [("a", 11, []), ("m", 17, [])], CUBE), {}),
+    (Outside.POSITION, crystal(225, [("a", 11, []), ("`", 17, [])], CUBE), {}),  # the letter before a
     (Outside.OCCUPIED_TWICE, crystal(225, [("a", 11, []), ("a", 17, [])], CUBE), {}),
     (Outside.ELEMENT, crystal(225, [("a", 19, []), ("b", 17, [])], CUBE), {}),
     (Outside.N_ATOMS, crystal(225, [("a", 11, []), ("b", 17, []), ("e", 17, [0.2])], CUBE), {}),
+    (Outside.N_ATOMS, crystal(225, [("a", 11, [])], CUBE), {}),
+    (
+        Outside.N_ELEMENTS,
+        crystal(47, [("a", 11, []), ("h", 17, []), ("d", 22, []), ("e", 8, [])], BOX),
+        {"neutrality": "off"},
+    ),
     (Outside.N_ELEMENTS, crystal(225, [("a", 11, []), ("b", 11, [])], CUBE), {}),
     (Outside.COMPOSITION, crystal(225, [("a", 17, []), ("b", 22, [])], CUBE), {"required": ("Na",)}),
     (Outside.NEUTRALITY, crystal(225, [("a", 11, []), ("c", 17, [])], CUBE), {}),
     (Outside.NO_GEOMETRY, crystal(225, SALT, [np.nan] * 6), {}),
+    (Outside.NO_GEOMETRY, crystal(47, [("a", 11, []), ("i", 17, [np.nan])], BOX), {"neutrality": "off"}),
+    (Outside.NO_GEOMETRY, crystal(47, [("a", 11, []), ("h", 17, [])], [4, 5, -6, 90, 90, 90]), {}),
     (Outside.CELL, crystal(225, SALT, [5.64, 5.64, 5.8, 90, 90, 90]), {}),
     (Outside.CELL, crystal(47, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 90, 91, 90]), {}),
+    (Outside.CELL, crystal(2, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 20, 20, 100]), {}),  # no such angles
+    (Outside.CELL, crystal(10, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 90, 100, 91]), {"space_groups": [10, 225]}),
+    (Outside.CELL, crystal(10, [("a", 11, []), ("h", 17, [])], [4, 5, 6, 91, 100, 90]), {"space_groups": [10, 225]}),
+    (Outside.CELL, crystal(123, [("a", 11, []), ("d", 17, [])], [4, 4.2, 5, 90, 90, 90]), {}),
+    (Outside.CELL, crystal(187, [("a", 11, []), ("d", 17, [])], [4, 4, 5, 90, 90, 90]), {"space_groups": [187, 225]}),
+    (Outside.CELL, crystal(187, [("a", 11, []), ("d", 17, [])], [4, 4, 5, 90, 91, 120]), {"space_groups": [187, 225]}),
     (Outside.AXIS_RATIO, crystal(123, [("a", 11, []), ("d", 17, [])], [4, 4, 17, 90, 90, 90]), {}),
     (
         Outside.ANGLE,  # c/a so large that with bins of 10 degrees no angle is right
@@ -225,11 +301,9 @@ def test_each_reason_has_its_code(code: Outside, given: Crystals, changes: dict)
     assert reasons[0] is not None
     assert reasons[0].startswith(f"{code}: expected "), reasons[0]
     assert not states[0].any()
-    if inside[1]:
-        assert reasons[1] is None
-        assert kernel.is_terminal(states[1:]).all()
-    else:  # the changed world has no rock salt
-        assert "required" not in changes
+    assert inside[1], reasons[1]
+    assert reasons[1] is None
+    assert kernel.is_terminal(states[1:]).all()
 
 
 def test_every_reason_is_tested() -> None:
@@ -249,6 +323,83 @@ def test_prescribed_formulas() -> None:
     assert reasons[2] is not None
     assert reasons[2].startswith("composition")
     assert "TiOSr3" in reasons[2] or "OTiSr3" in reasons[2]
+
+
+def test_a_sheared_monoclinic_cell_is_the_same_state() -> None:
+    """P2 with c + 2 a for c: x - 2 z for x, and all letters stay."""
+    kernel = small([3], min_distance_a=0.01, min_contact=0.0, neutrality="off")
+    cell, general = Lattice.from_parameters(5, 6, 7, 90, 100, 90), np.array([0.21, 0.32, 0.13])
+    a, b, c = cell.matrix
+    sheared, moved = Lattice([a, b, c + 2 * a]), general - [2 * general[2], 0, 0]
+    both = [
+        crystal(3, [("a", 11, [0.1]), ("e", 17, place.tolist())], lattice.parameters)
+        for lattice, place in ((cell, general), (sheared, moved))
+    ]
+    states, inside, reasons = kernel.find(Crystals.concatenate(both))
+    assert inside.all(), reasons
+    assert np.array_equal(states[0], states[1])
+
+
+def test_of_two_sites_in_one_bin_the_nearer_one_stays() -> None:
+    """On (x, 0, 0) with 24 bins, sodium at 6.002 and chlorine at 6.29, whichever comes first; chlorine goes to 7."""
+    kernel = small([47], min_distance_a=0.01, min_contact=0.0)
+    sites = [("i", 11, [6.002 / 24]), ("i", 17, [6.29 / 24])]
+    both = Crystals.concatenate([crystal(47, order, [16, 5, 5, 90, 90, 90]) for order in (sites, sites[::-1])])
+    states, inside, reasons = kernel.find(both)
+    assert inside.all(), reasons
+    assert np.array_equal(states[0], states[1])
+    decoded = kernel.objects(states[:1])
+    place = {z: 24 * x for z, x in zip(decoded.atomic_number.tolist(), decoded.parameters.max(axis=1).tolist())}
+    assert place[11] % 12 == pytest.approx(6)  # half a period is a choice of origin, and so is the sign
+    assert abs(place[17] - place[11]) % 12 == pytest.approx(1)
+
+
+def test_crowded_sites_take_up_to_two_bins_on_either_side() -> None:
+    """Five sites between 7 and 8 of 24 bins find a place; a sixth one has none, see NO_ROOM above."""
+    kernel = small([47], n_atoms=(1, 13), neutrality="off", min_distance_a=0.01, min_contact=0.0)
+    sites = [("i", 11, [0.3 + 0.001 * k]) for k in range(5)] + [("a", 17, [])]
+    states, inside, reasons = kernel.find(crystal(47, sites, [16, 5, 5, 90, 90, 90]))
+    assert inside.all(), reasons
+    decoded = kernel.objects(states)
+    places = np.sort(24 * decoded.parameters.max(axis=1)[decoded.atomic_number == 11])
+    assert np.allclose(np.diff(places), 1)
+
+
+def test_the_origin_along_a_polar_axis_is_where_atoms_move_least() -> None:
+    """P4mm with 24 bins along c: two oxygens at 0.6, one sodium at 8.95, one chlorine at 17.28 bins.
+
+    Each way to round is tried here. An atom counts by itself: by sites, sodium would go to 9.
+    """
+    bins, atoms = np.array([0.6, 8.95, 17.28]), np.array([2, 1, 1])
+
+    def cost(rounded: tuple[int, ...]) -> float:  # at the shift that suits these best
+        moved = np.array(rounded) - bins
+        return float((atoms * (moved - np.average(moved, weights=atoms)) ** 2).sum())
+
+    expected = np.array(min(product((0, 1), (8, 9), (17, 18)), key=cost))
+    expected = (expected - expected[0])[1:]
+    kernel = small([99], min_distance_a=0.01, min_contact=0.0, neutrality="off")
+    sites = [(letter, z, [place / 24]) for letter, z, place in zip("cab", (8, 11, 17), bins.tolist())]
+    states, inside, reasons = kernel.find(crystal(99, sites, [6, 6, 9, 90, 90, 90]))
+    assert inside.all(), reasons
+    decoded = kernel.objects(states)
+    place = dict(zip(decoded.atomic_number.tolist(), (24 * decoded.parameters[:, 0]).tolist()))
+    found = np.array([place[11] - place[8], place[17] - place[8]])
+    assert any(np.allclose((sign * found - expected + 0.5) % 24, 0.5) for sign in (1, -1))  # c may point either way
+
+
+@pytest.mark.parametrize(("edge", "outward"), [(10.75, 1), (-11.25, -1)])
+def test_axis_ratios_reach_to_the_outer_edge_of_the_last_bin(edge: float, outward: int) -> None:
+    """Bins of c/a are steps of 10 %, 11 on either side as 1.1^11 < 3 < 1.1^12; their edges lie at 0.75, 1.75, ..."""
+    kernel = small([123], axis_ratio_max=3.0, length_bin=0.1, min_contact=0.0, min_distance_a=0.01)
+    cells = [[5, 5, 5 * 1.1 ** (edge + outward * beyond), 90, 90, 90] for beyond in (-0.01, 0.01)]
+    both = Crystals.concatenate([crystal(123, [("a", 11, []), ("d", 17, [])], cell) for cell in cells])
+    states, inside, reasons = kernel.find(both)
+    assert inside.tolist() == [True, False]
+    assert reasons[1] is not None
+    assert reasons[1].startswith("axis_ratio")
+    lattice = kernel.objects(states[:1]).lattice[0]
+    assert lattice[2] / lattice[0] == pytest.approx(1.1 ** (edge - outward * 0.5))
 
 
 def test_nothing_to_find() -> None:
