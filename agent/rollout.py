@@ -24,6 +24,7 @@ def forward_rollout(
     rng: np.random.Generator,
     *,
     epsilon: float = 0.0,
+    epsilon_first: float = 0.0,
     temperature: float = 1.0,
     condition: Tensor | None = None,
     workspace: Workspace | None = None,
@@ -33,6 +34,7 @@ def forward_rollout(
 
     Args:
         epsilon: with this probability an action is drawn uniformly from the allowed ones instead of from the policy.
+        epsilon_first: the same for the first action, where it is larger.
         temperature: other actions are drawn from the policy's probabilities to the power of 1 / temperature.
         condition: float32 [batch, n_conditions] for a conditional policy.
         workspace: memory for the logits, cleared by the caller once the gradient is taken.
@@ -49,7 +51,7 @@ def forward_rollout(
         weights,
         kernel.initial(batch) if start is None else start,
         rng,
-        epsilon,
+        (max(epsilon, epsilon_first), epsilon),
         temperature,
         condition,
         workspace,
@@ -84,7 +86,7 @@ def draw_objects(
             policy.weights(),
             kernel.initial(batch),
             rng,
-            0.0,
+            (0.0, 0.0),
             1.0,
             condition,
             workspace or Workspace(),
@@ -119,19 +121,23 @@ def _build(
     weights: tuple[Tensor, Tensor],
     states: np.ndarray,
     rng: np.random.Generator,
-    epsilon: float,
+    epsilon: tuple[float, float],
     temperature: float,
     condition: Tensor | None,
     workspace: Workspace,
     keeps_logits: bool,
 ) -> _Built:
-    """Draws actions until all members are terminal, one pass of the network a time step."""
+    """Draws actions until all members are terminal, one pass of the network a time step.
+
+    Args:
+        epsilon: shares of uniform draws, of the first action and of the others.
+    """
     batch = len(states)
     active = np.arange(batch)
     terminal = np.zeros((batch, *states.shape[1:]), dtype=states.dtype)
     nodes = Nodes(kernel, policy)
     choices = Choices(workspace, nodes.blocks)
-    levels = []
+    levels: list[tuple[np.ndarray, ...]] = []
     while len(states):
         here = None if condition is None else condition[torch.from_numpy(active)]
         row, actions, free, allowed = nodes.add(states, here)
@@ -149,7 +155,7 @@ def _build(
                 (np.cumsum(free) - 1)[row[chooses]],
                 block=nodes.blocks_of_last(free),
                 uniform=uniform[chooses],
-                epsilon=epsilon,
+                epsilon=epsilon[min(len(levels), 1)],
                 temperature=temperature,
             )
         levels.append((active, states, actions, nodes.first_of_last + row, chooses))
@@ -215,7 +221,7 @@ def backward_rollout(
     """
     active, states = np.arange(len(terminal)), terminal
     scratch = Workspace()
-    levels = []
+    levels: list[tuple[np.ndarray, ...]] = []
     with torch.no_grad():
         weights = policy.weights()
         while len(states):

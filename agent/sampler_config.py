@@ -94,6 +94,12 @@ class SamplerConfig(Closed):
         0.05, ge=0, le=1, description="share of uniformly random actions at the start; policy_gradient has none"
     )
     epsilon_end: float = Field(0.0, ge=0, le=1, description="the same at the end; linear between")
+    epsilon_first: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the same of first actions, such as space groups, at the start; linear to epsilon_end",
+    )
     temperature_start: float = Field(
         1.0, gt=0, description="training draws actions from P_F to the power of 1 / temperature: at the start"
     )
@@ -135,6 +141,7 @@ class SamplerConfig(Closed):
         if self.kind == "policy_gradient":
             on_policy = {
                 "epsilon_start and epsilon_end to 0": self.epsilon_start == self.epsilon_end == 0,
+                "epsilon_first to 0": self.epsilon_first == 0,
                 "temperature_start and temperature_end to 1": self.temperature_start == self.temperature_end == 1,
                 "replay.share to 0": self.replay.share == 0,
                 "local_search.rounds to 0": self.local_search.rounds == 0,
@@ -152,9 +159,11 @@ class SamplerConfig(Closed):
         if self.engine == "torchgfn" and self.kind != "gflownet":
             raise ValueError(f"engine: torchgfn trains gflownet, got kind {self.kind}; leave engine out")
         tempered = not self.temperature_start == self.temperature_end == 1
-        if self.engine == "torchgfn" and (self.replay.share or self.local_search.rounds or tempered):
+        if self.engine == "torchgfn" and (
+            self.replay.share or self.local_search.rounds or tempered or self.epsilon_first
+        ):
             raise ValueError(
-                "engine: torchgfn trains without replay, local_search and temperature here; leave them out"
+                "engine: torchgfn trains without replay, local_search, temperature, epsilon_first here; leave them out"
             )
         return self
 

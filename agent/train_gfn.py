@@ -74,6 +74,7 @@ class GFlowNetLearner:
             s.batch - n_replayed,
             self.rng,
             epsilon=linear(s.epsilon_start, s.epsilon_end, done),
+            epsilon_first=linear(s.epsilon_first, s.epsilon_end, done),
             temperature=linear(s.temperature_start, s.temperature_end, done),
             condition=features,
             workspace=self._workspace,

@@ -41,9 +41,10 @@ def tiny(**sampler: Any) -> Config:
         {"replay": {"share": 0.5, "priority": 1.0}},
         {"replay": {"share": 0.25}, "local_search": {"rounds": 1}},
         {"temperature_start": 3.0, "epsilon_start": 0.3},
+        {"epsilon_first": 0.7, "epsilon_start": 0.0},
         {"objective": "detailed_balance", "replay": {"share": 0.5}, "backward": "learned"},
     ],
-    ids=["replay", "local search", "tempered", "replay with flows and a learned P_B"],
+    ids=["replay", "local search", "tempered", "first actions", "replay with flows and a learned P_B"],
 )
 def test_recipes_keep_the_target(tmp_path: Path, recipe: dict[str, Any]) -> None:
     config = tiny(**recipe)
@@ -55,6 +56,29 @@ def test_recipes_keep_the_target(tmp_path: Path, recipe: dict[str, Any]) -> None
     exact = compare_exactly(run.kernel, run.policy, make_scorer(run.kernel, make_reward(run.config)))
     assert exact.total_variation < 0.03
     assert abs(exact.log_z_error) < 0.03
+
+
+def test_first_actions_alone_are_explored(rng: np.random.Generator) -> None:
+    """A policy that always takes one action, the last allowed one: all others are exploration."""
+    k = kernel("large")
+    policy = untrained(k, False)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.zero_()
+        policy.head_bias += torch.linspace(0, 1e6, k.n_actions)
+        t = forward_rollout(k, policy, 4000, rng, epsilon_first=0.75)
+    last = k.n_actions - 1 - k.forward_allowed(t.states)[:, ::-1].argmax(axis=1)
+    first = np.zeros(len(t.actions), dtype=bool)
+    first[t.offsets[:-1]] = True
+    assert (t.actions[~first] == last[~first]).all()
+    allowed = k.forward_allowed(k.initial(1))[0]
+    counts = np.bincount(t.actions[first], minlength=k.n_actions)
+    assert not counts[~allowed].any()
+    expected = np.where(allowed, 0.75 * 4000 / allowed.sum(), 0.0)
+    expected[last[first][0]] += 0.25 * 4000
+    assert (((counts - expected) ** 2)[allowed] / expected[allowed]).sum() < allowed.sum() + 5 * np.sqrt(
+        2 * allowed.sum()
+    )
 
 
 @pytest.mark.parametrize("learned", [False, True])
