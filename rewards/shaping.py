@@ -47,6 +47,14 @@ def above(threshold: float, width: float) -> Shape:
     return lambda values: -np.logaddexp(0.0, (threshold - values) / width)
 
 
+def between(low: float, high: float, width: float) -> Shape:
+    """log-score = that of `above` low plus that of `below` high: about 0 between the two, falling linearly outside."""
+    over, under = above(low, width), below(high, width)
+    if low >= high:
+        raise RewardParameterError(f"expected low < high, got {low!r} and {high!r}")
+    return lambda values: over(values) + under(values)
+
+
 def verdict(log_penalty: float) -> Shape:
     """log-score = 0 where the value is 1, -log_penalty where it is 0, linear between."""
     _positive("log_penalty", log_penalty)
@@ -81,6 +89,7 @@ SHAPES: dict[str, Callable[..., Shape]] = {
     "target": target,
     "below": below,
     "above": above,
+    "between": between,
     "verdict": verdict,
     "logarithm": logarithm,
 }

@@ -50,6 +50,11 @@ def log_sigmoid(x: float) -> float:
         ("minimise", {"beta": 4.0}, lambda v: -4.0 * v),
         ("maximise", {"beta": 4.0}, lambda v: 4.0 * v),
         ("target", {"value": 0.5, "width": 2.0}, lambda v: -((v - 0.5) ** 2) / 8),
+        (
+            "between",
+            {"low": -0.1, "high": 0.2, "width": 0.1},
+            lambda v: log_sigmoid((v + 0.1) / 0.1) + log_sigmoid((0.2 - v) / 0.1),
+        ),
         ("below", {"threshold": 0.2, "width": 0.1}, lambda v: log_sigmoid((0.2 - v) / 0.1)),
         ("above", {"threshold": 0.2, "width": 0.1}, lambda v: log_sigmoid((v - 0.2) / 0.1)),
         ("verdict", {"log_penalty": 5.0}, lambda v: -5.0 * (1 - v)),
@@ -61,7 +66,7 @@ def test_shapes_by_hand(kind: str, params: dict[str, float], by_hand: Any) -> No
 
 
 def test_every_shape_is_tested_by_hand() -> None:
-    assert set(SHAPES) == {"minimise", "maximise", "target", "below", "above", "verdict", "logarithm"}
+    assert set(SHAPES) == {"minimise", "maximise", "target", "below", "above", "between", "verdict", "logarithm"}
 
 
 def test_sigmoid_shapes_do_not_overflow() -> None:
@@ -83,6 +88,8 @@ def test_sigmoid_shapes_do_not_overflow() -> None:
         ("minimise", {"beta": math.nan}, "number, got nan"),
         ("target", {"value": math.inf, "width": 1.0}, "expected value to be a finite number, got inf"),
         ("target", {"value": "1 eV", "width": 1.0}, "expected value to be a finite number, got '1 eV'"),
+        ("between", {"low": 0.5, "high": 0.5, "width": 1.0}, "expected low < high, got 0.5 and 0.5"),
+        ("between", {"low": 0.0, "high": 1.0, "width": 0.0}, "expected width to be a positive number, got 0.0"),
         ("below", {"threshold": None, "width": 1.0}, "expected threshold to be a finite number, got None"),
         ("above", {"threshold": math.nan, "width": 1.0}, "expected threshold to be a finite number, got nan"),
     ],

@@ -170,5 +170,5 @@ def test_without_torchgfn_one_sentence_says_what_to_install(tmp_path: Path, monk
 
 @pytest.mark.parametrize("key", ["temperature_start", "temperature_end"])
 def test_what_the_engine_cannot_do_is_refused(key: str) -> None:
-    with pytest.raises(ConfigError, match="trains without replay, local_search and temperature"):
+    with pytest.raises(ConfigError, match="trains without replay, local_search, temperature, epsilon_first"):
         engine(**{key: 0.5})
