@@ -220,3 +220,20 @@ def test_a_run_goes_on_without_the_table_it_was_warmed_by(tmp_path: Path) -> Non
     k, reward = make_checked(config, "test", resuming=True)
     result = train(config, folder, kernel=k, reward=reward, resume_from=folder.latest_checkpoint(), quiet=True)
     assert result.steps == 6
+
+
+def test_the_share_of_random_first_actions_falls_to_that_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = []
+
+    def rollout(*args: Any, **options: Any) -> Any:
+        shares.append((options["epsilon_first"], options["epsilon"]))
+        return forward_rollout(*args, **options)
+
+    monkeypatch.setattr("agent.train_gfn.forward_rollout", rollout)
+    folder = RunFolder(tmp_path / "run")
+    config = tiny(steps=3, batch=4, epsilon_first=0.8, epsilon_start=0.4, epsilon_end=0.2)
+    folder.create(config, overwrite=False, plugins=[])
+    train(config, folder, quiet=True)
+    assert shares == [pytest.approx(pair) for pair in ((0.8, 0.4), (0.5, 0.3), (0.2, 0.2))]

@@ -32,9 +32,9 @@ def test_every_row_is_done_once_in_blocks_worth_their_while(n_rows: int, n_threa
     assert all(size >= 16 for size in sorted(blocks)[1:]), "only the last may be smaller"
 
 
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")
+@pytest.mark.parametrize("n_threads", [2], indirect=True)
 def test_blocks_run_side_by_side(n_threads: int) -> None:
-    if n_threads < 2:
-        return  # nothing runs side by side
     both_inside = threading.Barrier(2, timeout=20)
     in_blocks(lambda first, last: both_inside.wait() if first < 32 else None, 64, least=16)  # first: 0, 16, 32, 48
 

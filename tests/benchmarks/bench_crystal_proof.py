@@ -23,7 +23,7 @@ from agent.checkpoint import load_policy, read_state
 from agent.config import Config, load_config
 from agent.exact import compare_exactly, jensen_shannon, total_variation
 from agent.run_dir import RunFolder
-from tests.benchmarks.bench_proof import trained
+from tests.benchmarks.bench_proof import in_words, trained
 from tests.benchmarks.records import ROOT, command_line, machine, today, write_record
 
 CONFIG = Path("runs") / "configs" / "tiny_crystals.yaml"
@@ -89,13 +89,7 @@ def main() -> None:
             config = config_of(name, options.steps, options.seed)
             found, world = judge(config, RunFolder((options.runs or Path(scratch)) / name))
             runs[name] = {"changes": CHANGES[name]} | found
-            print(
-                f"{name}: total variation {found['total_variation']:.4f}, from n R / Z' "
-                f"{found['total_variation_from_counted_target']:.4f}, Jensen-Shannon "
-                f"{found['jensen_shannon_nats']:.2e} nats, log Z error {found['log_z_error']:+.4f}, "
-                f"{found['reward_calls']} reward calls, {found['seconds']:.0f} s",
-                flush=True,
-            )
+            print(f"{name}: {in_words(found)}", flush=True)
     print(
         f"{world['n_crystals']} crystals of {world['n_labelings']} labelings; n R / Z' is "
         f"{world['total_variation_of_counted_target']:.4f} from R / Z"

@@ -215,6 +215,16 @@ def draw(proof: Proof, learned: dict[str, np.ndarray], path: Path) -> None:
     pyplot.close(figure)
 
 
+def in_words(figures: dict[str, Any]) -> str:
+    """The figures of one run in a line."""
+    return (
+        f"total variation {figures['total_variation']:.4f}, from n R / Z' "
+        f"{figures['total_variation_from_counted_target']:.4f}, Jensen-Shannon "
+        f"{figures['jensen_shannon_nats']:.2e} nats, log Z error {figures['log_z_error']:+.4f}, "
+        f"{figures['reward_calls']} reward calls, {figures['seconds']:.0f} s"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=list(CHANGES), choices=list(CHANGES))
@@ -238,13 +248,7 @@ def main() -> None:
         for name, config in configs.items():
             outcome = outcomes[name] = proof.judge(config, RunFolder((options.runs or Path(scratch)) / name))
             found = outcome.figures
-            print(
-                f"{name}: total variation {found['total_variation']:.4f}, from n R / Z' "
-                f"{found['total_variation_from_counted_target']:.4f}, Jensen-Shannon "
-                f"{found['jensen_shannon_nats']:.2e} nats, log Z error {found['log_z_error']:+.4f}, "
-                f"{found['reward_calls']} reward calls, {found['seconds']:.0f} s",
-                flush=True,
-            )
+            print(f"{name}: {in_words(found)}", flush=True)
     if options.out is None:
         return
     arguments: list[object] = ["--seed", options.seed]
