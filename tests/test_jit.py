@@ -195,10 +195,14 @@ def test_cache_that_names_a_class_no_longer_there_is_replaced_in_silence(module:
 
 
 def test_long_compilation_is_announced_once(module: Path, tmp_path: Path) -> None:
-    script = "import logging, envs.jit; logging.basicConfig(level='INFO'); envs.jit._SECONDS_UNSAID = {}; " + SCRIPT
+    names = ("first", "second", "third")
+    functions = "".join(f"\n@njit\ndef {name}(x):\n    return x + 1\n" for name in names)
+    (module / "kernel.py").write_text("from envs.jit import njit\n" + functions)
+    script = "import logging, envs.jit, kernel; logging.basicConfig(level='INFO'); envs.jit._SECONDS_UNSAID = {}\n"
+    script += "".join(f"kernel.{name}(1)\n" for name in names)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     environment |= {"PYTHONPATH": os.pathsep.join(map(str, (module, ROOT)))}
-    # Two functions are compiled, so that one begins after the limit; nothing is said when they come from the cache
+    # Of three functions two begin after the limit; nothing is said when all come from the cache
     for seconds, cache, times in ((-1, "a", 1), (-1, "a", 0), (1000, "b", 0)):
         done = subprocess.run(
             [sys.executable, "-c", script.format(seconds)],
