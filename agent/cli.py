@@ -2,7 +2,19 @@
 
 import typer
 
-from agent.commands import candidates, exactness, project, relaxation, structures, training
+from oreflow.agent.commands import (
+    check,
+    evaluate,
+    exact,
+    fit_energy,
+    init,
+    list,
+    relax,
+    sample,
+    score,
+    structures,
+    train,
+)
 
 app = typer.Typer(
     name="oreflow",
@@ -15,19 +27,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("train")(training.train)
-app.command("resume")(training.resume)
-app.command("sample")(candidates.sample)
-app.command("evaluate")(candidates.evaluate)
-app.command("exact")(exactness.exact)
-app.command("score")(candidates.score)
+app.command("train")(train.train)
+app.command("resume")(train.resume)
+app.command("sample")(sample.sample)
+app.command("evaluate")(evaluate.evaluate)
+app.command("exact")(exact.exact)
+app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)
-app.command("relax")(relaxation.relax)
-app.command("fit-energy")(project.fit_energy)
-app.command("list")(project.list_)
-app.command("init")(project.init)
-app.command("check")(training.check)
+app.command("relax")(relax.relax)
+app.command("fit-energy")(fit_energy.fit_energy)
+app.command("list")(list.list_)
+app.command("init")(init.init)
+app.command("check")(check.check)
 
 
 def main() -> None:

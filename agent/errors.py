@@ -1,7 +1,7 @@
 """Typed exceptions of the agent: what was expected, what arrived, what to do."""
 
-from envs.errors import OreflowError
-from envs.errors import TableError as TableError
+from oreflow.envs.errors import OreflowError
+from oreflow.envs.errors import TableError as TableError
 
 
 class ConfigError(OreflowError, ValueError):

@@ -4,21 +4,6 @@ Importing this package registers `oreflow/Composition-v0` and `oreflow/Wyckoff-v
 `gymnasium.make` and `gymnasium.make_vec`.
 """
 
-import os
+from oreflow.envs.faces.registration import register_envs
 
-from gymnasium.envs.registration import register
-
-# The threads that compute masks would otherwise spin while they wait for one another: on a machine that has other work
-# this costs a factor of five to twenty. OpenMP reads the setting when the first library that uses it is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-register(
-    id="oreflow/Composition-v0",
-    entry_point="envs.single:make_composition_env",
-    vector_entry_point="envs.vector:make_composition_vector_env",
-)
-register(
-    id="oreflow/Wyckoff-v0",
-    entry_point="envs.wyckoff_faces:make_wyckoff_env",
-    vector_entry_point="envs.wyckoff_faces:make_wyckoff_vector_env",
-)
+register_envs()

@@ -33,7 +33,7 @@ class StructureError(OreflowError, ValueError):
     """A structure that cannot be read.
 
     Attributes:
-        code: short name of the reason, from `envs.structure_checks.Reason`.
+        code: short name of the reason, from `oreflow.envs.structure_io.reading.checks.Reason`.
     """
 
     def __init__(self, code: str, message: str) -> None:

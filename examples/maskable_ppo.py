@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from sb3_contrib import MaskablePPO
 
-import envs  # noqa: F401 - registers oreflow/Composition-v0
-import rewards
+from oreflow import (
+    envs,  # noqa: F401 - registers oreflow/Composition-v0
+    rewards,
+)
 
 WORLD = {"elements": ("Li", "Na", "Mg", "Al", "O", "S", "Cl", "F"), "n_elements": (2, 4), "n_atoms": (2, 12)}
 REWARD = [{"name": "formation_energy", "shape": {"kind": "minimise", "beta": 1.0}}]

@@ -1,22 +1,22 @@
 """The public contract test of a reward term: one function a clause, each failing with the likely mistake.
 
-from rewards.check import check_reward_term
+from oreflow.rewards.check import check_reward_term
 check_reward_term(MyTerm())
 """
 
 import numpy as np
 
-from envs.compositions import Compositions
-from envs.crystals import Crystals
-from envs.decode import pymatgen_compositions
-from envs.errors import OreflowError
-from rewards._check_probes import probe_compositions, probe_crystals, relabelled_crystals, reverse_sites
-from rewards.cache import CachedTerm
-from rewards.composite import Reward
-from rewards.errors import RewardContractError
-from rewards.evaluation import call_guarded, evaluate_term, is_mutation, join, said
-from rewards.protocol import Batch, RewardTerm, TermValues, as_required, labels_of
-from rewards.registry import check_identity
+from oreflow.envs.errors import OreflowError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.formulas import pymatgen_compositions
+from oreflow.rewards.check_probes import probe_compositions, probe_crystals, relabelled_crystals, reverse_sites
+from oreflow.rewards.composite import Reward
+from oreflow.rewards.contract.cache import CachedTerm
+from oreflow.rewards.contract.evaluation import call_guarded, evaluate_term, is_mutation, join, said
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues, as_required, labels_of
+from oreflow.rewards.errors import RewardContractError
+from oreflow.rewards.registry import check_identity
 
 
 def check_reward_term(term: RewardTerm, batch: Batch | None = None) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from envs.elements import nearest
-from rewards.cache import CachedTerm
-from rewards.errors import RewardParameterError
-from rewards.evaluation import evaluate_term
-from rewards.protocol import Batch, RewardTerm, TermValues
-from rewards.registry import check_parameters, is_built_in, make_term
-from rewards.shaping import SHAPES, Shape
+from oreflow.envs.suggestions import nearest
+from oreflow.rewards.contract.cache import CachedTerm
+from oreflow.rewards.contract.evaluation import evaluate_term
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.registry import check_parameters, is_built_in, make_term
+from oreflow.rewards.shaping import SHAPES, Shape
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
     made_shape = make_shape(kind, shape)  # before the term, which may take long
     name, params = entry["name"], entry.get("params")
     if entry.get("isolated"):
-        from rewards.isolation import IsolatedTerm
+        from oreflow.rewards.isolation.term import IsolatedTerm
 
         options = {key: entry[key] for key in ("time_limit_s", "workers") if entry.get(key) is not None}
         check_parameters(name, params)

@@ -1,6 +1,6 @@
 """Typed exceptions of the rewards: what was expected, what arrived, what to do."""
 
-from envs.errors import OreflowError, TableError
+from oreflow.envs.errors import OreflowError, TableError
 
 
 class UnknownRewardError(OreflowError, ValueError):

@@ -13,42 +13,42 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, get_args
 
-from envs.elements import nearest
-from envs.errors import OreflowError
-from rewards.errors import (
+from oreflow.envs.errors import OreflowError
+from oreflow.envs.suggestions import nearest
+from oreflow.rewards.contract.guard import guarded, report
+from oreflow.rewards.contract.protocol import BatchType, Requires, RewardTerm
+from oreflow.rewards.errors import (
     PluginError,
     RewardContractError,
     RewardParameterError,
     RewardWarning,
     UnknownRewardError,
 )
-from rewards.guard import guarded, report
-from rewards.protocol import BatchType, Requires, RewardTerm
 
 Factory = Callable[..., Any]  # returns a RewardTerm; `check_reward_term` holds it to that
 
 _BUILT_IN = {
-    "bond_valence": "rewards.structure.bond_valence:BondValence",
-    "charge_balance": "rewards.charge_balance:ChargeBalance",
-    "chgnet_energy": "rewards.potential.term:ChgnetEnergy",
-    "contact_ratio": "rewards.structure.distances:ContactRatio",
-    "coordination": "rewards.structure.coordination:Coordination",
-    "crystal_formation_energy": "rewards.crystal_formation_energy:CrystalFormationEnergy",
-    "density": "rewards.structure.packing:Density",
-    "eigensymmetry": "rewards.eigensymmetry:Eigensymmetry",
-    "electronegativity_balance": "rewards.electronegativity_balance:ElectronegativityBalance",
-    "energy_above_hull": "rewards.energy_above_hull:EnergyAboveHull",
-    "formation_energy": "rewards.formation_energy:FormationEnergy",
-    "free_parameters": "rewards.free_parameters:FreeParameters",
-    "hazardous_elements": "rewards.element_penalties:HazardousElements",
-    "novelty": "rewards.novelty:Novelty",
-    "predicted_property": "rewards.predicted_property:PredictedProperty",
-    "price": "rewards.element_penalties:Price",
-    "scarcity": "rewards.element_penalties:Scarcity",
-    "shortest_distance": "rewards.structure.distances:ShortestDistance",
-    "smact_validity": "rewards.smact_validity:SmactValidity",
-    "volume_per_atom": "rewards.structure.packing:VolumePerAtom",
-    "volume_ratio": "rewards.structure.packing:VolumeRatio",
+    "bond_valence": "oreflow.rewards.terms.structure.bond_valence:BondValence",
+    "charge_balance": "oreflow.rewards.terms.composition.charge_balance:ChargeBalance",
+    "chgnet_energy": "oreflow.rewards.terms.energy.chgnet_energy:ChgnetEnergy",
+    "contact_ratio": "oreflow.rewards.terms.structure.distances:ContactRatio",
+    "coordination": "oreflow.rewards.terms.structure.coordination:Coordination",
+    "crystal_formation_energy": "oreflow.rewards.terms.energy.crystal_formation_energy:CrystalFormationEnergy",
+    "density": "oreflow.rewards.terms.structure.packing:Density",
+    "eigensymmetry": "oreflow.rewards.terms.structure.eigensymmetry:Eigensymmetry",
+    "electronegativity_balance": "oreflow.rewards.terms.composition.electronegativity_balance:ElectronegativityBalance",
+    "energy_above_hull": "oreflow.rewards.terms.energy.energy_above_hull:EnergyAboveHull",
+    "formation_energy": "oreflow.rewards.terms.energy.formation_energy:FormationEnergy",
+    "free_parameters": "oreflow.rewards.terms.structure.free_parameters:FreeParameters",
+    "hazardous_elements": "oreflow.rewards.terms.composition.element_penalties:HazardousElements",
+    "novelty": "oreflow.rewards.terms.composition.novelty:Novelty",
+    "predicted_property": "oreflow.rewards.terms.energy.predicted_property:PredictedProperty",
+    "price": "oreflow.rewards.terms.composition.element_penalties:Price",
+    "scarcity": "oreflow.rewards.terms.composition.element_penalties:Scarcity",
+    "shortest_distance": "oreflow.rewards.terms.structure.distances:ShortestDistance",
+    "smact_validity": "oreflow.rewards.terms.composition.smact_validity:SmactValidity",
+    "volume_per_atom": "oreflow.rewards.terms.structure.packing:VolumePerAtom",
+    "volume_ratio": "oreflow.rewards.terms.structure.packing:VolumeRatio",
 }
 _registered: dict[str, Factory] = {}
 _plugins: dict[Path, tuple[str, list[str]]] = {}  # files loaded so far: hash of the content, names registered
@@ -76,7 +76,7 @@ def load_plugin(path: str | Path) -> list[str]:
 
     A file loaded before is not run again, unless it was edited since: its rewards are then replaced.
 
-    What the file prints or changes on the side while it is imported is undone and reported (`rewards.guard`).
+    What the file prints or changes on the side while it is imported is undone and reported (`rewards.contract.guard`).
 
     Raises:
         PluginError: when the file is missing, fails on import, or registers nothing.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rewards.errors import RewardParameterError
+from oreflow.rewards.errors import RewardParameterError
 
 Shape = Callable[[np.ndarray], np.ndarray]
 

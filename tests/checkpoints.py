@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent.files import sha256
+from oreflow.agent.storage.atomic_files import sha256
 
 
 def truncate(path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from agent.cli import app
+from oreflow.agent.cli import app
 
 CONFIG = """
 schema_version: 1
@@ -20,7 +20,7 @@ run: {threads: 1, log_every_steps: 10, checkpoint_every_steps: 20}
 """
 PLUGIN = """
 import numpy as np
-import rewards
+from oreflow import rewards
 
 @rewards.register("{name}")
 class Term:

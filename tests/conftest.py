@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rewards import guard, registry
+from oreflow.rewards import registry
+from oreflow.rewards.contract import guard
 
 # Derandomised: the same examples on every machine, so a red run can be repeated. `HYPOTHESIS_PROFILE=nightly` explores.
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

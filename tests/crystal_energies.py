@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.crystals import Crystals
-from envs.elements import atomic_number, electronegativities
+from oreflow.envs.chemistry.elements import atomic_number, electronegativities
+from oreflow.envs.objects.crystals import Crystals
 
 # Prototype: lattice angles in degrees, sites as (place of the element in the formula, fractional coordinates).
 _CUBIC = (60.0, 60.0, 60.0)

@@ -11,8 +11,8 @@ import itertools
 
 import numpy as np
 
-from envs.protocol import EnumeratedWorld
-from rewards.composite import RewardValues
+from oreflow.envs.contract.protocol import EnumeratedWorld
+from oreflow.rewards.composite import RewardValues
 
 
 class HypergridKernel:

@@ -10,8 +10,8 @@ import itertools
 
 import numpy as np
 
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_tables import DENOMINATOR, space_group
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.symmetry.space_groups import DENOMINATOR, space_group
 
 Form = tuple[tuple[int, ...], bytes]
 

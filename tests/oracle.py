@@ -3,9 +3,9 @@
 import itertools
 import math
 
-from envs.composition_space import CompositionSpace
-from envs.elements import atomic_number
-from envs.oxidation import oxidation_states
+from oreflow.envs.chemistry.elements import atomic_number
+from oreflow.envs.chemistry.oxidation import oxidation_states
+from oreflow.envs.composition.space import CompositionSpace
 
 Formula = tuple[tuple[str, int], ...]
 

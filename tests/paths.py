@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.composition_kernel import CompositionKernel
-from envs.protocol import TransitionKernel
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.contract.protocol import TransitionKernel
 from tests.worlds import SPACES, TINY
 
 State = bytes

@@ -11,7 +11,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["agent.cli", "agent.resume", "agent.train", "agent.train_gfn", "agent.lock", "pytest"])
+_context.set_forkserver_preload(
+    [
+        "oreflow.agent.cli",
+        "oreflow.agent.training.resume",
+        "oreflow.agent.training.loop",
+        "oreflow.agent.learners.gflownet",
+        "oreflow.agent.storage.lock",
+        "pytest",
+    ]
+)
 
 
 class Started:
@@ -71,7 +80,7 @@ def _redirected(function: Callable[[], None], streams: Path) -> None:
 
 
 def _command(arguments: list[str], patch: Callable[[], None] | None) -> None:
-    from agent.cli import main
+    from oreflow.agent.cli import main
 
     if patch is not None:
         patch()

@@ -69,7 +69,7 @@ def make_slow(settings: object, time_limit_s: float) -> Callable[[Any], dict[str
 
 def patch_slow(log: str) -> None:
     """Makes `oreflow relax` take 0.4 s a structure, in whichever process it is called."""
-    from agent.relaxation import relax
+    from oreflow.agent.relaxation import relax
 
     os.environ["RELAX_LOG"] = log
     relax.make_relaxer = make_slow

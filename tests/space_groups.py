@@ -7,7 +7,7 @@ import moyopy
 import numpy as np
 import spglib
 
-from envs.wyckoff_tables import DENOMINATOR, SpaceGroup, space_group
+from oreflow.envs.symmetry.space_groups import DENOMINATOR, SpaceGroup, space_group
 
 D = DENOMINATOR
 ALL = range(1, 231)

@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from agent.action_blocks import ActionBlocks, blocks_of
-from agent.action_head import Choices, Workspace
-from agent.exact import action_log_probabilities, compare_exactly, log_terminating_probability, terminating_distribution
-from agent.policy import Policy, masked_log_softmax
-from agent.rollout import backward_rollout, draw_objects, evaluate, forward_rollout
-from envs.check import check_action_block, check_action_blocks, check_kernel
-from envs.protocol import TransitionKernel
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
+from oreflow.agent.evaluation.exact import (
+    action_log_probabilities,
+    compare_exactly,
+    log_terminating_probability,
+    terminating_distribution,
+)
+from oreflow.agent.policy.action_blocks import ActionBlocks, blocks_of
+from oreflow.agent.policy.action_head import Choices, Workspace
+from oreflow.agent.policy.network import Policy, masked_log_softmax
+from oreflow.agent.rollout.rollout import backward_rollout, draw_objects, evaluate, forward_rollout
+from oreflow.envs.contract.check import check_action_block, check_action_blocks, check_kernel
+from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
 from tests.worlds import kernel
 
 HIDDEN = 16

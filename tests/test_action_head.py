@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from agent.action_head import Workspace, choose
-from agent.masked_softmax import BLOCK, exponentiate
-from agent.policy import masked_log_softmax
+from oreflow.agent.policy.action_head import Workspace, choose
+from oreflow.agent.policy.masked_softmax import BLOCK, exponentiate
+from oreflow.agent.policy.network import masked_log_softmax
 
 ROWS, ACTIONS, HIDDEN = 40, 150, 16
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from agent.baselines import MetropolisHastings, RandomFeasible, Searcher
-from agent.errors import TrainingError
-from agent.genetic import Genetic, crossover, first_occurrences
-from agent.local_search import local_search
-from agent.moves import random_rollout, random_unroll
-from envs.composition_kernel import CompositionKernel
-from envs.protocol import TransitionKernel
+from oreflow.agent.errors import TrainingError
+from oreflow.agent.search.genetic import Genetic, crossover, first_occurrences
+from oreflow.agent.search.local_search import local_search
+from oreflow.agent.search.metropolis_hastings import MetropolisHastings
+from oreflow.agent.search.random_walks import random_rollout, random_unroll
+from oreflow.agent.search.searcher import RandomFeasible, Searcher
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.contract.protocol import TransitionKernel
 from tests.paths import Grid, Paths, tiny_kernel
 from tests.worlds import kernel
 

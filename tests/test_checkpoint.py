@@ -14,16 +14,22 @@ import numpy as np
 import pytest
 import torch
 
-import agent.checkpoint as module
-from agent.build import make_kernel, make_policy
-from agent.checkpoint import list_checkpoints, load_optimizer, load_policy, save_checkpoint, verify_checkpoint
-from agent.config import Config, validate_config
-from agent.errors import CheckpointError, RunFolderError
-from agent.files import sha256
-from agent.learner import make_optimizer
-from agent.policy import Policy
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
+from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.errors import CheckpointError, RunFolderError
+from oreflow.agent.learners.learner import make_optimizer
+from oreflow.agent.policy.network import Policy
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage import checkpoint as module
+from oreflow.agent.storage.atomic_files import sha256
+from oreflow.agent.storage.checkpoint import (
+    list_checkpoints,
+    load_optimizer,
+    load_policy,
+    save_checkpoint,
+    verify_checkpoint,
+)
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_kernel, make_policy
 from tests.checkpoints import empty, flip_a_bit, truncate
 
 FILES = ("policy.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json")
@@ -222,7 +228,7 @@ def test_a_failure_while_writing_leaves_the_previous_checkpoint(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import agent.checkpoint as module
+import oreflow.agent.storage.checkpoint as module
 from tests.test_checkpoint import save
 save(Path(sys.argv[1]), 1)
 module.sha256 = lambda path: os.kill(os.getpid(), signal.SIGKILL)

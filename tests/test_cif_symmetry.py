@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
-from envs.cif_symmetry import _settings
-from envs.structure_files import read_structure_text
+from oreflow.envs.structure_io.reading.cif_symmetry import _settings
+from oreflow.envs.structure_io.reading.files import read_structure_text
 from tests.cifs import ROCK_SALT, cif
 
 SPINEL = {"a": 8.08, "b": 8.08, "c": 8.08}

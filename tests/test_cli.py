@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agent.tables import read_table
-from envs.decode import parse_formula
-from rewards import registry
-from rewards.formation_energy import FormationEnergy
+from oreflow.agent.tables.formulas import read_table
+from oreflow.envs.objects.formulas import parse_formula
+from oreflow.rewards import registry
+from oreflow.rewards.terms.energy.formation_energy import FormationEnergy
 from tests.cli import CONFIG, done, plugin, refused
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.checkpoint import list_checkpoints
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.checkpoint import list_checkpoints
+from oreflow.agent.storage.run_folder import RunFolder
 from tests.cli import CONFIG
 
-COMMAND = [sys.executable, "-m", "agent.cli"]
+COMMAND = [sys.executable, "-m", "oreflow.agent.cli"]
 ROOT = Path(__file__).parent.parent
 
 
@@ -40,7 +40,7 @@ def test_help_answers_within_a_second_and_imports_nothing_heavy() -> None:
         seconds.append(time.perf_counter() - started)
     assert statistics.median(seconds) < 1.0
     heavy = "torch", "numba", "numpy", "pandas", "pymatgen", "gymnasium", "pydantic", "yaml"
-    code = f"import sys, agent.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, oreflow.agent.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -82,14 +82,14 @@ def test_a_signal_ends_training_after_a_good_checkpoint(tmp_path: Path, config: 
 
 def test_a_reader_that_leaves_early_causes_no_traceback() -> None:
     text = " ".join(["NaCl", "H2O"] * 3000)
-    script = f"{sys.executable} -m agent.cli score {text} --reward charge_balance | head -n 1"
+    script = f"{sys.executable} -m oreflow.agent.cli score {text} --reward charge_balance | head -n 1"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.startswith("formula")
     assert done.stderr == ""
 
 
 def test_closed_stdout_is_no_failure() -> None:
-    script = f"{sys.executable} -m agent.cli score NaCl --reward charge_balance >&-"
+    script = f"{sys.executable} -m oreflow.agent.cli score NaCl --reward charge_balance >&-"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

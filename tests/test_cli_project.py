@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.tables import read_table
-from rewards.shaping import SHAPES
+from oreflow.agent.tables.formulas import read_table
+from oreflow.rewards.shaping import SHAPES
 from tests.cli import CONFIG, done, oreflow, plugin, refused
 
 VERBS = ("train", "sample", "evaluate", "exact", "score", "fit-energy", "list", "init", "check")

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.checkpoint import list_checkpoints
-from agent.resume import CHANGEABLE
-from agent.run_dir import RunFolder
+from oreflow.agent.storage.checkpoint import list_checkpoints
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.resume import CHANGEABLE
 from tests import processes
 from tests.checkpoints import edit_state, empty, flip_a_bit, truncate
 from tests.cli import done, oreflow, plugin, refused
 from tests.test_process_faults import CONFIG, differences
 
 # The command shows warnings; in other tests they are errors.
-pytestmark = pytest.mark.filterwarnings("default::agent.errors.CheckpointWarning")
+pytestmark = pytest.mark.filterwarnings("default::oreflow.agent.errors.CheckpointWarning")
 ROOT = Path(__file__).parent.parent
 MINE = ("--set", "reward.terms.0={name: mine, shape: {kind: maximise, beta: 0.1}}", "--set", "world.neutrality=off")
 FILES = ("policy.safetensors", "optimizer.safetensors", "buffer.npz", "state.json", "MANIFEST.json")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from agent.tables import read_table
+from oreflow.agent.tables.formulas import read_table
 from tests.cli import CONFIG, done, refused
 
 PROGRAM = Path(sys.executable).with_name("oreflow")
@@ -17,7 +17,7 @@ PLUGIN = """
 import os
 from pathlib import Path
 import numpy as np
-import rewards
+from oreflow import rewards
 
 class Term:
     unit, version, citations, requires = "eV", "1", (), "composition"

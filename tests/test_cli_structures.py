@@ -10,11 +10,11 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from agent.evaluate import evaluate_crystals
-from agent.known_crystals import read_crystals
-from agent.tables import read_table
-from envs.structure_files import read_structure_files
-from envs.structures import crystal_from_text
+from oreflow.agent.evaluation.candidate_metrics import evaluate_crystals
+from oreflow.agent.tables.formulas import read_table
+from oreflow.agent.tables.known_crystals import read_crystals
+from oreflow.envs.structure_io.crystal_text import crystal_from_text
+from oreflow.envs.structure_io.reading.files import read_structure_files
 from tests.cifs import ROCK_SALT, cif
 from tests.cli import done, oreflow, refused
 from tests.prototypes import prototypes

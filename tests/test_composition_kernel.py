@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 
-import envs.composition_masks as module
-import envs.composition_tokens as tokens_module
-import envs.uniform_compositions as uniform_compositions
-from envs.check import check_kernel
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
-from envs.compositions import Compositions
-from envs.errors import EmptyWorldError
-from envs.uniform_compositions import TooRareError
+from oreflow.envs.composition import masks as module
+from oreflow.envs.composition import tokens as tokens_module
+from oreflow.envs.composition import uniform as uniform_compositions
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
+from oreflow.envs.composition.uniform import TooRareError
+from oreflow.envs.contract.check import check_kernel
+from oreflow.envs.errors import EmptyWorldError
+from oreflow.envs.objects.compositions import Compositions
 from tests.oracle import all_objects
 from tests.worlds import SPACES, kernel
 
@@ -139,7 +139,7 @@ def test_bad_spaces_say_what_was_expected(changes: dict, message: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_compiled_functions_equal_their_python_source(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every compiled function of the kernel and its feasibility table, run as plain Python on a whole world."""
-    import envs.feasibility as feasibility
+    from oreflow.envs.composition import feasibility
 
     k = kernel(name)
     states = k.enumerate().states

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
-from envs.elements import symbols
-from envs.oxidation import oxidation_states
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.chemistry.oxidation import oxidation_states
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
 from tests.worlds import SPACES
 
 SOFT = replace(SPACES["hard"], neutrality="soft")

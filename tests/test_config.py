@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import Config, TermConfig, dump_config, load_config, validate_config
-from agent.errors import ConfigError
-from agent.strict_yaml import parse_yaml
-from agent.world_config import CompositionWorld, PartConfig, WyckoffWorld
+from oreflow.agent.config.run import Config, TermConfig, dump_config, load_config, validate_config
+from oreflow.agent.config.strict_yaml import parse_yaml
+from oreflow.agent.config.world import CompositionWorld, PartConfig, WyckoffWorld
+from oreflow.agent.errors import ConfigError
 
 REPOSITORY = Path(__file__).parent.parent
 GOOD = """

@@ -7,17 +7,24 @@ import shutil
 import numpy as np
 import pytest
 
-from envs.crystals import Crystals
-from envs.wyckoff_tables import N_SPACE_GROUPS, space_group
-from rewards.check import check_reward_term
-from rewards.crystal_formation_energy import CrystalFormationEnergy
-from rewards.energy_model import CARD_FILE, MODEL_FILE, WEIGHTS_FILE, EnergyModelError, model_directory
-from rewards.evaluation import evaluate_term
-from rewards.formation_energy import FormationEnergy
-from rewards.protocol import RewardTerm
-from rewards.wyckoff_energy.model import DEFAULT_CRYSTAL_MODEL, CrystalEnergyModel
-from rewards.wyckoff_energy.prototypes import prototype_hashes
-from rewards.wyckoff_energy.site_tables import letter_maps, site_tables
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.symmetry.letter_maps import letter_maps
+from oreflow.envs.symmetry.space_groups import N_SPACE_GROUPS, space_group
+from oreflow.rewards.check import check_reward_term
+from oreflow.rewards.contract.evaluation import evaluate_term
+from oreflow.rewards.contract.protocol import RewardTerm
+from oreflow.rewards.models.crystal.model import DEFAULT_CRYSTAL_MODEL, CrystalEnergyModel
+from oreflow.rewards.models.crystal.prototypes import prototype_hashes
+from oreflow.rewards.models.crystal.site_tables import site_tables
+from oreflow.rewards.models.ensemble.folder import (
+    CARD_FILE,
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    EnergyModelError,
+    model_directory,
+)
+from oreflow.rewards.terms.energy.crystal_formation_energy import CrystalFormationEnergy
+from oreflow.rewards.terms.energy.formation_energy import FormationEnergy
 from tests.benchmarks.bench_crystal_energy import random_decorations
 from tests.crystal_energies import decorations
 
@@ -129,7 +136,7 @@ def test_batch_equals_one_by_one_and_the_order_of_sites_does_not_matter(model):
 def test_chunks_are_seamless(model, monkeypatch):
     crystals = random_decorations(50, ELEMENTS, seed=3)
     expected = model.predict(crystals)
-    monkeypatch.setattr("rewards.wyckoff_energy.model.CHUNK", 7)
+    monkeypatch.setattr("oreflow.rewards.models.crystal.model.CHUNK", 7)
     np.testing.assert_allclose(model.predict(crystals).mean, expected.mean, atol=1e-5)
 
 
@@ -199,10 +206,10 @@ def test_damaged_weights_are_told(tmp_path):
 def test_inference_equals_the_fitted_network(model):
     import torch
 
-    from rewards._energy_network import Architecture
-    from rewards.wyckoff_energy.inference import fold, infer
-    from rewards.wyckoff_energy.inputs import concatenate, encode_compositions
-    from rewards.wyckoff_energy.network import CrystalArchitecture, forward, initial_parameters, pack_crystals
+    from oreflow.rewards.models.composition.network import Architecture
+    from oreflow.rewards.models.crystal.inference import fold, infer
+    from oreflow.rewards.models.crystal.inputs import concatenate, encode_compositions
+    from oreflow.rewards.models.crystal.network import CrystalArchitecture, forward, initial_parameters, pack_crystals
 
     shipped = model.card["architecture"]
     small = {"n_members": 3, "node_width": 24, "trunk_width": 16, "n_blocks": 2}

@@ -7,15 +7,15 @@ import shlex
 import numpy as np
 import pytest
 
-from envs.compositions import Compositions
-from envs.elements import symbols
-from rewards._energy_data import EnergyDataError
-from rewards.crystal_formation_energy import CrystalFormationEnergy
-from rewards.energy_model import CARD_FILE, MODEL_FILE
-from rewards.wyckoff_energy.data import decoration, has_structures, read_crystals
-from rewards.wyckoff_energy.model import CrystalEnergyModel
-from rewards.wyckoff_energy.prototypes import prototype_hashes
-from rewards.wyckoff_energy.training_tables import corrections, split_by_formula, training_tables
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.models.crystal.data import decoration, has_structures, read_crystals
+from oreflow.rewards.models.crystal.model import CrystalEnergyModel
+from oreflow.rewards.models.crystal.prototypes import prototype_hashes
+from oreflow.rewards.models.crystal.training_tables import corrections, split_by_formula, training_tables
+from oreflow.rewards.models.ensemble.folder import CARD_FILE, MODEL_FILE
+from oreflow.rewards.models.ensemble.tables import EnergyDataError
+from oreflow.rewards.terms.energy.crystal_formation_energy import CrystalFormationEnergy
 from tests.cli import done, refused
 from tests.crystal_energies import OF_PROTOTYPE_EV, decorations, write_structures
 
@@ -143,7 +143,7 @@ def test_no_formula_and_no_held_out_system_is_in_two_parts(tmp_path):
 
 
 def test_a_fit_learns_what_the_structure_says(tmp_path):
-    from rewards.wyckoff_energy.fit import fit_crystal_energy
+    from oreflow.rewards.models.crystal.fit import fit_crystal_energy
 
     path = write_structures(tmp_path / "s.csv", seed=2, n=396)
     events: list[dict] = []
@@ -189,7 +189,7 @@ def test_the_command_fits_structures_and_the_command_of_its_card_repeats_it(tmp_
 def test_stored_weights_are_within_half_a_step_of_the_fitted_ones():
     import torch
 
-    from rewards.wyckoff_energy.weights import _compressed
+    from oreflow.rewards.models.crystal.weights import _compressed
 
     matrix = torch.randn(2, 40, 7, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 1, 7)
     stored = _compressed("x", matrix)

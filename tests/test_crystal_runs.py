@@ -11,25 +11,26 @@ import yaml
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice
 
-from agent import candidate_structures, known_crystals
-from agent.build import make_kernel, make_reward, make_scorer
-from agent.config import Config, load_config, validate_config
-from agent.errors import ConfigError
-from agent.exact import compare_exactly, log_terminating_probability
-from agent.known_crystals import is_known_object
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
-from agent.train import train
-from agent.warm_start import known_objects
-from envs.compositions import Compositions
-from envs.crystals import Crystals
-from envs.encode_structure import encode_structures
-from envs.errors import EncodeError
-from envs.labelings import canonical, count_objects, every_labeling
-from envs.structure_checks import Reason
-from envs.structure_files import read_structure_files
-from envs.structures import crystal_from_text, crystal_to_text, pymatgen_structures
-from rewards.crystal_formation_energy import CrystalFormationEnergy
+from oreflow.agent.config.run import Config, load_config, validate_config
+from oreflow.agent.errors import ConfigError
+from oreflow.agent.evaluation.exact import compare_exactly, log_terminating_probability
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.tables import candidate_structures, known_crystals
+from oreflow.agent.tables.known_crystals import is_known_object
+from oreflow.agent.training.build import make_kernel, make_reward, make_scorer
+from oreflow.agent.training.loop import train
+from oreflow.agent.training.warm_start import known_objects
+from oreflow.envs.contract.labelings import canonical, count_objects, every_labeling
+from oreflow.envs.errors import EncodeError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.structure_io.crystal_text import crystal_from_text, crystal_to_text
+from oreflow.envs.structure_io.encode import encode_structures
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.structure_io.reading.checks import Reason
+from oreflow.envs.structure_io.reading.files import read_structure_files
+from oreflow.rewards.terms.energy.crystal_formation_energy import CrystalFormationEnergy
 from tests.benchmarks.bench_crystals import by_moyopy, holds_group
 from tests.cli import done, oreflow
 from tests.prototypes import from_group, prototypes
@@ -97,7 +98,7 @@ def test_samplers_reach_the_target_over_crystals(tmp_path: Path, sampler: dict[s
 
 
 def test_every_labeling_is_one_crystal(rng: np.random.Generator) -> None:
-    from agent.moves import random_rollout
+    from oreflow.agent.search.random_walks import random_rollout
 
     kernel = make_kernel(small())
     states = random_rollout(kernel, kernel.initial(50), rng)[0]
@@ -208,7 +209,7 @@ def test_an_impossible_composition_names_the_groups_that_could_host_it(config_fi
 
 def test_structures_are_scored(tmp_path: Path) -> None:
     """Rock salt and perovskite: what the rewards say of them by themselves, and with the reward of a config."""
-    from envs.structure_writers import cif_text
+    from oreflow.envs.structure_io.writers import cif_text
 
     known = [p for p in prototypes() if p.name in ("rock salt", "perovskite")]
     crystals, _, _ = encode_structures([p.structure for p in known])

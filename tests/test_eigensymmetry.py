@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from envs.crystals import Crystals
-from envs.structures import found_space_groups, pymatgen_structures
-from envs.wyckoff_arrays import DOF, FIRST_ROW, group_tables
-from envs.wyckoff_tables import space_group
-from rewards.registry import make_term
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.structure_io.encode import found_space_groups
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, group_tables
+from oreflow.envs.symmetry.space_groups import space_group
+from oreflow.rewards.registry import make_term
 from tests.test_free_parameters import decorations
 
 # Group, letters and their elements; whether the crystal has this group and no higher one.

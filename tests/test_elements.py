@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 from pymatgen.core import Element
 
-from envs.data import build_tables
-from envs.elements import N_ELEMENTS, atomic_number, electronegativities, groups, nearest, presets, resolve, symbols
-from envs.errors import UnknownElementError, UnknownOxidationTableError
-from envs.oxidation import DEFAULT_TABLE, TABLES, oxidation_matrix, oxidation_states
+from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE, TABLES
+from oreflow.envs.chemistry.elements import (
+    N_ELEMENTS,
+    atomic_number,
+    electronegativities,
+    groups,
+    presets,
+    resolve,
+    symbols,
+)
+from oreflow.envs.chemistry.oxidation import oxidation_matrix, oxidation_states
+from oreflow.envs.data import build_tables
+from oreflow.envs.errors import UnknownElementError, UnknownOxidationTableError
+from oreflow.envs.suggestions import nearest
 
 
 def test_symbols_are_those_of_pymatgen_by_atomic_number() -> None:

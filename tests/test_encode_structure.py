@@ -10,12 +10,14 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from envs.crystals import Crystals
-from envs.encode_structure import encode_structure, encode_structures
-from envs.errors import EncodeError
-from envs.structure_checks import Reason
-from envs.structures import protostructure_labels, pymatgen_structures, representative_points
-from envs.wyckoff_tables import space_group
+from oreflow.envs.errors import EncodeError
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.labels import protostructure_labels
+from oreflow.envs.structure_io.encode import encode_structure, encode_structures
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.structure_io.reading.checks import Reason
+from oreflow.envs.structure_io.writers import representative_points
+from oreflow.envs.symmetry.space_groups import space_group
 from tests.prototypes import Prototype, prototypes
 
 pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")  # spglib's, in pymatgen

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.errors import OreflowError
-from rewards.check import check_reward_term
-from rewards.convex_hull import HullEnergies
-from rewards.energy_above_hull import EnergyAboveHull
-from rewards.errors import ReferenceTableWarning, RewardParameterError
-from rewards.registry import make_term
+from oreflow.envs.errors import OreflowError
+from oreflow.rewards.check import check_reward_term
+from oreflow.rewards.errors import ReferenceTableWarning, RewardParameterError
+from oreflow.rewards.reference.convex_hull import HullEnergies
+from oreflow.rewards.registry import make_term
+from oreflow.rewards.terms.energy.energy_above_hull import EnergyAboveHull
 from tests.test_rewards_hull import batch_of
 
 TABLE = "formula,formation_energy_per_atom\nNaCl,-2.1\nFe2O3,-1.7\nLi2O,-2.0\nP2O5,-2.3\nFeO,-1.5\nFe,0\n"

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.compositions import Compositions
-from envs.elements import electronegativities
-from envs.errors import OreflowError
-from rewards.energy_model import CARD_FILE, MODEL_FILE, WEIGHTS_FILE, EnergyModel
-from rewards.errors import RewardParameterError
-from rewards.formation_energy import FormationEnergy
-from rewards.predicted_property import PredictedProperty
-from rewards.protocol import RewardTerm
+from oreflow.envs.chemistry.elements import electronegativities
+from oreflow.envs.errors import OreflowError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.contract.protocol import RewardTerm
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.models.composition.model import EnergyModel
+from oreflow.rewards.models.ensemble.folder import CARD_FILE, MODEL_FILE, WEIGHTS_FILE
+from oreflow.rewards.terms.energy.formation_energy import FormationEnergy
+from oreflow.rewards.terms.energy.predicted_property import PredictedProperty
 from tests.test_energy_model import compositions
 from tests.test_features import random_compositions
 
@@ -47,7 +48,7 @@ TINY = {"n_members": 2, "node_width": 16, "trunk_width": 32, "n_blocks": 1}
 
 
 def test_fit_learns_a_law_and_writes_a_usable_model(tmp_path):
-    from rewards.fit_energy import fit_energy
+    from oreflow.rewards.models.composition.fit import fit_energy
 
     rows = synthetic_rows(300, seed=8)
     csv = write_csv(tmp_path / "law.csv", rows)
@@ -68,7 +69,7 @@ def test_fit_learns_a_law_and_writes_a_usable_model(tmp_path):
 
 
 def test_fit_is_reproducible_and_independent_of_the_order_of_rows(tmp_path):
-    from rewards.fit_energy import fit_energy
+    from oreflow.rewards.models.composition.fit import fit_energy
 
     rows = synthetic_rows(120, seed=9)
     a = fit_energy(write_csv(tmp_path / "a.csv", rows), tmp_path / "a", n_epochs=3, **TINY)
@@ -78,7 +79,8 @@ def test_fit_is_reproducible_and_independent_of_the_order_of_rows(tmp_path):
 
 
 def test_chemical_systems_set_aside_share_nothing_with_the_rest(tmp_path):
-    from rewards._energy_data import read_table, split_table
+    from oreflow.rewards.models.composition.data import read_table
+    from oreflow.rewards.models.ensemble.tables import split_table
 
     csv = write_csv(tmp_path / "t.csv", synthetic_rows(300, seed=10))
     table = read_table(csv, **COLUMNS)
@@ -91,7 +93,7 @@ def test_chemical_systems_set_aside_share_nothing_with_the_rest(tmp_path):
 
 
 def test_bad_rows_are_counted_with_their_lines_and_duplicates_keep_the_lowest(tmp_path):
-    from rewards._energy_data import read_table
+    from oreflow.rewards.models.composition.data import read_table
 
     clean = synthetic_rows(100, seed=11)
     extra = [
@@ -138,7 +140,7 @@ def test_bad_rows_are_counted_with_their_lines_and_duplicates_keep_the_lowest(tm
     ],
 )
 def test_unusable_tables_are_refused_with_a_reason(tmp_path, header, rows, message):
-    from rewards.fit_energy import fit_energy
+    from oreflow.rewards.models.composition.fit import fit_energy
 
     with pytest.raises(OreflowError, match=message):
         fit_energy(write_csv(tmp_path / "t.csv", rows, header), tmp_path / "out")
@@ -157,7 +159,7 @@ def test_unusable_tables_are_refused_with_a_reason(tmp_path, header, rows, messa
     ],
 )
 def test_files_that_are_no_table(tmp_path, content, message):
-    from rewards.fit_energy import fit_energy
+    from oreflow.rewards.models.composition.fit import fit_energy
 
     for name in ("t.csv", "t.csv.gz"):  # what counts is the content
         (tmp_path / name).write_bytes(content)
@@ -167,7 +169,7 @@ def test_files_that_are_no_table(tmp_path, content, message):
 
 
 def test_compressed_tables_blank_rows_and_a_byte_order_mark(tmp_path):
-    from rewards._energy_data import read_table
+    from oreflow.rewards.models.composition.data import read_table
 
     rows = synthetic_rows(70, seed=12)
     text = "\n".join(["\ufeffformula,formation_energy_per_atom", *rows[:3], "", ",", *rows[3:], "", ""])
@@ -182,7 +184,7 @@ def test_compressed_tables_blank_rows_and_a_byte_order_mark(tmp_path):
 
 
 def test_missing_table(tmp_path):
-    from rewards.fit_energy import fit_energy
+    from oreflow.rewards.models.composition.fit import fit_energy
 
     with pytest.raises(OreflowError, match="could not read it"):
         fit_energy(tmp_path / "none.csv", tmp_path / "out")
@@ -192,7 +194,7 @@ def test_missing_table(tmp_path):
 
 
 def test_other_properties_keep_pure_elements_and_take_the_median_of_duplicates(tmp_path):
-    from rewards._energy_data import read_table
+    from oreflow.rewards.models.composition.data import read_table
 
     extra = ["KBr,1.0", "K2Br2,5.0", "BrK,2.0", "Fe,3.5", "Fe2,4.5", "NaN,0.25"]
     csv = write_csv(tmp_path / "t.csv", [*extra, *synthetic_rows(100, seed=13)], "formula,band_gap")
@@ -211,7 +213,7 @@ def test_other_properties_keep_pure_elements_and_take_the_median_of_duplicates(t
 @pytest.fixture(scope="module")
 def melting(tmp_path_factory) -> Path:
     """A model of a property that pure elements have, in kelvin: 100 K for each unit of the mean electronegativity."""
-    from rewards.fit_energy import fit_energy
+    from oreflow.rewards.models.composition.fit import fit_energy
 
     folder = tmp_path_factory.mktemp("melting")
     chi = electronegativities()
@@ -245,7 +247,7 @@ def test_a_property_of_the_users_own_as_a_reward_term(melting):
 
 
 def test_two_properties_in_one_reward(melting, monkeypatch):
-    from rewards import build, register, registry
+    from oreflow.rewards import build, register, registry
 
     monkeypatch.setattr(registry, "_registered", {})
 
@@ -288,7 +290,7 @@ def test_the_card_tells_which_property_it_is(melting):
 
 
 def test_formation_energies_under_another_column_name(tmp_path):
-    from rewards.fit_energy import fit_energy
+    from oreflow.rewards.models.composition.fit import fit_energy
 
     csv = write_csv(tmp_path / "t.csv", [*synthetic_rows(120, seed=15), "Li,0.3"], "formula,ef")
     card = fit_energy(csv, tmp_path / "out", target_column="ef", formation_energy=True, n_epochs=1, **TINY)
@@ -301,7 +303,7 @@ def test_formation_energies_under_another_column_name(tmp_path):
 
 
 def test_errors_by_distance_count_every_row_once(melting):
-    from rewards._energy_metrics import errors_by_distance
+    from oreflow.rewards.models.ensemble.metrics import errors_by_distance
 
     model = EnergyModel.load(melting)
     batch = Compositions.from_dicts([d for d in random_compositions(200, seed=16, symbols=LIGHT) if len(d) <= 4])

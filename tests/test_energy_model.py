@@ -10,21 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.compositions import Compositions
-from envs.elements import atomic_number
-from rewards.energy_model import (
+from oreflow.envs.chemistry.elements import atomic_number
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.contract.protocol import RewardTerm
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
+from oreflow.rewards.models.ensemble.folder import (
     CARD_FILE,
-    DEFAULT_MODEL,
     MODEL_FILE,
     WEIGHTS_FILE,
-    EnergyModel,
     EnergyModelError,
     model_directory,
 )
-from rewards.errors import RewardParameterError
-from rewards.formation_energy import FormationEnergy
-from rewards.predicted_property import PredictedProperty
-from rewards.protocol import RewardTerm
+from oreflow.rewards.terms.energy.formation_energy import FormationEnergy
+from oreflow.rewards.terms.energy.predicted_property import PredictedProperty
 from tests.test_features import random_compositions
 
 SHIPPED = model_directory(DEFAULT_MODEL)
@@ -72,7 +71,7 @@ def test_batch_equals_one_by_one_and_neither_order_nor_formula_units_matter(mode
 def test_chunks_are_seamless(model, monkeypatch):
     batch = Compositions.from_dicts(random_compositions(50, seed=6))
     expected = model.predict(batch)
-    monkeypatch.setattr("rewards.energy_model.CHUNK", 7)
+    monkeypatch.setattr("oreflow.rewards.models.composition.model.CHUNK", 7)
     np.testing.assert_allclose(model.predict(batch).mean, expected.mean, atol=1e-5)
 
 
@@ -99,8 +98,8 @@ def test_empty_batch_and_empty_row(model):
 def test_inference_equals_the_fitted_network(model):
     import torch
 
-    from rewards._energy_inference import fold, infer
-    from rewards._energy_network import Architecture, forward, initial_parameters, pack
+    from oreflow.rewards.models.composition.inference import fold, infer
+    from oreflow.rewards.models.composition.network import Architecture, forward, initial_parameters, pack
 
     shipped = model.card["architecture"]
     sizes = {"n_members": 3, "node_width": 24, "trunk_width": 16, "n_rounds": 3, "n_blocks": 2}
@@ -120,7 +119,7 @@ def test_inference_equals_the_fitted_network(model):
 def test_orthogonalisation_brings_all_singular_values_near_one():
     import torch
 
-    from rewards._energy_optimizer import orthogonalise
+    from oreflow.rewards.models.ensemble.optimizer import orthogonalise
 
     generator = torch.Generator().manual_seed(0)
     for shape in ((2, 8, 20), (2, 20, 8), (2, 12, 12)):
@@ -135,7 +134,7 @@ def test_orthogonalisation_brings_all_singular_values_near_one():
 
 
 def test_stoichiometric_features_by_hand():
-    from rewards._energy_stoichiometry import (
+    from oreflow.rewards.chemistry.stoichiometry import (
         frequent_prototypes,
         prototype_hashes,
         prototype_index,
@@ -168,7 +167,7 @@ def test_stoichiometric_features_by_hand():
 
 
 def test_distance_is_that_to_the_nearest_centre(model):
-    from rewards._energy_distance import TrainingSummary, summarise
+    from oreflow.rewards.models.ensemble.distance import TrainingSummary, summarise
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(500, 12)).astype(np.float32)
@@ -290,7 +289,7 @@ def test_missing_weights_and_damaged_description(damaged):
 
 
 def test_model_card_is_the_description_in_prose():
-    from rewards._energy_card import render_card
+    from oreflow.rewards.models.composition.card import render_card
 
     card = json.loads((SHIPPED / MODEL_FILE).read_text(encoding="utf-8"))
     assert (SHIPPED / CARD_FILE).read_text(encoding="utf-8") == render_card(card)
@@ -313,7 +312,8 @@ def test_model_card_is_the_description_in_prose():
 
 def test_import_is_light():
     code = (
-        "import sys, rewards.formation_energy, rewards.predicted_property, rewards.fit_energy; "
+        "import sys, oreflow.rewards.models.composition.fit; "
+        "from oreflow.rewards.terms.energy import formation_energy, predicted_property; "
         "print([m for m in ('torch', 'numba', 'pandas', 'pymatgen') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

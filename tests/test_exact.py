@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.exact import (
+from oreflow.agent.evaluation.exact import (
     action_log_probabilities,
     compare_exactly,
     jensen_shannon,
@@ -15,11 +15,11 @@ from agent.exact import (
     terminating_distribution,
     total_variation,
 )
-from agent.losses import trajectory_balance
-from agent.policy import Policy, masked_log_softmax
-from agent.rollout import forward_rollout
-from envs.composition_kernel import CompositionKernel
-from envs.protocol import EnumeratedWorld
+from oreflow.agent.objectives.balance_losses import trajectory_balance
+from oreflow.agent.policy.network import Policy, masked_log_softmax
+from oreflow.agent.rollout.rollout import forward_rollout
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.contract.protocol import EnumeratedWorld
 from tests.worlds import SPACES, kernel
 
 SMALL = [name for name in SPACES if name != "large"]

@@ -8,10 +8,10 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-import envs  # noqa: F401 - registers oreflow/Composition-v0
-from envs.errors import IllegalActionError
-from envs.single import KernelEnv, MaskInObservation
-from envs.vector import KernelVectorEnv
+from oreflow import envs  # noqa: F401 - registers oreflow/Composition-v0
+from oreflow.envs.errors import IllegalActionError
+from oreflow.envs.faces.single import KernelEnv, MaskInObservation
+from oreflow.envs.faces.vector import KernelVectorEnv
 from tests.oracle import all_objects, all_partials, children
 from tests.worlds import SPACES, kernel
 

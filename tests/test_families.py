@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
-from agent.build import make_kernel, make_policy, make_reward, make_scorer
-from agent.config import Config, dump_config, validate_config
-from agent.errors import ConditionError, ConfigError
-from agent.exact import compare_exactly
-from agent.families import Preference, Temperature, choose, make_family, parse_weights
-from agent.rollout import backward_rollout, evaluate, forward_rollout
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
-from agent.train import train
+from oreflow.agent.config.run import Config, dump_config, validate_config
+from oreflow.agent.errors import ConditionError, ConfigError
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.learners.reward_families import Preference, Temperature, choose, make_family, parse_weights
+from oreflow.agent.rollout.rollout import backward_rollout, evaluate, forward_rollout
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer
+from oreflow.agent.training.loop import train
 from tests.cli import done, refused
 
 TEMPERATURE = {"family": {"kind": "temperature", "beta": [0.25, 4.0]}}

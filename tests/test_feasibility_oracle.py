@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
-from envs.elements import symbols
-from envs.errors import EmptyWorldError
-from envs.feasibility import _can_meet_all
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.composition.feasibility import _can_meet_all
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
+from oreflow.envs.errors import EmptyWorldError
 from tests.oracle import Formula, all_objects, all_partials, children
 
 POOL = ("H", "Li", "C", "N", "O", "Na", "Mg", "P", "S", "Cl", "Mn", "Fe", "Cu", "Ag", "Xe")

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from envs.compositions import Compositions
-from envs.elements import atomic_number, presets
-from rewards.features import (
+from oreflow.envs.chemistry.elements import atomic_number, presets
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.chemistry.magpie import (
     element_properties,
     element_property_names,
     elements_with_all_properties,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.crystals import Crystals
-from rewards.registry import make_term
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.rewards.registry import make_term
 
 # Group, letters of the occupied positions, and what a structure report of this compound refines.
 STRUCTURES = {

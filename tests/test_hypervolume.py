@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.hypervolume import hypervolume, pareto_front
+from oreflow.agent.evaluation.hypervolume import hypervolume, pareto_front
 
 
 def staircase(n_axes: int, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from agent.commands.common import verb
+from oreflow.agent.commands.common import verb
 
 ROOT = Path(__file__).parent.parent
 KERNEL = """
-from envs.jit import njit
+from oreflow.envs.compiled.jit import njit
 
 @njit
 def doubled(x):
@@ -107,7 +107,7 @@ def test_damaged_cache_is_mended(module: Path, tmp_path: Path, pattern: str, dam
 
 def test_cache_of_plain_numba_is_replaced_in_silence(module: Path, tmp_path: Path) -> None:
     """As after an upgrade: files of the same names that carry no checksums."""
-    plain = KERNEL.replace("from envs.jit", "from numba").replace("@njit\n", "@njit(cache=True)\n")
+    plain = KERNEL.replace("from oreflow.envs.compiled.jit", "from numba").replace("@njit\n", "@njit(cache=True)\n")
     (module / "kernel.py").write_text(plain.replace("nogil=True", "nogil=True, cache=True"))
     assert outcome(start(module, NUMBA_CACHE_DIR=tmp_path)) == (20, 0, "")
     (module / "kernel.py").write_text(KERNEL)
@@ -156,17 +156,19 @@ def test_nothing_else_compiles_past_this_module() -> None:
 
 def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
     """What is compiled into a function may lie in a file that the function's own file imports."""
-    package = tmp_path / "envs"
-    package.mkdir()
-    for name in ("__init__", "jit"):
-        (package / f"{name}.py").write_text((ROOT / "envs" / f"{name}.py").read_text() if name == "jit" else "")
+    package = tmp_path / "oreflow" / "envs"
+    (package / "compiled").mkdir(parents=True)
+    for folder in (package.parent, package, package / "compiled"):
+        (folder / "__init__.py").touch()
+    (package / "compiled" / "jit.py").write_text((ROOT / "envs" / "compiled" / "jit.py").read_text())
     (package / "far.py").write_text("FACTOR = 2\n")
     (package / "near.py").write_text(
-        "from envs.far import FACTOR\nfrom envs.jit import njit\n\n@njit\ndef scaled(x):\n    return FACTOR * x\n"
+        "from oreflow.envs.compiled.jit import njit\nfrom oreflow.envs.far import FACTOR\n\n"
+        "@njit\ndef scaled(x):\n    return FACTOR * x\n"
     )
     (tmp_path / "kernel.py").write_text(
-        "from envs.jit import njit\nfrom envs.near import scaled\n\n@njit\ndef total(xs):\n    s = 0\n"
-        "    for x in xs:\n        s += scaled(x)\n    return s\n"
+        "from oreflow.envs.compiled.jit import njit\nfrom oreflow.envs.near import scaled\n\n"
+        "@njit\ndef total(xs):\n    s = 0\n    for x in xs:\n        s += scaled(x)\n    return s\n"
     )
 
     def run() -> tuple[int, int, str]:
@@ -185,8 +187,9 @@ def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
 def test_cache_that_names_a_class_no_longer_there_is_replaced_in_silence(module: Path, tmp_path: Path) -> None:
     """As after an upgrade that renamed what a function takes: its index cannot even be read."""
     source = (
-        "from typing import NamedTuple\nimport numpy as np\nfrom envs.jit import njit\n\nclass Pair(NamedTuple):\n"
-        "    x: np.ndarray\n    y: np.ndarray\n\n@njit\ndef _total(pair):\n    return (pair.x + pair.y).sum()\n\n"
+        "from typing import NamedTuple\nimport numpy as np\nfrom oreflow.envs.compiled.jit import njit\n\n"
+        "class Pair(NamedTuple):\n    x: np.ndarray\n    y: np.ndarray\n\n"
+        "@njit\ndef _total(pair):\n    return (pair.x + pair.y).sum()\n\n"
         "def total(xs):\n    return _total(Pair(xs, xs))\n\ntotal.stats = _total.stats\n"
     )
     for name, hits in (("Pair", 0), ("Pair", 1), ("Couple", 0), ("Couple", 1)):
@@ -197,8 +200,9 @@ def test_cache_that_names_a_class_no_longer_there_is_replaced_in_silence(module:
 def test_long_compilation_is_announced_once(module: Path, tmp_path: Path) -> None:
     names = ("first", "second", "third")
     functions = "".join(f"\n@njit\ndef {name}(x):\n    return x + 1\n" for name in names)
-    (module / "kernel.py").write_text("from envs.jit import njit\n" + functions)
-    script = "import logging, envs.jit, kernel; logging.basicConfig(level='INFO'); envs.jit._SECONDS_UNSAID = {}\n"
+    (module / "kernel.py").write_text("from oreflow.envs.compiled.jit import njit\n" + functions)
+    script = "import logging, kernel\nfrom oreflow.envs.compiled import jit\nlogging.basicConfig(level='INFO')\n"
+    script += "jit._SECONDS_UNSAID = {}\n"
     script += "".join(f"kernel.{name}(1)\n" for name in names)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     environment |= {"PYTHONPATH": os.pathsep.join(map(str, (module, ROOT)))}

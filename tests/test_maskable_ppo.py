@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-
-from envs.errors import IllegalActionError
 from examples.maskable_ppo import make_env, run
+
+from oreflow.envs.errors import IllegalActionError
 
 
 def test_an_outside_agent_improves_without_an_illegal_action() -> None:

@@ -6,10 +6,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from agent.baselines import MetropolisHastings
-from agent.exact import perfect_sampler_floor, total_variation
-from agent.moves import back_and_forth, random_rollout, random_unroll, uniform_actions
-from envs.errors import DeadEndError
+from oreflow.agent.evaluation.exact import perfect_sampler_floor, total_variation
+from oreflow.agent.search.metropolis_hastings import MetropolisHastings
+from oreflow.agent.search.random_walks import back_and_forth, random_rollout, random_unroll, uniform_actions
+from oreflow.envs.errors import DeadEndError
 from tests.paths import TINY_KERNELS, Paths, tiny_kernel
 
 GO_ON = 0.4

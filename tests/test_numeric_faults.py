@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from agent.action_head import Workspace, choose
-from agent.losses import trajectory_balance
-from agent.policy import Policy, masked_log_softmax
-from agent.rollout import forward_rollout
-from agent.trajectories import Trajectories
-from envs.errors import DeadEndError
-from envs.single import KernelEnv
-from envs.vector import KernelVectorEnv
+from oreflow.agent.objectives.balance_losses import trajectory_balance
+from oreflow.agent.policy.action_head import Workspace, choose
+from oreflow.agent.policy.network import Policy, masked_log_softmax
+from oreflow.agent.rollout.rollout import forward_rollout
+from oreflow.agent.rollout.trajectories import Trajectories
+from oreflow.envs.errors import DeadEndError
+from oreflow.envs.faces.single import KernelEnv
+from oreflow.envs.faces.vector import KernelVectorEnv
 from tests.worlds import kernel
 
 

@@ -14,19 +14,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import dump_config, validate_config
-from agent.errors import ConfigError
-from agent.run_dir import RunFolder
-from agent.scoring import score_formulas
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
-from envs.compositions import Compositions
-from envs.elements import atomic_number, symbols
-from envs.errors import EmptyWorldError, OxidationTableError, UnknownOxidationTableError
-from envs.oxidation import TABLES, oxidation_matrix, oxidation_states, resolve_table
-from rewards.charge_balance import ChargeBalance
-from rewards.electronegativity_balance import ElectronegativityBalance
-from rewards.smact_validity import SmactValidity
+from oreflow.agent.config.run import dump_config, validate_config
+from oreflow.agent.errors import ConfigError
+from oreflow.agent.evaluation.scoring import score_formulas
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.envs.chemistry.built_in_oxidation import TABLES
+from oreflow.envs.chemistry.elements import atomic_number, symbols
+from oreflow.envs.chemistry.oxidation import oxidation_matrix, oxidation_states, resolve_table
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
+from oreflow.envs.errors import EmptyWorldError, OxidationTableError, UnknownOxidationTableError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.terms.composition.charge_balance import ChargeBalance
+from oreflow.rewards.terms.composition.electronegativity_balance import ElectronegativityBalance
+from oreflow.rewards.terms.composition.smact_validity import SmactValidity
 from tests.cli import done, refused
 from tests.oracle import all_objects
 

@@ -11,8 +11,15 @@ from hypothesis.extra.numpy import arrays
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import Element, Lattice, Structure
 
-from envs.periodic import contact, contacts, images_within, nearest_image, reduce_cell, shortest_lattice_vector
-from envs.radii import covalent_radii
+from oreflow.envs.chemistry.radii import covalent_radii
+from oreflow.envs.objects.distances import (
+    contact,
+    contacts,
+    images_within,
+    nearest_image,
+    reduce_cell,
+    shortest_lattice_vector,
+)
 from tests.test_layers import ROOT
 from tests.textbook import atoms_of, textbook
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from agent.policy import FactoredWeights, Policy
+from oreflow.agent.policy.network import FactoredWeights, Policy
 from tests.worlds import kernel
 
 

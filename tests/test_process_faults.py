@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import agent.checkpoint
-from agent.checkpoint import list_checkpoints, read_state, save_checkpoint, sweep, verify_checkpoint
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
+import oreflow.agent.storage.checkpoint
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.checkpoint import list_checkpoints, read_state, save_checkpoint, sweep, verify_checkpoint
+from oreflow.agent.storage.run_folder import RunFolder
 from tests import cli, processes
 from tests.test_resume import contents
 
@@ -111,14 +111,14 @@ def test_fifty_signals_at_any_moment_cost_nothing(tmp_path: Path, config: Path, 
 
 def slow_checkpoints() -> None:
     """Writing the second checkpoint, and any later one, takes forever."""
-    honest = agent.checkpoint.sha256
+    honest = oreflow.agent.storage.checkpoint.sha256
 
     def slow(path: Path) -> str:
         if path.parent.name > ".tmp_step_00000008":
             time.sleep(60)
         return honest(path)
 
-    agent.checkpoint.sha256 = slow
+    oreflow.agent.storage.checkpoint.sha256 = slow
 
 
 def unfinished(run: Path) -> bool:

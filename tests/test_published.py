@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.config import load_config, validate_config
+from oreflow.agent.config.run import load_config, validate_config
 from tests.benchmarks.published import PUBLISHED, TABLES, block, filled, read_metrics
 from tests.benchmarks.records import ROOT
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-import envs  # noqa: F401 - registers oreflow/Composition-v0
-from envs import random_actions
-from envs.random_actions import random_allowed_actions, rows_without_action
-from envs.vector import KernelVectorEnv
+from oreflow import envs  # noqa: F401 - registers oreflow/Composition-v0
+from oreflow.envs.contract import random_actions
+from oreflow.envs.contract.random_actions import random_allowed_actions, rows_without_action
+from oreflow.envs.faces.vector import KernelVectorEnv
 from tests.worlds import kernel
 
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from agent.build import make_checked, make_kernel, make_learner, make_reward, make_scorer
-from agent.config import Config, validate_config
-from agent.errors import ConfigError
-from agent.exact import compare_exactly
-from agent.replay import ReplayBuffer
-from agent.rollout import backward_rollout, forward_rollout
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
-from agent.train import train
-from agent.train_gfn import GFlowNetLearner
+from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.errors import ConfigError
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.learners.gflownet import GFlowNetLearner
+from oreflow.agent.learners.replay import ReplayBuffer
+from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_checked, make_kernel, make_learner, make_reward, make_scorer
+from oreflow.agent.training.loop import train
 from tests.test_exact import untrained
 from tests.worlds import SPACES, kernel
 
@@ -231,7 +231,7 @@ def test_the_share_of_random_first_actions_falls_to_that_of_the_others(
         shares.append((options["epsilon_first"], options["epsilon"]))
         return forward_rollout(*args, **options)
 
-    monkeypatch.setattr("agent.train_gfn.forward_rollout", rollout)
+    monkeypatch.setattr("oreflow.agent.learners.gflownet.forward_rollout", rollout)
     folder = RunFolder(tmp_path / "run")
     config = tiny(steps=3, batch=4, epsilon_first=0.8, epsilon_start=0.4, epsilon_end=0.2)
     folder.create(config, overwrite=False, plugins=[])

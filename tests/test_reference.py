@@ -20,12 +20,12 @@ from pymatgen.entries.computed_entries import (
     ConstantEnergyAdjustment,
 )
 
-from envs.decode import parse_formula
-from envs.elements import symbols
-from envs.errors import FormulaError, TableError
-from rewards.errors import ReferenceTableError
-from rewards.reference import Reference, read_reference
-from rewards.tables import read_formula
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.errors import FormulaError, TableError
+from oreflow.envs.objects.formulas import parse_formula
+from oreflow.rewards.errors import ReferenceTableError
+from oreflow.rewards.reference.known_phases import Reference, read_reference
+from oreflow.rewards.reference.tables import read_formula
 
 HEAD = "formula,formation_energy_per_atom\n"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.relaxation import symmetry
-from agent.relaxation.inputs import Candidate, read_candidates
-from agent.relaxation.table import relaxed_table, summary
-from envs.elements import atomic_number
-from rewards import registry
-from rewards.errors import MissingPackageError, PotentialError, RewardParameterError
-from rewards.potential.chgnet import Chgnet
-from rewards.potential.references import shipped_references
-from rewards.potential.term import ChgnetEnergy
-from rewards.reference import read_reference
+from oreflow.agent.relaxation import symmetry
+from oreflow.agent.relaxation.inputs import Candidate, read_candidates
+from oreflow.agent.relaxation.table import relaxed_table, summary
+from oreflow.envs.chemistry.elements import atomic_number
+from oreflow.rewards import registry
+from oreflow.rewards.errors import MissingPackageError, PotentialError, RewardParameterError
+from oreflow.rewards.potential.chgnet import Chgnet
+from oreflow.rewards.potential.references import shipped_references
+from oreflow.rewards.reference.known_phases import read_reference
+from oreflow.rewards.terms.energy.chgnet_energy import ChgnetEnergy
 from tests.cli import oreflow, refused
 from tests.test_layers import MAY_IMPORT, ROOT, imported_packages
 from tests.test_relax_pool import rock_salt
@@ -138,7 +138,7 @@ def test_what_the_potential_does_not_know_is_refused(potential: Chgnet, monkeypa
     late = potential.relax(rock_salt(5.0), fmax=1e-4, time_limit_s=0.0)
     assert (late.status, late.n_steps) == ("time_limit", 0)
     with monkeypatch.context() as patch:
-        patch.setattr("rewards.potential.chgnet.MAX_VOLUME_FACTOR", 1.2)
+        patch.setattr("oreflow.rewards.potential.chgnet.MAX_VOLUME_FACTOR", 1.2)
         gone = potential.relax(rock_salt(5.2))
     assert gone.status == "unphysical"
     assert "times that of the start" in gone.reason
@@ -311,8 +311,9 @@ def test_without_chgnet_one_line_says_what_to_install(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = WITHOUT + f"sys.argv = ['oreflow', 'relax', {str(tmp_path / 'a.cif')!r}, '--out', {str(out)!r}]"
     for text in (
-        code + "; from agent.cli import main; main()",
-        WITHOUT + "sys.argv = 'oreflow score NaCl --reward chgnet_energy'.split(); from agent.cli import main; main()",
+        code + "; from oreflow.agent.cli import main; main()",
+        WITHOUT
+        + "sys.argv = 'oreflow score NaCl --reward chgnet_energy'.split(); from oreflow.agent.cli import main; main()",
     ):
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT, check=False)
         assert done.returncode == 2, done.stderr
@@ -349,7 +350,7 @@ def test_reference_energies_cover_the_elements_of_the_materials_project() -> Non
 
 def salt_crystals() -> Any:
     """NaCl in rock salt and MgO, as the environment holds crystals."""
-    from envs.encode_structure import encode_structures
+    from oreflow.envs.structure_io.encode import encode_structures
 
     magnesia = rock_salt(4.21, "Mg")
     magnesia.replace(1, "O")
@@ -363,7 +364,7 @@ def test_the_table_of_a_crystal_world_is_relaxed(tmp_path: Path) -> None:
     """Rows as `oreflow sample` writes them; one of them damaged."""
     import pandas as pd
 
-    from envs.structures import crystal_to_text
+    from oreflow.envs.structure_io.crystal_text import crystal_to_text
 
     texts = crystal_to_text(salt_crystals())
     frame = pd.DataFrame({"candidate_id": ["c0", "c1", "c2"], "structure": [texts[0], "{}", texts[1]]})
@@ -380,8 +381,8 @@ def test_the_table_of_a_crystal_world_is_relaxed(tmp_path: Path) -> None:
 
 def test_the_reward_is_isolated_with_crystals() -> None:
     """A config's `isolated: true`: the term in a process of its own, asked about the environment's own batches."""
-    from rewards.evaluation import evaluate_term
-    from rewards.isolation import IsolatedTerm
+    from oreflow.rewards.contract.evaluation import evaluate_term
+    from oreflow.rewards.isolation.term import IsolatedTerm
 
     crystals = salt_crystals()
     here = evaluate_term(registry.make_term("chgnet_energy"), crystals)

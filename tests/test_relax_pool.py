@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from agent.errors import OutputError, RelaxationError, RunFolderError
-from agent.relaxation.inputs import Candidate, read_candidates
-from agent.relaxation.pool import Outcome, run_tasks
-from agent.relaxation.relax import JOURNAL_FILE, Relaxed, Settings, relax_candidates
+from oreflow.agent.errors import OutputError, RelaxationError, RunFolderError
+from oreflow.agent.relaxation.inputs import Candidate, read_candidates
+from oreflow.agent.relaxation.pool import Outcome, run_tasks
+from oreflow.agent.relaxation.relax import JOURNAL_FILE, Relaxed, Settings, relax_candidates
 from tests import processes, relax_fakes
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +68,7 @@ def test_workers_that_never_work_end_it() -> None:
 
 
 def test_crash_after_crash_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.relaxation.pool.MAX_CRASHES_IN_A_ROW", 3)
+    monkeypatch.setattr("oreflow.agent.relaxation.pool.MAX_CRASHES_IN_A_ROW", 3)
     found = []
     with pytest.raises(RelaxationError, match="3 structures in a row"):
         found += [
@@ -135,7 +135,7 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.relaxation.journal.os.fsync", full)
+        patch.setattr("oreflow.agent.relaxation.journal.os.fsync", full)
         with pytest.raises(OutputError, match="No space left on device; what was relaxed before is kept"):
             relaxed(candidates, out, log)
     assert not multiprocessing.active_children()
@@ -184,7 +184,7 @@ def test_a_signal_ends_it_cleanly_and_the_same_command_goes_on(tmp_path: Path) -
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import os, multiprocessing\n"
-        "from agent.relaxation.pool import run_tasks\n"
+        "from oreflow.agent.relaxation.pool import run_tasks\n"
         "from tests import relax_fakes\n"
         "if __name__ == '__main__':\n"
         "    tasks = run_tasks(['a', 'hang'], relax_fakes.make_echo, workers=1, time_limit_s=600)\n"

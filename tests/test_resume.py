@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import agent.train as module
-from agent.checkpoint import list_checkpoints
-from agent.config import Config, load_config, validate_config
-from agent.errors import CheckpointError, CheckpointWarning, RunFolderError
-from agent.resume import CHANGEABLE, check_fits, find_checkpoint
-from agent.run_dir import RunFolder
-from agent.sampling import load_run, sample
-from agent.seeds import stream
-from agent.train import TrainingResult, train
+from oreflow.agent.config.run import Config, load_config, validate_config
+from oreflow.agent.errors import CheckpointError, CheckpointWarning, RunFolderError
+from oreflow.agent.runtime.seeds import stream
+from oreflow.agent.sampling.sample import load_run, sample
+from oreflow.agent.storage.checkpoint import list_checkpoints
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training import loop as module
+from oreflow.agent.training.loop import TrainingResult, train
+from oreflow.agent.training.resume import CHANGEABLE, check_fits, find_checkpoint
 from tests.checkpoints import edit_state
 
 SAMPLERS: dict[str, dict[str, Any]] = {

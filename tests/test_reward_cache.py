@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from envs.compositions import Compositions
-from rewards.cache import CachedTerm
-from rewards.composite import Reward, build_term, make_shape
-from rewards.errors import RewardWarning
-from rewards.protocol import TermValues
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.composite import Reward, build_term, make_shape
+from oreflow.rewards.contract.cache import CachedTerm
+from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.errors import RewardWarning
 from tests.test_rewards_composite import Stub
 
 LIH, WATER, RUTILE, SALT = {1: 1, 3: 1}, {1: 2, 8: 1}, {8: 2, 22: 1}, {11: 1, 17: 1}

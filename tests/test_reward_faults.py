@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from agent.reward_failures import RewardFailures
-from envs.compositions import Compositions
-from envs.decode import parse_formulas
-from rewards import registry
-from rewards.check import check_reward_term, check_shaped
-from rewards.composite import Reward, make_shape
-from rewards.errors import PluginError, RewardContractError, RewardWarning
-from rewards.evaluation import evaluate_term
-from rewards.protocol import TermValues
+from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formulas
+from oreflow.rewards import registry
+from oreflow.rewards.check import check_reward_term, check_shaped
+from oreflow.rewards.composite import Reward, make_shape
+from oreflow.rewards.contract.evaluation import evaluate_term
+from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.errors import PluginError, RewardContractError, RewardWarning
 from tests.test_rewards_composite import Stub
 
 BATCH = parse_formulas(["NaCl", "Fe2O3", "H2O", "TiO2"])[0]
@@ -154,7 +154,7 @@ class Term:
 
 def write(path: Path, *names: str, scale: float = 1.0, first: str = "") -> Path:
     texts = [TERM.format(name=name, scale=scale) for name in names]
-    path.write_text("import numpy as np, os, time\nimport rewards\n" + first + "".join(texts))
+    path.write_text("import numpy as np, os, time\nfrom oreflow import rewards\n" + first + "".join(texts))
     return path
 
 

@@ -11,17 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.decode import parse_formulas
-from rewards.composite import build
-from rewards.errors import PluginError, RewardBudgetError, RewardContractError, RewardParameterError, RewardWarning
-from rewards.isolation import MAX_FAILURES_IN_A_ROW, IsolatedTerm
-from rewards.registry import load_plugin
+from oreflow.envs.objects.formulas import parse_formulas
+from oreflow.rewards.composite import build
+from oreflow.rewards.errors import (
+    PluginError,
+    RewardBudgetError,
+    RewardContractError,
+    RewardParameterError,
+    RewardWarning,
+)
+from oreflow.rewards.isolation.term import MAX_FAILURES_IN_A_ROW, IsolatedTerm
+from oreflow.rewards.registry import load_plugin
 from tests.test_layers import ROOT
 
 PLUGIN = """
 import ctypes, os, random, sys, time
 import numpy as np
-import rewards
+from oreflow import rewards
 
 class Term:
     unit, version, citations, requires = "eV", "1", (), "composition"
@@ -240,8 +246,8 @@ def test_workers_end_with_their_parent_even_when_they_hang(plugin: Path, tmp_pat
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys\n"
-        "from rewards.registry import load_plugin\nfrom rewards.isolation import IsolatedTerm\n"
-        "from envs.decode import parse_formulas\n"
+        "from oreflow.rewards.registry import load_plugin\nfrom oreflow.rewards.isolation.term import IsolatedTerm\n"
+        "from oreflow.envs.objects.formulas import parse_formulas\n"
         f"load_plugin({str(plugin)!r})\n"
         f"term = IsolatedTerm('fragile', {{'directory': {str(tmp_path)!r}}}, time_limit_s=600.0)\n"
         "print(term._workers[0]._process.pid, flush=True)\n"

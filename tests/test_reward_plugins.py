@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.compositions import Compositions
-from rewards import registry
-from rewards.check import check_reward_term
-from rewards.errors import PluginError, RewardContractError, RewardParameterError, UnknownRewardError
-from rewards.protocol import RewardTerm, TermValues
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards import registry
+from oreflow.rewards.check import check_reward_term
+from oreflow.rewards.contract.protocol import RewardTerm, TermValues
+from oreflow.rewards.errors import PluginError, RewardContractError, RewardParameterError, UnknownRewardError
 from tests.test_rewards_composite import Stub
 
 PLUGIN = """
 import numpy as np
-import rewards
+from oreflow import rewards
 
 @rewards.register("{name}")
 class Term:
@@ -161,7 +161,7 @@ class _Point:
 
 
 def test_entry_points_are_found_and_a_broken_one_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent.commands.project import _rewards
+    from oreflow.agent.commands.list import _rewards
 
     points = [_Point("stub", Stub), _Point("broken", ImportError("gone")), _Point("charge_balance", Stub)]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
@@ -242,7 +242,7 @@ def test_built_in_terms_hold_their_contract(name: str, params: dict[str, Any]) -
 
 
 def test_the_template_holds_the_contract_it_teaches() -> None:
-    template = Path(str(files("agent").joinpath("templates", "my_reward.py")))
+    template = Path(str(files("oreflow.agent").joinpath("templates", "my_reward.py")))
     assert registry.load_plugin(template) == ["light_elements"]
     term = registry.make_term("light_elements")
     check_reward_term(term)

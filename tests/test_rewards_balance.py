@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.compositions import Compositions
-from envs.decode import parse_formula
-from envs.elements import atomic_number, electronegativities
-from envs.oxidation import TABLES, oxidation_matrix, oxidation_states
-from rewards.charge_balance import ChargeBalance, independent_elements, witnesses
-from rewards.electronegativity_balance import ElectronegativityBalance
-from rewards.oxidation_balance import pauling_ordered, reachable_charges, residual_charge
+from oreflow.envs.chemistry.built_in_oxidation import TABLES
+from oreflow.envs.chemistry.elements import atomic_number, electronegativities
+from oreflow.envs.chemistry.oxidation import oxidation_matrix, oxidation_states
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formula
+from oreflow.rewards.chemistry.oxidation_balance import pauling_ordered, reachable_charges, residual_charge
+from oreflow.rewards.chemistry.oxidation_rules import independent_elements
+from oreflow.rewards.terms.composition.charge_balance import ChargeBalance, witnesses
+from oreflow.rewards.terms.composition.electronegativity_balance import ElectronegativityBalance
 
 COMMON, NONE = "pymatgen_common", math.nan
 

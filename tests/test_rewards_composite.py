@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import rewards
-from envs.compositions import Compositions
-from envs.errors import OreflowError
-from rewards.composite import Reward, build, evaluate_term, make_shape
-from rewards.errors import RewardContractError, RewardParameterError
-from rewards.protocol import TermValues
-from rewards.shaping import SHAPES
+from oreflow import rewards
+from oreflow.envs.errors import OreflowError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.composite import Reward, build, evaluate_term, make_shape
+from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.errors import RewardContractError, RewardParameterError
+from oreflow.rewards.shaping import SHAPES
 
 BATCH = Compositions.from_dicts([{11: 1, 17: 1}, {26: 3, 8: 4}, {1: 2, 8: 1}, {55: 1, 82: 1, 53: 3}, {118: 1}])
 N = len(BATCH)

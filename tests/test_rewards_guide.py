@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from rewards.registry import names
-from rewards.shaping import SHAPES
+from oreflow.rewards.registry import names
+from oreflow.rewards.shaping import SHAPES
 from tests.test_layers import ROOT
 
 GUIDE = (ROOT / "rewards" / "README.md").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def test_all_steps_in_order(folder: Path) -> None:
 
 
 def test_the_isolated_term_of_the_guide_is_a_valid_config(folder: Path) -> None:
-    from agent.config import validate_config
+    from oreflow.agent.config.run import validate_config
 
     data = yaml.safe_load(blocks("yaml")[0])
     data["reward"]["terms"] += yaml.safe_load(blocks("yaml")[1])

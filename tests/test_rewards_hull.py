@@ -12,13 +12,13 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition
 from scipy.optimize import linprog
 
-from envs.compositions import Compositions
-from envs.decode import parse_formula
-from envs.elements import symbols
-from rewards import _hull_numba
-from rewards.convex_hull import CompetingPhases, HullEnergies, hull_energies
-from rewards.errors import ReferenceTableError
-from rewards.reference import Reference, read_reference
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formula
+from oreflow.rewards.errors import ReferenceTableError
+from oreflow.rewards.reference import hull_compiled as _hull_numba
+from oreflow.rewards.reference.convex_hull import CompetingPhases, HullEnergies, hull_energies
+from oreflow.rewards.reference.known_phases import Reference, read_reference
 
 Phases = dict[tuple[tuple[int, int], ...], float]
 

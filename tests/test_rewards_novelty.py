@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.compositions import Compositions
-from envs.decode import parse_formula
-from rewards import novelty
-from rewards.check import check_reward_term
-from rewards.errors import ReferenceTableError, ReferenceTableWarning
-from rewards.novelty import KnownFormulas
-from rewards.registry import make_term
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formula
+from oreflow.rewards.check import check_reward_term
+from oreflow.rewards.errors import ReferenceTableError, ReferenceTableWarning
+from oreflow.rewards.registry import make_term
+from oreflow.rewards.terms.composition import novelty
+from oreflow.rewards.terms.composition.novelty import KnownFormulas
 
 
 def batch_of(*formulas: str) -> Compositions:

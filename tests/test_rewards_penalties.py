@@ -14,15 +14,21 @@ from pymatgen.analysis.cost import CostAnalyzer, CostDBElements
 from pymatgen.analysis.hhi import HHIModel
 from pymatgen.core import Element
 
-from envs.compositions import Compositions
-from envs.decode import parse_formula
-from envs.elements import symbols
-from envs.errors import UnknownElementError
-from rewards.check import check_reward_term
-from rewards.data import build_penalties
-from rewards.element_penalties import HAZARD_LISTS, HazardousElements, Price, Scarcity, hazard_list
-from rewards.errors import RewardParameterError
-from rewards.registry import make_term
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.errors import UnknownElementError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formula
+from oreflow.rewards.check import check_reward_term
+from oreflow.rewards.data import build_penalties
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.registry import make_term
+from oreflow.rewards.terms.composition.element_penalties import (
+    HAZARD_LISTS,
+    HazardousElements,
+    Price,
+    Scarcity,
+    hazard_list,
+)
 
 FORMULAS = ("NaCl", "Fe2O3", "Bi2Te3", "LiCoO2", "PbTe", "Nd2Fe14B", "CaTiO3", "Si", "Cs2AgBiBr6", "GaAs")
 
@@ -32,7 +38,7 @@ def batch_of(*formulas: str) -> Compositions:
 
 
 def test_the_table_is_what_its_script_writes() -> None:
-    with files("rewards").joinpath("data/element_penalties.csv").open(encoding="utf-8") as file:
+    with files("oreflow.rewards").joinpath("data/element_penalties.csv").open(encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert tuple(header) == build_penalties.COLUMNS
     assert rows == build_penalties.rows()

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from envs.row_blocks import in_blocks
+from oreflow.envs.compiled.row_blocks import in_blocks
 
 
 @pytest.fixture(params=[1, 2])

@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
-import agent.lock
-from agent.errors import RunFolderError
-from agent.lock import RunLock
+import oreflow.agent.storage.lock
+from oreflow.agent.errors import RunFolderError
+from oreflow.agent.storage.lock import RunLock
 
 ROOT = Path(__file__).parent.parent
-HOLD = "import sys; from agent.lock import RunLock\nwith RunLock(sys.argv[1]): print('inside', flush=True); input()"
+HOLD = """
+import sys
+from oreflow.agent.storage.lock import RunLock
+with RunLock(sys.argv[1]):
+    print("inside", flush=True)
+    input()
+"""
 
 
 def hold(folder: Path) -> subprocess.Popen[str]:
@@ -74,7 +80,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, number: int, monkeypatc
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(agent.lock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(oreflow.agent.storage.lock.FileLock, "acquire", refuse)
     if number == errno.ENOSPC:  # the folder is as good as another one on the same disk
         with pytest.raises(OSError, match="No space left on device"):
             enter(tmp_path)

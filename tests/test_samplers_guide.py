@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.config import validate_config
-from agent.resume import CHANGEABLE
-from agent.sampler_config import OBJECTIVES, SamplerConfig
+from oreflow.agent.config.run import validate_config
+from oreflow.agent.config.sampler import OBJECTIVES, SamplerConfig
+from oreflow.agent.training.resume import CHANGEABLE
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "agent" / "README.md").read_text(encoding="utf-8")

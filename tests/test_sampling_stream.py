@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import agent.sampling
-from agent.distinct_counter import DistinctCounter
-from agent.draws import first_of_their_kind
-from agent.errors import OutputError
-from agent.lock import RunLock
-from agent.row_store import RowStore
-from agent.run_dir import RunFolder
-from agent.sampler import PolicySampler, Sampler
-from agent.sampling import load_run, sample
-from agent.seeds import stream
-from rewards.tables import read_table
+import oreflow.agent.sampling.sample
+from oreflow.agent.errors import OutputError
+from oreflow.agent.runtime.seeds import stream
+from oreflow.agent.sampling.distinct_counter import DistinctCounter
+from oreflow.agent.sampling.draws import first_of_their_kind
+from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.sampling.sample import load_run, sample
+from oreflow.agent.sampling.sampler import PolicySampler, Sampler
+from oreflow.agent.storage.lock import RunLock
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.rewards.reference.tables import read_table
 from tests.cli import CONFIG, done, oreflow, refused
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +60,7 @@ def test_the_rows_do_not_depend_on_the_size_of_chunks(
     assert (tmp_path / "whole" / FILES[0]).read_bytes() == (tmp_path / "parts" / FILES[0]).read_bytes()
     pd.testing.assert_frame_equal(frame(tmp_path / "whole"), frame(tmp_path / "parts"))
     assert pq.ParquetFile(tmp_path / "parts" / FILES[1]).num_row_groups == -(-n // 13)
-    monkeypatch.setattr(agent.sampling, "_JUDGED_AT_ONCE", 37)  # networks may round differently then
+    monkeypatch.setattr(oreflow.agent.sampling.sample, "_JUDGED_AT_ONCE", 37)  # networks may round differently then
     sample(folder, n, out=tmp_path / "judged", unique=unique, quiet=True)
     a, b = frame(tmp_path / "whole"), frame(tmp_path / "judged")
     if unique:
@@ -147,7 +147,9 @@ def test_a_full_disk_leaves_the_earlier_files(
     arguments = ("sample", folder.path, "-n", 300, "--out", out, "-q")
     done(*arguments, "--seed", 1)
     before = {name: (out / name).read_bytes() for name in FILES}
-    target: Any = {"parquet": pq.ParquetWriter, "rows": RowStore, "states": agent.draws.ArrayFile}[broken]
+    target: Any = {"parquet": pq.ParquetWriter, "rows": RowStore, "states": oreflow.agent.sampling.draws.ArrayFile}[
+        broken
+    ]
     method = {"parquet": "write_table", "rows": "add", "states": "append"}[broken]
     original = getattr(target, method)
     n_calls = itertools.count()
@@ -158,7 +160,7 @@ def test_a_full_disk_leaves_the_earlier_files(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(target, method, fail_midway)
-    monkeypatch.setattr(agent.sampling, "_JUDGED_AT_ONCE", 100)
+    monkeypatch.setattr(oreflow.agent.sampling.sample, "_JUDGED_AT_ONCE", 100)
     with pytest.raises(OutputError, match=r"No space left on device; earlier results .* stay as they were"):
         sample(folder, 300, out=out, seed=2, quiet=True, rows_per_chunk=100)
     assert names(out) == FILES
@@ -180,13 +182,14 @@ def test_what_a_killed_process_leaves_is_swept(folder: RunFolder, tmp_path: Path
     code = f"""
 import os, signal
 from pathlib import Path
-import agent.sampling, agent.progress
-class Kill(agent.progress.Progress):
+from oreflow.agent.runtime import progress
+from oreflow.agent.sampling import sample
+class Kill(progress.Progress):
     def update(self, done, **figures):
         if self.label == {passed!r} and done == self.total:
             os.kill(os.getpid(), signal.SIGKILL)
-agent.sampling.Progress = Kill
-agent.sampling.sample(agent.sampling.RunFolder({str(folder.path)!r}), 50, out=Path({str(tmp_path)!r}), seed=3)
+sample.Progress = Kill
+sample.sample(sample.RunFolder({str(folder.path)!r}), 50, out=Path({str(tmp_path)!r}), seed=3)
 """
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -221,7 +224,7 @@ def test_a_sampler_without_probabilities(folder: RunFolder, tmp_path: Path, monk
     assert isinstance(run.sampler, PolicySampler)
     run.sampler = Uniform(run.kernel)
     assert isinstance(run.sampler, Sampler)
-    monkeypatch.setattr(agent.sampling, "load_run", lambda folder, **_: run)
+    monkeypatch.setattr(oreflow.agent.sampling.sample, "load_run", lambda folder, **_: run)
     result = oreflow("sample", folder.path, "-n", 50, "--out", tmp_path)
     assert result.exit_code == 0
     assert "std of log R - log P" not in result.stdout

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.composition_space import CompositionSpace
-from envs.new_elements import new_elements
-from envs.site_feasibility import CLASS, inventory, solve_sites
-from envs.site_search import can_finish, may_close
-from envs.site_sums import YES, search_memory
-from envs.wyckoff_space import WyckoffSpace
+from oreflow.envs.composition.space import CompositionSpace
+from oreflow.envs.crystal.feasibility.new_elements import new_elements
+from oreflow.envs.crystal.feasibility.search import can_finish, may_close
+from oreflow.envs.crystal.feasibility.sums import YES, search_memory
+from oreflow.envs.crystal.feasibility.tables import CLASS, inventory, solve_sites
+from oreflow.envs.crystal.space import WyckoffSpace
 
 # Sizes and degrees of freedom of positions, as P-1, Pm-3m, P1, Fd-3m (primitive), I4/mmm have them.
 POSITIONS = {
@@ -153,8 +153,8 @@ def _roles_fit(roles: tuple, present: dict[str, int]) -> bool:
 def _neutral(compositions: CompositionSpace, present: list[tuple[str, int]]) -> bool:
     from itertools import product
 
-    from envs.elements import atomic_number
-    from envs.oxidation import oxidation_states
+    from oreflow.envs.chemistry.elements import atomic_number
+    from oreflow.envs.chemistry.oxidation import oxidation_states
 
     table = oxidation_states(compositions.oxidation_table)
     sums = {0}

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-from envs.compositions import Compositions
-from envs.decode import parse_formula
-from envs.elements import atomic_number, electronegativities, symbols
-from envs.errors import UnknownOxidationTableError
-from envs.oxidation import oxidation_matrix, oxidation_states
-from envs.smact_data import icsd24_table, smact_elements
-from rewards.charge_balance import ChargeBalance
-from rewards.check import check_reward_term
-from rewards.electronegativity_balance import ElectronegativityBalance
-from rewards.errors import RewardParameterError
-from rewards.smact_validity import SmactValidity
+from oreflow.envs.chemistry.elements import atomic_number, electronegativities, symbols
+from oreflow.envs.chemistry.oxidation import oxidation_matrix, oxidation_states
+from oreflow.envs.chemistry.smact_data import icsd24_table, smact_elements
+from oreflow.envs.errors import UnknownOxidationTableError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formula
+from oreflow.rewards.check import check_reward_term
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.terms.composition.charge_balance import ChargeBalance
+from oreflow.rewards.terms.composition.electronegativity_balance import ElectronegativityBalance
+from oreflow.rewards.terms.composition.smact_validity import SmactValidity
 
 # SMACT's electronegativities differ from pymatgen's, which oreflow uses, for these elements (None: SMACT has none).
 SMACT_ELECTRONEGATIVITY = {

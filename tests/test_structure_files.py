@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.io.cif import CifParser, CifWriter
 
-from envs.errors import StructureError
-from envs.structure_checks import Reason, read_element
-from envs.structure_files import decode, read_structure_files, read_structure_text, structure_format
+from oreflow.envs.errors import StructureError
+from oreflow.envs.structure_io.reading.checks import Reason, read_element
+from oreflow.envs.structure_io.reading.files import decode, read_structure_files, read_structure_text, structure_format
 from tests.cifs import ROCK_SALT, ROCK_SALT_SITES, cif
 from tests.prototypes import Prototype, prototypes
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.reward_failures import RewardFailures
-from envs.compositions import Compositions
-from envs.crystals import Crystals
-from envs.structures import crystal_from_text
-from rewards._check_probes import probe_crystals, relabelled_crystals, reverse_sites
-from rewards.cache import CachedTerm
-from rewards.check import check_reward_term, check_shaped
-from rewards.composite import Reward, build, make_shape
-from rewards.errors import RewardContractError
-from rewards.evaluation import evaluate_term
-from rewards.isolation import IsolatedTerm
-from rewards.protocol import TermValues
-from rewards.registry import load_plugin, make_term
+from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.structure_io.crystal_text import crystal_from_text
+from oreflow.rewards.check import check_reward_term, check_shaped
+from oreflow.rewards.check_probes import probe_crystals, relabelled_crystals, reverse_sites
+from oreflow.rewards.composite import Reward, build, make_shape
+from oreflow.rewards.contract.cache import CachedTerm
+from oreflow.rewards.contract.evaluation import evaluate_term
+from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.errors import RewardContractError
+from oreflow.rewards.isolation.term import IsolatedTerm
+from oreflow.rewards.registry import load_plugin, make_term
 from tests.test_rewards_composite import Stub
 from tests.test_rewards_guide import section
 from tests.textbook import atoms_of, textbook
@@ -233,7 +233,7 @@ def test_probes_are_the_same_crystals_in_two_descriptions() -> None:
 PLUGIN = """
 import os
 import numpy as np
-import rewards
+from oreflow import rewards
 
 @rewards.register("longest_edge")
 class LongestEdge:

@@ -10,17 +10,17 @@ from pymatgen.analysis.bond_valence import BV_PARAMS, calculate_bv_sum
 from pymatgen.analysis.local_env import MinimumDistanceNN
 from pymatgen.core import Element, Structure
 
-from envs.compositions import Compositions
-from envs.crystals import Atoms
-from envs.elements import electronegativities
-from envs.oxidation import oxidation_matrix
-from envs.radii import covalent_radii
-from rewards.data import build_bond_valence, build_volumes
-from rewards.errors import RewardParameterError
-from rewards.registry import make_term
-from rewards.structure.bond_valence import BondValence, bond_lengths, valence_sums
-from rewards.structure.coordination import Coordination
-from rewards.structure.packing import element_volumes
+from oreflow.envs.chemistry.elements import electronegativities
+from oreflow.envs.chemistry.oxidation import oxidation_matrix
+from oreflow.envs.chemistry.radii import covalent_radii
+from oreflow.envs.objects.atoms import Atoms
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.data import build_bond_valence, build_volumes
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.registry import make_term
+from oreflow.rewards.terms.structure.bond_valence import BondValence, bond_lengths, valence_sums
+from oreflow.rewards.terms.structure.coordination import Coordination
+from oreflow.rewards.terms.structure.packing import element_volumes
 from tests.test_layers import ROOT
 from tests.textbook import atoms_of, textbook
 
@@ -200,7 +200,7 @@ def test_magnetite_needs_mixed_valence() -> None:
 
 @pytest.mark.parametrize("mixed_valence", [False, True])
 def test_states_nearest_to_the_sums_against_all_choices(mixed_valence: bool) -> None:
-    from rewards.structure._neighbours_numba import fit_states
+    from oreflow.rewards.terms.structure.neighbours_compiled import fit_states
 
     table = {26: (2, 3), 25: (2, 3, 4, 7), 16: (-2, 2, 4, 6), 29: (-1, 1, 2)}
     symbols = {26: "Fe", 25: "Mn", 16: "S", 29: "Cu"}
@@ -293,7 +293,7 @@ def test_empty_batches() -> None:
 
 
 def test_compositions_have_no_structure() -> None:
-    from rewards.evaluation import evaluate_term
+    from oreflow.rewards.contract.evaluation import evaluate_term
 
     result = evaluate_term(make_term("density"), Compositions.from_dicts([{11: 1, 17: 1}, {8: 1}]))
     assert not result.valid.any()

@@ -17,21 +17,17 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifParser
 
-from envs.crystals import Crystals
-from envs.elements import atomic_number
-from envs.encode_structure import encode_structure, encode_structures
-from envs.errors import StructureError
-from envs.structure_files import read_structure_files, read_structure_text
-from envs.structure_writers import cif_text, operation_text, poscar_text, spaced_symbol, write_extxyz
-from envs.structures import (
-    crystal_from_text,
-    crystal_to_text,
-    letter_mappings,
-    protostructure_labels,
-    pymatgen_structures,
-    wyckoff_labels,
-)
-from envs.wyckoff_tables import space_group
+from oreflow.envs.chemistry.elements import atomic_number
+from oreflow.envs.errors import StructureError
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.labels import protostructure_labels, wyckoff_labels
+from oreflow.envs.structure_io.crystal_text import crystal_from_text, crystal_to_text
+from oreflow.envs.structure_io.encode import encode_structure, encode_structures
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.structure_io.reading.files import read_structure_files, read_structure_text
+from oreflow.envs.structure_io.writers import cif_text, operation_text, poscar_text, spaced_symbol, write_extxyz
+from oreflow.envs.symmetry.letter_maps import letter_mappings
+from oreflow.envs.symmetry.space_groups import space_group
 from tests.prototypes import prototypes
 
 pytestmark = [

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.build import make_reward, make_scorer
-from agent.config import load_config
-from agent.exact import compare_exactly, total_variation
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
-from agent.subgraphs import log_partition_estimate, sub_support_error
-from agent.train import train
+from oreflow.agent.config.run import load_config
+from oreflow.agent.evaluation.exact import compare_exactly, total_variation
+from oreflow.agent.evaluation.random_supports import log_partition_estimate, sub_support_error
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_reward, make_scorer
+from oreflow.agent.training.loop import train
 from tests.cli import done
 
 CONFIGS = Path(__file__).parent.parent / "runs" / "configs"
@@ -58,7 +58,7 @@ def test_log_z_by_importance_is_right_within_its_error(rng: np.random.Generator)
 
 def test_exact_in_a_large_world_agrees_with_the_enumeration_of_a_small_one(tmp_path: Path) -> None:
     """The same run judged both ways: by all objects, and as if there were too many of them."""
-    from agent.commands.exactness import _on_draws
+    from oreflow.agent.commands.exact import _on_draws
 
     config = load_config(CONFIGS / "tiny_exact.yaml", ["sampler.steps=60", "sampler.hidden=[32]", "run.threads=1"])
     folder = RunFolder(tmp_path / "run")

@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.errors import TableError
-from agent.tables import aligned, formulas_of, is_known, read_reference, read_table, write_csv, write_parquet
-from envs.compositions import Compositions
-from envs.decode import formula_columns, parse_formula, parse_formulas
-from envs.errors import FormulaError
+from oreflow.agent.errors import TableError
+from oreflow.agent.tables.formulas import (
+    aligned,
+    formulas_of,
+    is_known,
+    read_reference,
+    read_table,
+    write_csv,
+    write_parquet,
+)
+from oreflow.envs.errors import FormulaError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import formula_columns, parse_formula, parse_formulas
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.token_bag import sum_of_rows
+from oreflow.agent.policy.token_bag import sum_of_rows
 
 
 @pytest.mark.parametrize("n_bags", [1, 40, 700])  # one and several threads

@@ -6,15 +6,15 @@ import torch
 from gfn.gym import HyperGrid
 from gfn.samplers import Sampler
 
-from agent.exact import action_log_probabilities, terminating_distribution
-from agent.policy import Policy
-from agent.rollout import evaluate, forward_rollout
-from agent.train_gfn import GFlowNetLearner
-from agent.train_torchgfn import Heads
-from envs.protocol import TransitionKernel
-from envs.single import KernelEnv
-from envs.torchgfn_env import TorchGFNEnv, ragged
-from envs.vector import KernelVectorEnv
+from oreflow.agent.evaluation.exact import action_log_probabilities, terminating_distribution
+from oreflow.agent.learners.gflownet import GFlowNetLearner
+from oreflow.agent.learners.torchgfn import Heads
+from oreflow.agent.policy.network import Policy
+from oreflow.agent.rollout.rollout import evaluate, forward_rollout
+from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.faces.single import KernelEnv
+from oreflow.envs.faces.torchgfn_env import TorchGFNEnv, ragged
+from oreflow.envs.faces.vector import KernelVectorEnv
 from tests.hypergrid import HypergridKernel, HypergridReward
 from tests.test_exact import untrained
 from tests.test_training import tiny

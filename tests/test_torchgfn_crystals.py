@@ -9,16 +9,16 @@ import pytest
 import torch
 from gfn.samplers import Sampler
 
-from agent.build import make_policy, make_reward, make_scorer
-from agent.config import Config, validate_config
-from agent.exact import action_log_probabilities, compare_exactly, terminating_distribution
-from agent.rollout import evaluate
-from agent.sampling import load_run
-from agent.train_gfn import GFlowNetLearner
-from agent.train_torchgfn import Heads
-from envs.torchgfn_env import TorchGFNEnv, ragged, terminal_states
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
+from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.evaluation.exact import action_log_probabilities, compare_exactly, terminating_distribution
+from oreflow.agent.learners.gflownet import GFlowNetLearner
+from oreflow.agent.learners.torchgfn import Heads
+from oreflow.agent.rollout.rollout import evaluate
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.training.build import make_policy, make_reward, make_scorer
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
+from oreflow.envs.faces.torchgfn_env import TorchGFNEnv, ragged, terminal_states
 from tests.test_torchgfn import policy_for
 from tests.test_training import run, tiny
 

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-import agent.train as module
-from agent.build import make_kernel, make_learner, make_policy, make_reward, make_scorer
-from agent.config import Config
-from agent.errors import ConfigError
-from agent.exact import compare_exactly
-from agent.rollout import evaluate
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
-from agent.train import train
-from agent.train_gfn import GFlowNetLearner
-from agent.train_torchgfn import TorchGFNLearner
-from envs.torchgfn_env import ragged
-from rewards import RewardValues
+from oreflow.agent.config.run import Config
+from oreflow.agent.errors import ConfigError
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.learners.gflownet import GFlowNetLearner
+from oreflow.agent.learners.torchgfn import TorchGFNLearner
+from oreflow.agent.rollout.rollout import evaluate
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training import loop as module
+from oreflow.agent.training.build import make_kernel, make_learner, make_policy, make_reward, make_scorer
+from oreflow.agent.training.loop import train
+from oreflow.envs.faces.torchgfn_env import ragged
+from oreflow.rewards import RewardValues
 from tests.cli import CONFIG, refused
 from tests.test_training import Failing, run, tiny
 

@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-import agent.train as module
-import agent.train_gfn as objectives
-import agent.train_policy_gradient as policy_gradients
-from agent.build import make_kernel, make_policy, make_scorer
-from agent.checkpoint import list_checkpoints
-from agent.config import Config, load_config, validate_config
-from agent.errors import TrainingError
-from agent.exact import compare_exactly
-from agent.learner import linear, make_optimizer
-from agent.run_dir import RunFolder
-from agent.sampling import load_run
-from agent.train import train
-from agent.train_gfn import cosine
-from agent.train_policy_gradient import PolicyGradientLearner
-from rewards import Reward, RewardValues
-from rewards.errors import RewardBudgetError
+from oreflow.agent.config.run import Config, load_config, validate_config
+from oreflow.agent.errors import TrainingError
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.learners import gflownet as objectives
+from oreflow.agent.learners import policy_gradient as policy_gradients
+from oreflow.agent.learners.learner import make_optimizer
+from oreflow.agent.learners.policy_gradient import PolicyGradientLearner
+from oreflow.agent.learners.schedules import cosine, linear
+from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.storage.checkpoint import list_checkpoints
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training import loop as module
+from oreflow.agent.training.build import make_kernel, make_policy, make_scorer
+from oreflow.agent.training.loop import train
+from oreflow.rewards import Reward, RewardValues
+from oreflow.rewards.errors import RewardBudgetError
 
 CONFIGS = Path(__file__).parent.parent / "runs" / "configs"
 

@@ -8,16 +8,16 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice
 
-from envs.check import check_backward_walk
-from envs.crystals import Crystals
-from envs.encode_structure import encode_structures
-from envs.lattice_grid import FREE, lattice_grid, shape_allowed, unit_cell
-from envs.structures import pymatgen_structures
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_rounding import nearest_shapes
-from envs.wyckoff_settings import settings
-from envs.wyckoff_space import WyckoffSpace
-from envs.wyckoff_tables import DENOMINATOR, space_group
+from oreflow.envs.contract.check import check_backward_walk
+from oreflow.envs.crystal.finding.reduced_cells import settings
+from oreflow.envs.crystal.finding.rounding import nearest_shapes
+from oreflow.envs.crystal.grid.lattice import FREE, lattice_grid, shape_allowed, unit_cell
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.structure_io.encode import encode_structures
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.symmetry.space_groups import DENOMINATOR, space_group
 from tests.prototypes import prototypes
 from tests.test_encode_structure import disguised
 from tests.test_wyckoff_outside import crystal

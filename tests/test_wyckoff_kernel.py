@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import envs
-from envs.check import check_kernel
-from envs.errors import EmptyWorldError
-from envs.periodic import contacts
-from envs.radii import covalent_radii
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
+from oreflow import envs
+from oreflow.envs.chemistry.radii import covalent_radii
+from oreflow.envs.contract.check import check_kernel
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
+from oreflow.envs.errors import EmptyWorldError
+from oreflow.envs.objects.distances import contacts
 
 
 @pytest.fixture(scope="module")

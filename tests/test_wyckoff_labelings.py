@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from envs.errors import EmptyWorldError
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
-from envs.wyckoff_tables import space_group
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
+from oreflow.envs.errors import EmptyWorldError
+from oreflow.envs.symmetry.space_groups import space_group
 from tests.isometries import Form, isometry_forms, some_isometry_keeps_the_group
 
 

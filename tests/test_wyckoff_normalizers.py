@@ -5,7 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
-from envs.wyckoff_tables import LETTERS, SpaceGroup, space_group, space_group_number, space_groups_of_system
+from oreflow.envs.symmetry.space_groups import (
+    LETTERS,
+    SpaceGroup,
+    space_group,
+    space_group_number,
+    space_groups_of_system,
+)
 from tests.space_groups import (
     ALL,
     METRICS,

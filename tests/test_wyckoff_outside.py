@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from envs.crystals import Crystals
-from envs.wyckoff_find import Outside
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
+from oreflow.envs.crystal.finding.find import Outside
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
+from oreflow.envs.objects.crystals import Crystals
 
 
 def crystal(group: int, sites: Sequence[tuple[str, int, list[float]]], lattice: Sequence[float]) -> Crystals:

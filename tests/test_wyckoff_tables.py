@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import spglib
 
-from envs.data import build_wyckoff
-from envs.wyckoff_tables import (
+from oreflow.envs.data import build_wyckoff
+from oreflow.envs.symmetry.space_groups import (
     CRYSTAL_SYSTEMS,
     LETTERS,
     SpaceGroup,

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
-from envs.crystals import Atoms
+from oreflow.envs.objects.atoms import Atoms
 
 
 def _from_group(group: str, lattice: Lattice, sites: list[tuple[str, list[float]]]) -> Structure:

@@ -1,7 +1,7 @@
 """Small worlds that several tests share."""
 
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
 
 TINY = CompositionSpace(elements=("Li", "Mn", "O"), n_elements=(1, 3), n_atoms=(1, 8), count=(1, 6), neutrality="off")
 SPACES: dict[str, CompositionSpace] = {

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from agent.signals import interruptible
+from oreflow.agent.runtime.signals import interruptible
 
 DONE, BAD_INPUT, STOPPED_BY_SIGNAL, REWARD_FAILED, IO_FAILED = 0, 2, 3, 4, 5
 # BAD_INPUT is also a place that cannot be used, which shows before any work: another run, in use by another process,
@@ -107,17 +107,17 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Warnings in the manner of all other messages; where they come from matters to no user of a command."""
-    from agent.errors import CheckpointWarning
-    from rewards.errors import RewardWarning
+    from oreflow.agent.errors import CheckpointWarning
+    from oreflow.rewards.errors import RewardWarning
 
     where = "" if issubclass(category, RewardWarning | CheckpointWarning) else f" ({filename}:{lineno})"
     print(f"oreflow: warning: {message}{where}", file=sys.stderr)
 
 
 def _explain(error: Exception, debug: bool) -> int:
-    from agent.errors import RelaxationError, TrainingError
-    from envs.errors import OreflowError
-    from rewards.errors import RewardBudgetError, RewardContractError
+    from oreflow.agent.errors import RelaxationError, TrainingError
+    from oreflow.envs.errors import OreflowError
+    from oreflow.rewards.errors import RewardBudgetError, RewardContractError
 
     if isinstance(error, RewardBudgetError | RewardContractError | TrainingError | RelaxationError):
         code = REWARD_FAILED
@@ -135,7 +135,7 @@ def _explain(error: Exception, debug: bool) -> int:
 
 def load_plugins(paths: list[Path] | None) -> list[str]:
     """Runs plug-in files; returns the paths as text for the record."""
-    from rewards.registry import load_plugin
+    from oreflow.rewards.registry import load_plugin
 
     for path in paths or []:
         load_plugin(path)
@@ -155,6 +155,37 @@ def condition_line(condition: dict[str, Any]) -> str:
 
 def print_json(data: Any) -> None:
     """The result on stdout, as strict readers of JSON need it."""
-    from agent.files import to_json
+    from oreflow.agent.storage.atomic_files import to_json
 
     print(to_json(data))
+
+
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", help="What is known, for novelty: a table of formulas, or CIFs and other structures."),
+]
+
+
+TableOption = Annotated[
+    str | None,
+    typer.Option("--oxidation-table", help="Table that neutrality is judged by: a name, or a CSV, JSON or YAML file."),
+]
+
+
+Mixed = Annotated[bool, typer.Option("--mixed-valence", help="Let atoms of one element differ in oxidation state.")]
+
+
+def _read_known(reference: Path | None) -> Any:
+    from oreflow.agent.tables.formulas import read_reference
+    from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
+
+    if reference is None:
+        return None
+    known: Any
+    if holds_crystals(reference):
+        known, _, bad = read_crystals(reference)
+    else:
+        known, bad = read_reference(reference)
+    if bad:
+        print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
+    return known

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agent.commands.common import BAD_INPUT, DONE, AsJson, Quiet, print_json, verb
+from oreflow.agent.commands.common import BAD_INPUT, DONE, AsJson, Quiet, print_json, verb
 
 
 @verb
@@ -32,10 +32,10 @@ def encode(
 
     Example: oreflow encode cifs/ --out crystals.csv
     """
-    from agent.progress import Progress
-    from agent.structure_tables import encode_files
-    from agent.tables import write_csv, write_parquet
-    from envs.structure_files import structure_paths
+    from oreflow.agent.runtime.progress import Progress
+    from oreflow.agent.tables.formulas import write_csv, write_parquet
+    from oreflow.agent.tables.structures import encode_files
+    from oreflow.envs.structure_io.reading.files import structure_paths
 
     if out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"expected --out to end in .csv or .parquet, got {out}")
@@ -91,8 +91,8 @@ def export(
 
     Example: oreflow export crystals.csv --out cifs --format cif
     """
-    from agent.structure_tables import export as write_files
-    from agent.tables import read_table
+    from oreflow.agent.tables.formulas import read_table
+    from oreflow.agent.tables.structures import export as write_files
 
     summary = write_files(read_table(candidates), str(candidates), out, format_, n)
     if as_json:

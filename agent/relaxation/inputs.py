@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import TableError
-from agent.tables import read_table
-from envs.errors import OreflowError
-from envs.structure_files import read_structure_files
+from oreflow.agent.errors import TableError
+from oreflow.agent.tables.formulas import read_table
+from oreflow.envs.errors import OreflowError
+from oreflow.envs.structure_io.reading.files import read_structure_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,8 @@ def _candidate_table(path: Path) -> "pd.DataFrame | None":
 
 
 def _rows(path: Path, frame: "pd.DataFrame") -> Iterator[tuple[str, str, Any, str]]:
-    from envs.structures import crystal_from_text, pymatgen_structures
+    from oreflow.envs.structure_io.crystal_text import crystal_from_text
+    from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
 
     ids = frame["candidate_id"] if "candidate_id" in frame.columns else [f"row_{row + 2}" for row in frame.index]
     for row, name, text in zip(frame.index.tolist(), ids, frame[STRUCTURE_COLUMN]):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.errors import RunFolderError
-from agent.files import to_json
+from oreflow.agent.errors import RunFolderError
+from oreflow.agent.storage.atomic_files import to_json
 
 SCHEMA_VERSION = 1
 

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
-from agent.errors import RelaxationError
+from oreflow.agent.errors import RelaxationError
 
 START_LIMIT_S = 180.0
 # So many crashes in a row: the machine or the potential is broken, not the structures.

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from agent.errors import OutputError
-from agent.progress import Progress
-from agent.relaxation.inputs import Candidate
-from agent.relaxation.journal import Journal, structure_key
-from agent.relaxation.pool import Make, Outcome, run_tasks
+from oreflow.agent.errors import OutputError
+from oreflow.agent.relaxation.inputs import Candidate
+from oreflow.agent.relaxation.journal import Journal, structure_key
+from oreflow.agent.relaxation.pool import Make, Outcome, run_tasks
+from oreflow.agent.runtime.progress import Progress
 
 JOURNAL_FILE = "relaxations.jsonl"
 # A relaxation looks at the clock after each step; a worker that is still silent so much later hangs.
@@ -67,7 +67,7 @@ def make_relaxer(settings: Settings, time_limit_s: float) -> Callable[[Any], dic
     import torch
     from pymatgen.core import Lattice, Structure
 
-    from rewards.potential.chgnet import Chgnet
+    from oreflow.rewards.potential.chgnet import Chgnet
 
     torch.set_num_threads(1)
     potential = Chgnet(settings.model_version)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.errors import OutputError
-from agent.files import to_json, write_text
-from agent.lock import RunLock
-from agent.relaxation.inputs import read_candidates
-from agent.relaxation.pool import Make
-from agent.relaxation.relax import JOURNAL_FILE, Settings, relax_candidates
-from agent.relaxation.table import relaxed_table, summary, write_cifs
-from agent.tables import write_csv
-from rewards.potential.references import MODEL_VERSION
-from rewards.reference import read_reference
+from oreflow.agent.errors import OutputError
+from oreflow.agent.relaxation.inputs import read_candidates
+from oreflow.agent.relaxation.pool import Make
+from oreflow.agent.relaxation.relax import JOURNAL_FILE, Settings, relax_candidates
+from oreflow.agent.relaxation.table import relaxed_table, summary, write_cifs
+from oreflow.agent.storage.atomic_files import to_json, write_text
+from oreflow.agent.storage.lock import RunLock
+from oreflow.agent.tables.formulas import write_csv
+from oreflow.rewards.potential.references import MODEL_VERSION
+from oreflow.rewards.reference.known_phases import read_reference
 
 TABLE_FILE, SUMMARY_FILE, CIF_FOLDER = "relaxed.csv", "summary.json", "cif"
 

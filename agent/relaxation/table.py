@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agent.files import write_text
-from agent.relaxation.inputs import Candidate
-from agent.relaxation.symmetry import (
+from oreflow.agent.relaxation.inputs import Candidate
+from oreflow.agent.relaxation.symmetry import (
     DESIGN_TOLERANCE_A,
     KEPT_TOLERANCE_A,
     deviation_a,
     operations,
     space_group_number,
 )
-from envs.compositions import Compositions
-from envs.decode import formula_columns
-from rewards.convex_hull import CompetingPhases
-from rewards.errors import PotentialError
-from rewards.potential.references import HELD_OUT_MAE_EV_PER_ATOM, MODEL_VERSION, shipped_references
-from rewards.reference import Reference
+from oreflow.agent.storage.atomic_files import write_text
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import formula_columns
+from oreflow.rewards.errors import PotentialError
+from oreflow.rewards.potential.references import HELD_OUT_MAE_EV_PER_ATOM, MODEL_VERSION, shipped_references
+from oreflow.rewards.reference.convex_hull import CompetingPhases
+from oreflow.rewards.reference.known_phases import Reference
 
 COLUMNS = (
     "candidate_id",
@@ -197,7 +197,7 @@ def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tu
 
 def _add_hull(frame: pd.DataFrame, reference: Reference, same_formula: str) -> None:
     """The energy that each formation energy lies above the reference's hull at its composition; negative below it."""
-    from envs.decode import parse_formulas
+    from oreflow.envs.objects.formulas import parse_formulas
 
     energies = pd.to_numeric(frame["formation_energy_ev_per_atom"]).to_numpy(dtype=np.float64)
     rows = np.flatnonzero(np.isfinite(energies))

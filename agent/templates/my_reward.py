@@ -3,8 +3,8 @@
 import numpy as np
 from pymatgen.core import Element
 
-import rewards
-from envs.compositions import Compositions
+from oreflow import rewards
+from oreflow.envs.objects.compositions import Compositions
 
 # Index 0 pads: slots of a shorter formula hold atomic number 0 and count 0.
 MASS = np.array([0.0] + [float(Element.from_Z(z).atomic_mass) for z in range(1, 119)])

@@ -4,7 +4,7 @@
 
 Needs the test extra. Coordinate triplets and letters are those of the International Tables as pyxtal ships them,
 site-symmetry symbols those of moyopy. All else (orbits, self maps, normalizers) follows from the triplets by integer
-arithmetic in units of 1/24. `envs/wyckoff_tables.py` reads the file and documents every array.
+arithmetic in units of 1/24. `envs/symmetry/space_groups.py` reads the file and documents every array.
 """
 
 import ast

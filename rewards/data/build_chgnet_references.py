@@ -16,11 +16,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from envs.compositions import Compositions
-from envs.elements import atomic_number, symbols
-from rewards.potential.chgnet import Chgnet
-from rewards.potential.references import MODEL_VERSION
-from rewards.tables import read_table
+from oreflow.envs.chemistry.elements import atomic_number, symbols
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.potential.chgnet import Chgnet
+from oreflow.rewards.potential.references import MODEL_VERSION
+from oreflow.rewards.reference.tables import read_table
 
 COLUMNS = ("element", "reference_energy_ev_per_atom", "n_structures", "median_absolute_residual_ev_per_atom")
 MAX_SITES = 12

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from envs.elements import atomic_number, electronegativities, symbols
+from oreflow.envs.chemistry.elements import atomic_number, electronegativities, symbols
 
 MAX_E_ABOVE_HULL_EV_PER_ATOM = 0.1
 RIDGE = 1e-3

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rewards.errors import MissingPackageError, PotentialError, RewardParameterError
+from oreflow.rewards.errors import MissingPackageError, PotentialError, RewardParameterError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from envs.elements import N_ELEMENTS, atomic_number
-from rewards.errors import PotentialError
+from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number
+from oreflow.rewards.errors import PotentialError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -66,4 +66,4 @@ def read_references(path: Path) -> ReferenceEnergies:
 @cache
 def shipped_references() -> ReferenceEnergies:
     """The reference energies that come with oreflow, for CHGNet 0.3.0; see `rewards/data/README.md`."""
-    return read_references(Path(str(files("rewards").joinpath(FILE))))
+    return read_references(Path(str(files("oreflow.rewards").joinpath(FILE))))

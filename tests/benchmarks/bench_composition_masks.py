@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
-from envs.elements import symbols
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
 
 ELEMENTS = tuple(symbols()[1:90])  # 89 elements, as in the public peer's largest composition world
 WORLDS = {

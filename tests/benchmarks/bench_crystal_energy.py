@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.compositions import Compositions
-from envs.crystals import Crystals
-from rewards._energy_inputs import composition_features, element_index, encode, prototypes_of
-from rewards.wyckoff_energy.model import DEFAULT_CRYSTAL_MODEL, CrystalEnergyModel
-from rewards.wyckoff_energy.site_tables import site_tables
-from rewards.wyckoff_energy.training_tables import TrainingTables, training_tables
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.rewards.models.composition.inputs import composition_features, element_index, encode, prototypes_of
+from oreflow.rewards.models.crystal.model import DEFAULT_CRYSTAL_MODEL, CrystalEnergyModel
+from oreflow.rewards.models.crystal.site_tables import site_tables
+from oreflow.rewards.models.crystal.training_tables import TrainingTables, training_tables
 
 
 def random_decorations(n: int, elements: tuple[int, ...], seed: int, most_atoms: int = 20) -> Crystals:
@@ -71,8 +71,8 @@ def composition_error(
     tables: TrainingTables, compositions: Compositions, values: np.ndarray, rows: np.ndarray, minutes: float
 ) -> float:
     """MAE, eV/atom, on crystals `rows` of a composition model fitted to given energies."""
-    from rewards._energy_network import Architecture, forward, initial_parameters, pack
-    from rewards._energy_training import FitSettings, fit_parameters
+    from oreflow.rewards.models.composition.network import Architecture, forward, initial_parameters, pack
+    from oreflow.rewards.models.ensemble.training import FitSettings, fit_parameters
 
     def run(event: dict) -> None:
         if event["done"] % 4 == 0:

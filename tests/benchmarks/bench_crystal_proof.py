@@ -4,7 +4,7 @@
 
 Protocol: `runs/configs/tiny_crystals.yaml` as it ships, one thread, trained once by each sampler; then the probability
 of every crystal is computed by pushing mass through all build orders and summed over the crystal's labelings
-(`agent.exact`), none is sampled.
+(`oreflow.agent.evaluation.exact`), none is sampled.
 
 A sampler that took each labeling for a crystal of its own would end at n(x) R(x) / Z', n(x) being the number of
 labelings. How far that is from R / Z is computed without training.
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from agent.build import make_checked, make_policy, make_scorer, set_threads
-from agent.checkpoint import load_policy, read_state
-from agent.config import Config, load_config
-from agent.exact import compare_exactly, jensen_shannon, total_variation
-from agent.run_dir import RunFolder
 from tests.benchmarks.bench_proof import in_words, trained
 from tests.benchmarks.records import ROOT, command_line, machine, today, write_record
+
+from oreflow.agent.config.run import Config, load_config
+from oreflow.agent.evaluation.exact import compare_exactly, jensen_shannon, total_variation
+from oreflow.agent.storage.checkpoint import load_policy, read_state
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_checked, make_policy, make_scorer, set_threads
 
 CONFIG = Path("runs") / "configs" / "tiny_crystals.yaml"
 # What each run changes in the config.

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from envs.crystals import Atoms, Crystals
-from envs.radii import covalent_radii
-from envs.structures import crystal_from_text, pymatgen_structures
-from envs.wyckoff_tables import DENOMINATOR, space_group
+from oreflow.envs.chemistry.radii import covalent_radii
+from oreflow.envs.objects.atoms import Atoms
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.structure_io.crystal_text import crystal_from_text
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.symmetry.space_groups import DENOMINATOR, space_group
 
 _TRANSLATION_TOLERANCE = 1e-3
 

@@ -26,13 +26,15 @@ from typing import Any
 
 import numpy as np
 
-from envs.crystals import Crystals
-from envs.elements import symbols
-from envs.encode_structure import encode_structures
-from envs.structure_files import StructureEntry, read_structure_files
-from envs.structures import crystal_from_text, crystal_to_text, pymatgen_structures, wyckoff_labels
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.labels import wyckoff_labels
+from oreflow.envs.structure_io.crystal_text import crystal_from_text, crystal_to_text
+from oreflow.envs.structure_io.encode import encode_structures
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.structure_io.reading.files import StructureEntry, read_structure_files
 
 
 def timed(function: Any, *arguments: Any) -> tuple[Any, float]:

@@ -22,14 +22,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from envs.compositions import Compositions
-from rewards._energy_data import read_table, split_table
-from rewards._energy_metrics import error_metrics
-from rewards.energy_model import DEFAULT_MODEL, EnergyModel
-from rewards.features import magpie_features
-from rewards.fit_energy import TEST_CHEMSYS_SHARE, TEST_SHARE, VALIDATION_SHARE
 from tests.test_features import random_compositions
+
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.chemistry.magpie import magpie_features
+from oreflow.rewards.models.composition.data import read_table
+from oreflow.rewards.models.composition.fit import TEST_CHEMSYS_SHARE, TEST_SHARE, VALIDATION_SHARE
+from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
+from oreflow.rewards.models.ensemble.metrics import error_metrics
+from oreflow.rewards.models.ensemble.tables import split_table
 
 
 def speed(model: EnergyModel, rounds: int) -> None:
@@ -91,8 +92,8 @@ def errors(model: EnergyModel, data: Path, formula_column: str, seed: int, peer_
 
 def share_far(model: EnergyModel, config: Path, n: int = 10_000) -> None:
     # Not above: the package agent changes how OpenMP's threads wait, and with it the speed that is measured here.
-    from agent.config import load_config
-    from envs.composition_kernel import CompositionKernel
+    from oreflow.agent.config.run import load_config
+    from oreflow.envs.composition.kernel import CompositionKernel
 
     kernel = CompositionKernel(load_config(config).world.space())
     prediction = model.predict(kernel.objects(kernel.sample_uniform(n, np.random.default_rng(0))))

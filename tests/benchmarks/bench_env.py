@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
-from envs.elements import symbols
-from envs.random_actions import random_allowed_actions
-from envs.vector import KernelVectorEnv
 from tests.benchmarks.records import write_timings
+
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
+from oreflow.envs.contract.random_actions import random_allowed_actions
+from oreflow.envs.faces.vector import KernelVectorEnv
 
 WORLDS = {
     "89 elements, up to 5, counts to 16, no charge rule": CompositionSpace(

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from envs.compositions import Compositions
-from envs.decode import parse_formulas
-from rewards.features import magpie_features
 from tests.test_features import random_compositions
+
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formulas
+from oreflow.rewards.chemistry.magpie import magpie_features
 
 _REPEATS = 10
 

@@ -17,11 +17,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envs.compositions import Compositions
-from envs.elements import symbols
-from rewards.convex_hull import CompetingPhases
-from rewards.energy_above_hull import EnergyAboveHull
-from rewards.reference import Reference, read_reference
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.reference.convex_hull import CompetingPhases
+from oreflow.rewards.reference.known_phases import Reference, read_reference
+from oreflow.rewards.terms.energy.energy_above_hull import EnergyAboveHull
 
 
 def draw(reference: Reference, n: int, seed: int) -> Compositions:

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from agent.build import make_policy
-from agent.checkpoint import load_policy
-from agent.config import Config, validate_config
-from agent.exact import compare_exactly
-from agent.run_dir import RunFolder
-from agent.train import train
 from tests.benchmarks.records import command_line, earlier_runs, machine, today, write_record
 from tests.hypergrid import HypergridKernel, HypergridReward
+
+from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.storage.checkpoint import load_policy
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_policy
+from oreflow.agent.training.loop import train
 
 # Keys that differ from the config's defaults, by objective; chosen on seeds 100 and 101, which are not reported.
 SETTINGS: dict[str, dict[str, Any]] = {

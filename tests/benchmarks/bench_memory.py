@@ -19,13 +19,13 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-import agent.sampling
-import agent.train
-from agent.build import make_checked
-from agent.config import load_config
-from agent.progress import Progress
-from agent.run_dir import RunFolder
-from agent.train import train
+import oreflow.agent.sampling.sample
+import oreflow.agent.training.loop
+from oreflow.agent.config.run import load_config
+from oreflow.agent.runtime.progress import Progress
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_checked
+from oreflow.agent.training.loop import train
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -61,7 +61,7 @@ def watch_training(steps: int) -> None:
     """Trains, and prints memory each time another tenth of the steps is done."""
     keys = [f"sampler.steps={steps}", "sampler.batch=8", "sampler.hidden=[16]", "sampler.replay={share: 0.25}"]
     keys += ["run.threads=1", "run.checkpoint_every_steps=1000", "run.log_every_steps=100"]
-    agent.train.Progress = Watch  # type: ignore[misc, attr-defined]
+    oreflow.agent.training.loop.Progress = Watch  # type: ignore[misc, attr-defined]
     path = ROOT / "runs" / "configs" / "tiny_exact.yaml"
     with tempfile.TemporaryDirectory(prefix="oreflow-bench-") as scratch:
         config = load_config(path, keys)
@@ -84,7 +84,7 @@ def main() -> None:
     if options.training:
         watch_training(options.training)
         return
-    agent.sampling.Progress = Watch  # type: ignore[misc, attr-defined]
+    oreflow.agent.sampling.sample.Progress = Watch  # type: ignore[misc, attr-defined]
     with tempfile.TemporaryDirectory(prefix="oreflow-bench-") as scratch:
         config = load_config(options.config, [f"sampler.steps={options.steps}"])
         kernel, reward = make_checked(config, str(options.config))
@@ -92,7 +92,7 @@ def main() -> None:
         folder.create(config, overwrite=False, plugins=[])
         train(config, folder, kernel=kernel, reward=reward, quiet=True)
         started = time.monotonic()
-        summary = agent.sampling.sample(folder, options.n, out=folder.samples, unique=options.unique)
+        summary = oreflow.agent.sampling.sample.sample(folder, options.n, out=folder.samples, unique=options.unique)
         seconds = time.monotonic() - started
         size = sum(path.stat().st_size for path in folder.samples.iterdir()) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

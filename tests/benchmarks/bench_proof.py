@@ -3,7 +3,7 @@
     python -m tests.benchmarks.bench_proof [--only NAME ...] [--steps 10000] [--seed 0] [--out DIR] [--runs DIR]
 
 Protocol: `runs/configs/exact_energy.yaml` as it ships, one thread, trained once by each sampler; then the probability
-of every formula is computed by pushing mass through all build orders (`agent.exact`), none is sampled.
+of every formula is computed by pushing mass through all build orders (`agent.evaluation.exact`), none is sampled.
 
 `uncorrected` leaves log P_B out of the soft return. Its optimum is n(x) R(x) / Z', n(x) being the number of build
 orders of x, here counted by dynamic programming over the enumerated graph; under free order that must be k! for k
@@ -24,18 +24,18 @@ from typing import Any
 
 import numpy as np
 import torch
-
-from agent.build import make_checked, make_policy, make_scorer, set_threads
-from agent.checkpoint import load_policy, read_state
-from agent.config import Config, load_config
-from agent.errors import RunFolderError
-from agent.exact import compare_exactly, jensen_shannon, total_variation
-from agent.files import write_atomically
-from agent.learner import learned_log_z
-from agent.run_dir import RunFolder
-from agent.train import train
-from envs.protocol import EnumeratedWorld
 from tests.benchmarks.records import ROOT, command_line, machine, today, write_record
+
+from oreflow.agent.config.run import Config, load_config
+from oreflow.agent.errors import RunFolderError
+from oreflow.agent.evaluation.exact import compare_exactly, jensen_shannon, total_variation
+from oreflow.agent.policy.network import learned_log_z
+from oreflow.agent.storage.atomic_files import write_atomically
+from oreflow.agent.storage.checkpoint import load_policy, read_state
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_checked, make_policy, make_scorer, set_threads
+from oreflow.agent.training.loop import train
+from oreflow.envs.contract.protocol import EnumeratedWorld
 
 CONFIG = Path("runs") / "configs" / "exact_energy.yaml"
 _POLICY_GRADIENT = [

@@ -17,14 +17,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from agent.build import make_checked, make_policy, make_scorer
-from agent.checkpoint import load_policy
-from agent.config import Config, load_config
-from agent.exact import compare_exactly
-from agent.run_dir import RunFolder
-from agent.train import train
 from tests.benchmarks.bench_proof import CONFIG, coverage
 from tests.benchmarks.records import ROOT, command_line, earlier_runs, machine, today, write_record
+
+from oreflow.agent.config.run import Config, load_config
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.storage.checkpoint import load_policy
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.build import make_checked, make_policy, make_scorer
+from oreflow.agent.training.loop import train
 
 # What each recipe changes in the config.
 RECIPES: dict[str, list[str]] = {

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.relaxation.inputs import Candidate
-from agent.relaxation.relax import Settings, relax_candidates
-from envs.structure_files import read_structure_files
+from oreflow.agent.relaxation.inputs import Candidate
+from oreflow.agent.relaxation.relax import Settings, relax_candidates
+from oreflow.envs.structure_io.reading.files import read_structure_files
 
 
 def strained(path: Path, n: int, max_sites: int, seed: int = 0) -> list[Candidate]:

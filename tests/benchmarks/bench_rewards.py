@@ -16,9 +16,9 @@ import time
 import warnings
 
 import numpy as np
-
-from envs.compositions import Compositions
 from tests.test_features import random_compositions
+
+from oreflow.envs.objects.compositions import Compositions
 
 _TERMS = (
     '[{"name": "charge_balance", "shape": {"kind": "minimise", "beta": 1.0}},'
@@ -27,9 +27,9 @@ _TERMS = (
 )
 _FRESH = {
     "python -c pass": "",
-    "import rewards": "import rewards",
+    "import oreflow.rewards": "import oreflow.rewards",
     "first reward of 256 compositions, kernels compiled before": (
-        "import rewards; from envs.compositions import Compositions; "
+        "from oreflow import rewards; from oreflow.envs.objects.compositions import Compositions; "
         f"rewards.build({_TERMS})(Compositions.from_dicts([{{11: 1, 17: n}} for n in range(1, 257)]))"
     ),
 }
@@ -57,7 +57,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - start)
         print(f"{name:60s} {statistics.median(seconds):6.3f} s")
 
-    import rewards  # before torch: it sets how threads wait
+    from oreflow import rewards  # before torch: it sets how threads wait
 
     import torch  # isort: skip
 

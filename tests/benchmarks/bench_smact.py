@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from envs.compositions import Compositions
-from envs.decode import parse_formulas
-from rewards.protocol import TermValues
-from rewards.smact_validity import SmactValidity
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formulas
+from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.terms.composition.smact_validity import SmactValidity
 
 NAMES = {
     "smact14": "smact14",

@@ -24,13 +24,13 @@ import pandas as pd
 from pymatgen.analysis.bond_valence import BV_PARAMS, ELECTRONEG, calculate_bv_sum
 from pymatgen.analysis.local_env import MinimumDistanceNN
 from pymatgen.core import Lattice, Structure
-
-from envs.elements import electronegativities
-from envs.radii import covalent_radii
-from rewards.registry import make_term
-from rewards.structure.bond_valence import valence_sums
-from rewards.structure.coordination import Coordination
 from tests.textbook import atoms_of
+
+from oreflow.envs.chemistry.elements import electronegativities
+from oreflow.envs.chemistry.radii import covalent_radii
+from oreflow.rewards.registry import make_term
+from oreflow.rewards.terms.structure.bond_valence import valence_sums
+from oreflow.rewards.terms.structure.coordination import Coordination
 
 
 def read(path: str, n: int) -> list[Structure]:

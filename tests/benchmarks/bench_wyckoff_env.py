@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
-from envs.random_actions import random_allowed_actions
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
 from tests.benchmarks.records import write_timings
+
+from oreflow.envs.contract.random_actions import random_allowed_actions
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
 
 
 def levels_of(kernel: WyckoffKernel, batch: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:

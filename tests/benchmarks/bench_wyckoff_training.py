@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.bench_wyckoff_training [--steps 20] [--batch 512] [--threads 2] [--world large]
 
-Training is `agent.train_gfn.GFlowNetLearner` with the default network and trajectory balance, rewarded for the
-predicted formation energy of the composition; sampling is `agent.rollout.draw_objects` with batches of 1024 under the
-policy just trained. Compilation, kernel and a few steps to warm up are excluded. Other work on the machine slows both,
+Training is `agent.learners.gflownet.GFlowNetLearner` with the default network and trajectory balance, rewarded for the
+predicted formation energy of the composition; sampling is `agent.rollout.rollout.draw_objects` with batches of 1024 under
+the policy just trained. Compilation, kernel and a few steps to warm up are excluded. Other work on the machine slows both,
 so the best step counts beside the median. Parts are timed without what they call in other parts; `masks` are the
 kernel's forward masks, `network forward` is encoding, hidden layers and logits, `choice` softmax and drawing on them,
 `network backward` all of the gradient, `optimizer` clipping and Adam, `rest` transitions, finding equal states,
@@ -21,18 +21,18 @@ from typing import Any
 
 import numpy as np
 import torch
-
-import rewards
-from agent.action_blocks import ActionBlocks
-from agent.action_head import Choices, Workspace
-from agent.build import make_policy, set_threads
-from agent.config import validate_config
-from agent.rollout import draw_objects
-from agent.seeds import stream
-from agent.train_gfn import GFlowNetLearner
-from envs.wyckoff_kernel import WyckoffKernel
-from envs.wyckoff_space import WyckoffSpace
 from tests.benchmarks.records import write_timings
+
+from oreflow import rewards
+from oreflow.agent.config.run import validate_config
+from oreflow.agent.learners.gflownet import GFlowNetLearner
+from oreflow.agent.policy.action_blocks import ActionBlocks
+from oreflow.agent.policy.action_head import Choices, Workspace
+from oreflow.agent.rollout.rollout import draw_objects
+from oreflow.agent.runtime.seeds import stream
+from oreflow.agent.training.build import make_policy, set_threads
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import WyckoffSpace
 
 WORLDS = {
     "large": WyckoffSpace(),

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from agent.files import write_text
 from tests.benchmarks.bench_proof import TITLES
 from tests.benchmarks.records import ROOT
+
+from oreflow.agent.storage.atomic_files import write_text
 
 PUBLISHED = ROOT / "runs" / "published"
 

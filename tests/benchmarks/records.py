@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
-from agent.config import Config, dump_config
-from agent.files import to_json, write_text
+from oreflow.agent.config.run import Config, dump_config
+from oreflow.agent.storage.atomic_files import to_json, write_text
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("torch", "numpy", "numba")

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.throughput [--rounds 5] [--batch 256 1024] [--backward learned]
 
 Network: multilayer perceptron 2 x 256. A training step of ours is a forward rollout, trajectory balance and a clipped
-step of fused Adam, with one workspace kept, as `agent/train_gfn.py` does it; torchgfn's is its sampler, which keeps
-the log-probabilities of its pass, `TBGFlowNet.loss`, and the same clipped step. Both sum up the weights' factors once
+step of fused Adam, with one workspace kept, as `agent/learners/gflownet.py` does it; torchgfn's is its sampler, which
+keeps the log-probabilities of its pass, `TBGFlowNet.loss`, and the same clipped step. Both sum up the weights' factors once
 a step. Reward: a constant, so that only sampler, loss and descent are timed. Rounds alternate between the two, so that
 a change of the machine's speed meets both; medians and the median of the paired ratios are printed. Compilation and
 one warm-up step are excluded.
@@ -26,19 +26,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.benchmarks.records import write_timings
 from torch import Tensor
 
-import agent.rollout as rollout
-from agent.action_head import Workspace
-from agent.learner import Descent
-from agent.losses import trajectory_balance
-from agent.policy import Policy
-from agent.train_torchgfn import Heads
-from envs.composition_kernel import CompositionKernel
-from envs.composition_space import CompositionSpace
-from envs.elements import symbols
-from envs.torchgfn_env import TorchGFNEnv
-from tests.benchmarks.records import write_timings
+from oreflow.agent.learners.learner import Descent
+from oreflow.agent.learners.torchgfn import Heads
+from oreflow.agent.objectives.balance_losses import trajectory_balance
+from oreflow.agent.policy.action_head import Workspace
+from oreflow.agent.policy.network import Policy
+from oreflow.agent.rollout import rollout
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.space import CompositionSpace
+from oreflow.envs.faces.torchgfn_env import TorchGFNEnv
 
 WORLDS = {
     "89 elements, up to 5, counts to 16, no charge rule": CompositionSpace(

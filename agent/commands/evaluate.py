@@ -1,0 +1,112 @@
+"""`oreflow evaluate`: metrics of a table of candidates."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oreflow.agent.commands.common import (
+    DONE,
+    AsJson,
+    Mixed,
+    Quiet,
+    Reference,
+    Seed,
+    TableOption,
+    _read_known,
+    print_json,
+    verb,
+)
+
+
+@verb
+def evaluate(
+    candidates: Annotated[Path, typer.Argument(help="CSV or Parquet with a column of formulas.")],
+    reference: Reference = None,
+    oxidation_table: TableOption = None,
+    mixed_valence: Mixed = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; metrics.json beside the table by default.")
+    ] = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Metrics of a candidate set: validity by named rule, uniqueness, novelty, recovery, diversity, energies.
+
+    Example: oreflow evaluate runs/quickstart/samples/candidates.csv --reference known.csv
+    """
+    from oreflow.agent.evaluation.candidate_metrics import evaluate as compute
+    from oreflow.agent.evaluation.candidate_metrics import evaluate_crystals
+    from oreflow.agent.runtime.seeds import stream
+    from oreflow.agent.storage.atomic_files import to_json, write_text
+    from oreflow.agent.tables.formulas import formulas_of, read_table, row_errors
+    from oreflow.envs.objects.crystals import Crystals
+    from oreflow.envs.objects.formulas import parse_formulas
+
+    frame = read_table(candidates)
+    compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates)))
+    bad = row_errors(frame, errors)
+    if not len(compositions):
+        raise ValueError(f"{candidates} holds no readable formula" + (f"; {bad[0]}" if bad else ""))
+    if bad:
+        print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
+    stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
+    table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
+    known = _read_known(reference)
+    formulas = known.compositions.reduced() if isinstance(known, Crystals) else known
+    metrics = compute(
+        compositions, len(bad), formulas, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")
+    )
+    if "structure" in frame.columns:
+        metrics |= evaluate_crystals(frame, str(candidates), known if isinstance(known, Crystals) else None)
+    target = out or _metrics_path(candidates)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, to_json(metrics))
+    if as_json:
+        print_json(metrics)
+    elif not quiet:
+        for name, value in metrics.items():
+            if isinstance(value, float):
+                print(f"{name:40s} {value:.4f}")
+            elif isinstance(value, dict):
+                print(
+                    f"{name:40s} "
+                    + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+                )
+            elif not isinstance(value, list):
+                print(f"{name:40s} {value}")
+        print(f"written to {target}")
+    return DONE
+
+
+def _stated_rule(given: str | None, mixed: bool, stated: str, candidates: Path) -> tuple[Any, bool]:
+    """The table and valence rule: as given, else as the candidates say that they were judged by, else the default."""
+    from oreflow.agent.config.run import load_config
+    from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE, TABLES
+    from oreflow.envs.chemistry.oxidation import resolve_table
+
+    label = stated.removesuffix(" (mixed valence)")
+    if given is not None:
+        return resolve_table(given), mixed
+    if label in TABLES:
+        return resolve_table(label), mixed or label != stated
+    if "@" not in label:
+        return resolve_table(DEFAULT_TABLE), mixed
+    # A user's own table: the run that drew the candidates holds it.
+    config = candidates.parent.parent / "config.resolved.yaml"
+    if config.is_file():
+        table = resolve_table(load_config(config).world.oxidation_table)
+        if table.label == label:
+            return table, mixed or label != stated
+    raise ValueError(
+        f"{candidates} was judged by the oxidation-state table {label}, which does not ship with oreflow; give its "
+        "file, or the name of another table, with --oxidation-table"
+    )
+
+
+def _metrics_path(candidates: Path) -> Path:
+    if candidates.parent.name == "samples" and (candidates.parent.parent / "config.resolved.yaml").is_file():
+        return candidates.parent.parent / "eval" / "metrics.json"
+    return candidates.with_name("metrics.json")

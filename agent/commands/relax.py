@@ -1,0 +1,121 @@
+"""`relax`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oreflow.agent.commands.common import DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, print_json, verb
+
+
+@verb
+def relax(
+    candidates: Annotated[
+        list[Path],
+        typer.Argument(help="Structure files, folders of them, or the candidate table of `oreflow sample`."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; the same command goes on where it stopped.")],
+    n: Annotated[int | None, typer.Option("-n", min=1, help="The first n candidates; all by default.")] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="CSV or Parquet of known phases, for the energy above their hull."),
+    ] = None,
+    same_formula: Annotated[
+        str, typer.Option("--same-formula", help="Known phases of a row's own formula: include, or exclude.")
+    ] = "include",
+    fmax: Annotated[float, typer.Option("--fmax", help="Converged below this force, eV/angstrom.")] = 0.1,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the optimiser, at most.")] = 500,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core by default.")] = None,
+    time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for one structure.")] = 600.0,
+    model_version: Annotated[
+        str, typer.Option("--model-version", help="CHGNet model: 0.3.0, 0.2.0 or r2scan.")
+    ] = "0.3.0",
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what crashed or ran out of time.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Relax all anew.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Relax structures with the interatomic potential CHGNet: relaxed.csv, summary.json and CIFs.
+
+    It says what a structure becomes, with which formation energy, and whether it keeps its symmetry.
+
+    Example: oreflow relax runs/crystals/samples/candidates.csv --out runs/crystals/relaxed --reference known.csv
+    """
+    from oreflow.rewards.potential.chgnet import check_version, require_chgnet
+
+    require_chgnet("oreflow relax")
+    check_version(model_version)
+    if not (0 < fmax < float("inf") and time_limit > 0):
+        raise ValueError(f"expected --fmax and --time-limit above 0, got {fmax:g} and {time_limit:g}")
+    if same_formula not in ("include", "exclude"):
+        raise ValueError(f"expected --same-formula to be include or exclude, got {same_formula!r}")
+
+    from oreflow.agent.relaxation.run import relax_to_folder
+
+    result = relax_to_folder(
+        candidates,
+        out,
+        n=n,
+        reference=reference,
+        same_formula=same_formula,
+        fmax=fmax,
+        steps=steps,
+        workers=workers or _n_cores(),
+        time_limit_s=time_limit,
+        model_version=model_version,
+        retry=retry,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    if as_json:
+        print_json(result)
+    elif not quiet:
+        _print_summary(result, out)
+    failed = result["first_failures"]
+    if failed and not quiet:
+        first = failed[0]
+        print(
+            f"oreflow: {result['n_without_structure']} without a relaxed structure; {first['candidate_id']} "
+            f"{first['status'].replace('_', ' ')}: {first['reason']}",
+            file=sys.stderr,
+        )
+    if result["interrupted"]:
+        print(
+            f"oreflow: interrupted; {result['n_rows']} of {result['n_candidates']} are done and kept, and the same "
+            "command goes on from there",
+            file=sys.stderr,
+        )
+    return STOPPED_BY_SIGNAL if result["interrupted"] else DONE
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _print_summary(result: dict[str, Any], out: Path) -> None:
+    counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in result["n_by_status"].items())
+    print(f"{result['n_rows']} structures ({counts}): {out / 'relaxed.csv'}")
+    if result["n_resumed"]:
+        print(f"of them relaxed before     {result['n_resumed']}")
+    if not result["n_by_status"].get("converged"):
+        return
+    if result["n_converged_with_symmetry"]:
+        print(
+            f"symmetry kept              {result['share_symmetry_kept']:.1%} of the "
+            f"{result['n_converged_with_symmetry']} converged that had any ({result['symmetry_rule']})"
+        )
+    print(f"median energy change       {result['median_energy_change_ev_per_atom']:.3f} eV/atom")
+    print(f"median |volume change|     {result['median_absolute_volume_change']:.1%}")
+    if result["median_formation_energy_ev_per_atom"] is not None:
+        print(
+            f"median formation energy    {result['median_formation_energy_ev_per_atom']:.3f} eV/atom "
+            f"({result['model']}; mean error {result['formation_energy_error_ev_per_atom']:g} on known compounds)"
+        )
+    if result["median_energy_above_hull_ev_per_atom"] is not None:
+        print(
+            f"median energy above hull   {result['median_energy_above_hull_ev_per_atom']:.3f} eV/atom; on or below it "
+            f"{result['share_on_or_below_hull']:.1%}, within 0.1 eV/atom "
+            f"{result['share_within_0.1_ev_per_atom_of_hull']:.1%}"
+        )

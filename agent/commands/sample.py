@@ -1,0 +1,129 @@
+"""`sample`, `evaluate` and `score`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from oreflow.agent.commands.common import (
+    DONE,
+    AsJson,
+    Beta,
+    Plugins,
+    Quiet,
+    Reference,
+    Seed,
+    Weights,
+    _read_known,
+    condition_line,
+    load_plugins,
+    print_json,
+    verb,
+)
+
+
+@verb
+def sample(
+    run: Annotated[Path, typer.Argument(help="A trained run folder.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many candidates.")],
+    seed: Seed = None,
+    unique: Annotated[bool, typer.Option("--unique", help="Distinct candidates, ranked; otherwise raw draws.")] = False,
+    max_draws: Annotated[int | None, typer.Option(min=1, help="Give up after so many draws; 100 n by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default.")] = None,
+    reference: Reference = None,
+    beta: Beta = None,
+    weights: Weights = None,
+    plugin: Plugins = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Draw a candidate set: candidates.csv, candidates.parquet, summary.json.
+
+    Example: oreflow sample runs/quickstart -n 1000 --unique
+    """
+    from oreflow.agent.learners.reward_families import parse_weights
+    from oreflow.agent.sampling.sample import sample as draw_candidates
+    from oreflow.agent.storage.run_folder import RunFolder
+
+    load_plugins(plugin)
+    known = _read_known(reference)
+    folder = RunFolder(run)
+    out = out or folder.samples
+    summary = draw_candidates(
+        folder,
+        n,
+        out=out,
+        seed=seed,
+        unique=unique,
+        max_draws=max_draws,
+        reference=known,
+        quiet=quiet,
+        beta=beta,
+        weights=None if weights is None else parse_weights(weights),
+    )
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        _print_summary(summary, out)
+    if summary["n_rejected_invalid_reward"]:
+        print(f"oreflow: {summary['n_rejected_invalid_reward']} left out without a valid reward", file=sys.stderr)
+    elif summary["world_exhausted"] and not summary["complete"]:
+        print(
+            f"oreflow: {summary['n_rows']} of {n}: these are all objects of this world; for more, widen the world in "
+            "the config and train again",
+            file=sys.stderr,
+        )
+    elif not summary["complete"]:
+        print(
+            f"oreflow: {summary['n_rows']} of {n} after {summary['n_draws']} draws; raise --max-draws", file=sys.stderr
+        )
+    return DONE
+
+
+def _print_summary(summary: dict[str, Any], out: Path) -> None:
+    from oreflow.agent.evaluation.random_objects import BUILD_ORDERS, UNIFORM
+
+    print(
+        f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
+    )
+    if "condition" in summary:
+        print(f"sampled under              {condition_line(summary['condition'])}")
+    if not summary["n_rows"]:
+        return
+    print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
+    print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
+    spread = summary["log_reward_minus_log_pf_std"]
+    if spread is not None:
+        print(f"std of log R - log P       {spread:.2f} nats over the rows (0 for a perfect sampler)")
+    volume = summary.get("hypervolume")
+    if volume is not None:
+        print(
+            f"hypervolume of log-scores  {volume['value']:.4g} of {volume['n_rows']} rows"
+            + (
+                ""
+                if volume["random_value"] is None
+                else f"; {volume['random_value']:.4g} of {volume['n_random']} objects, {volume['random_objects']}"
+            )
+        )
+    print(
+        f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}"
+    )
+    ours = summary["median_formation_energy_ev_per_atom"]
+    random = summary["random_median_formation_energy_ev_per_atom"]
+    if ours and random:
+        print(
+            f"median formation energy    {ours['value']:.3f} ± {ours['standard_error']:.3f} eV/atom predicted "
+            f"({summary['energy_model']})"
+        )
+        print(
+            f"its uncertainty            {summary['median_formation_energy_std_ev_per_atom']:.3f} eV/atom (median "
+            f"standard deviation); {summary['share_far_from_training_data']:.1%} far from the training data"
+        )
+        difference = random["value"] - ours["value"]
+        label = f"{summary['random_objects']}, same world" if summary["random_objects"] == UNIFORM else BUILD_ORDERS
+        print(
+            f"{label:26s} {random['value']:.3f} ± {random['standard_error']:.3f} eV/atom "
+            f"({summary['n_random']} objects): {abs(difference):.3f} eV/atom "
+            + ("higher" if difference > 0 else "lower")
+        )

@@ -1,0 +1,242 @@
+"""The config of a run: typed, closed, with one line of prose a field.
+
+Every unknown key is an error that names the nearest known one, every value is checked before any work starts, and the
+resolved config, defaults filled in, is written beside each result.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from oreflow.agent.config.closed_model import Closed
+from oreflow.agent.config.sampler import SamplerConfig
+from oreflow.agent.config.strict_yaml import parse_yaml
+from oreflow.agent.config.world import WORLDS, CompositionWorld, PartConfig, World, WyckoffWorld
+from oreflow.agent.errors import ConfigError
+from oreflow.envs.chemistry.oxidation import resolve_table
+from oreflow.envs.suggestions import nearest
+
+SCHEMA_VERSION = 1
+# These take an oxidation-state table.
+TABLE_TERMS = ("bond_valence", "charge_balance", "electronegativity_balance", "smact_validity")
+
+
+class TermConfig(Closed):
+    """One reward term."""
+
+    name: str = Field(description="a name of `oreflow list rewards`")
+    params: dict[str, Any] = Field({}, description="parameters of the term")
+    shape: dict[str, Any] = Field(description="`kind` and its parameters: how the value becomes a log-score")
+    label: str | None = Field(
+        None, pattern="^[a-z][a-z0-9_]*$", description="its name in this run, where a term occurs twice"
+    )
+    isolated: bool = Field(False, description="run in worker processes: a crash or a hang costs one formula")
+    time_limit_s: float = Field(10.0, gt=0, description="with `isolated`: seconds for one formula")
+    workers: int = Field(1, ge=1, description="with `isolated`: worker processes")
+    cache: bool | None = Field(
+        None, description="remember values by formula; null: all terms but those that ship with oreflow and run here"
+    )
+
+
+class RewardConfig(Closed):
+    """What is worth building: log R = beta * sum of the terms' log-scores."""
+
+    terms: list[TermConfig] = Field(min_length=1, description="reward terms; each name once")
+    beta: float = Field(1.0, gt=0, description="inverse temperature on log R")
+    log_min: float = Field(-50.0, description="lower bound of log R")
+    log_max: float = Field(200.0, description="upper bound of log R")
+    invalid_budget: float = Field(
+        0.01, ge=0, le=1, description="share of objects without a valid reward above which training stops"
+    )
+
+
+class RunConfig(Closed):
+    """Housekeeping."""
+
+    threads: int = Field(2, ge=1, description="threads of torch and numba; results repeat exactly with 1")
+    log_every_steps: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")
+    checkpoint_every_steps: int = Field(
+        500, ge=1, description="steps between checkpoints; the last step always has one"
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
+
+
+class Config(Closed):
+    """A run."""
+
+    schema_version: Literal[1] = Field(description="version of this schema")
+    purpose: str = Field("", description="one line on what the run is for and what to expect")
+    seed: int = Field(0, ge=0, description="root of all random streams")
+    world: World = Field(description="what may be built: compositions, or crystals (kind: wyckoff)")
+    reward: RewardConfig
+    sampler: SamplerConfig = SamplerConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _soft_needs_its_term(self) -> "Config":
+        names = [term.name for term in self.reward.terms]
+        if self.world.neutrality == "soft" and "charge_balance" not in names:
+            raise ValueError(
+                "world.neutrality is soft, so reward.terms must hold charge_balance, which pays for neutrality; "
+                "add it, or choose hard or off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _preference_needs_terms(self) -> "Config":
+        if self.sampler.family.kind == "preference" and len(self.reward.terms) < 2:
+            raise ValueError(
+                f"sampler.family: preference weighs reward.terms against each other, expected at least 2, got "
+                f"{len(self.reward.terms)}; add one, or choose temperature"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tables_stand_in_the_config(self) -> "Config":
+        for i, term in enumerate(self.reward.terms):
+            if term.name in TABLE_TERMS and term.params.get("table") is not None:
+                try:
+                    term.params["table"] = resolve_table(term.params["table"]).spec()
+                except ValueError as error:
+                    raise ValueError(f"reward.terms.{i} ({term.name}): table: {error}") from None
+        return self
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None, seed: int | None = None) -> Config:
+    """Reads, overrides and validates a config.
+
+    Args:
+        overrides: texts "a.b=value", the value in YAML.
+
+    Raises:
+        ConfigError: naming the key, what was expected and the nearest known key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"cannot read the config {path}: {reason}") from None
+    data = parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"expected a mapping at the top of {path}, got {type(data).__name__}")
+    for override in overrides or []:
+        _apply_override(data, override)
+    if seed is not None:
+        data["seed"] = seed
+    return validate_config(data, str(path))
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    path, separator, value = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise ConfigError(f"expected --set a.b=value, got {override!r}")
+    target: Any = data
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        if isinstance(target, list):
+            if not key.isdigit() or int(key) >= len(target):
+                raise ConfigError(f"--set {path}: expected an index below {len(target)}, got {key!r}")
+            index: Any = int(key)
+        elif isinstance(target, dict):
+            index = key
+        else:
+            raise ConfigError(f"--set {path}: {'.'.join(keys[:position])} holds a value, not a section")
+        if last:
+            target[index] = parse_yaml(value, f"--set {path}")
+        else:
+            target = target.setdefault(index, {}) if isinstance(target, dict) else target[index]
+
+
+def term_parameters(texts: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Parameters of reward terms from texts "name.key=value", the value in YAML.
+
+    Raises:
+        ConfigError: for another form, or a term that is not among `names`.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        path, separator, value = text.partition("=")
+        name, dot, key = path.strip().partition(".")
+        if not (separator and dot and name and key):
+            raise ConfigError(f"expected --param NAME.KEY=VALUE, got {text!r}")
+        if name not in names:
+            raise ConfigError(f"--param {path}: expected a reward given by --reward; {nearest(name, names)}")
+        out.setdefault(name, {})[key] = parse_yaml(value, f"--param {path}")
+    return out
+
+
+def validate_config(data: dict[str, Any], source: str) -> Config:
+    """Validates plain data as a config.
+
+    Raises:
+        ConfigError: one line for each fault.
+    """
+    try:
+        config = Config.model_validate(data)
+        config.world.space()
+    except ValidationError as error:
+        lines = [_explain(fault, data) for fault in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+    except ValueError as error:
+        raise ConfigError(f"{source}: world: {error}") from None
+    _bound_number_of_elements(config, source)
+    if not math.isfinite(config.reward.log_min) or config.reward.log_min >= config.reward.log_max:
+        raise ConfigError(f"{source}: expected reward.log_min < reward.log_max")
+    return config
+
+
+def _bound_number_of_elements(config: Config, source: str) -> None:
+    world = config.world
+    if isinstance(world, WyckoffWorld) and (world.composition or world.chemical_system or world.stoichiometry):
+        return  # these say how many there are
+    n_listed = len(world.compositions().elements)
+    if "n_elements" not in config.world.model_fields_set:  # the default bends to a short list; a stated range does not
+        low, high = config.world.n_elements
+        config.world.n_elements = (min(low, n_listed), min(high, n_listed))
+    if config.world.n_elements[1] > n_listed:
+        raise ConfigError(
+            f"{source}: world.n_elements: expected at most {n_listed}, the number of elements listed, got "
+            f"{config.world.n_elements[1]}; lower it or add to world.elements"
+        )
+
+
+def _explain(fault: Any, data: dict[str, Any]) -> str:
+    loc = list(fault["loc"])
+    world: Any = CompositionWorld
+    if loc[:1] == ["world"] and len(loc) > 1 and loc[1] in WORLDS:  # which of the worlds is meant is no key
+        world = WORLDS[loc.pop(1)]
+    location = ".".join(str(part) for part in loc) or "the config"
+    if fault["type"] == "extra_forbidden":
+        model: Any = Config
+        entries = {"world": world, "terms": TermConfig, "stoichiometry": PartConfig}
+        for part in loc[:-1]:
+            if isinstance(part, str):
+                model = entries[part] if part in entries else model.model_fields[part].annotation
+        return f"unknown key {location}; {nearest(str(loc[-1]), model.model_fields)}"
+    if fault["type"] == "missing":
+        return f"{location} is missing"
+    if fault["type"] == "kind_of_world":
+        return f"world.kind: expected {' or '.join(WORLDS)}, got {fault['input'].get('kind')!r}"
+    message = fault["msg"].removeprefix("Value error, ")
+    shown = "" if fault["type"] == "value_error" else f", got {str(fault['input'])[:60]!r}"
+    return f"{location}: {message}{shown}"
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML that `load_config` reads back to an equal config."""
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    def represent_str(self, data: str) -> Any:
+        # Only double quotes keep the line separators of Unicode.
+        style = '"' if any(separator in data for separator in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)

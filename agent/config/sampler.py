@@ -1,0 +1,185 @@
+"""The section `sampler` of a config: how to search."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from oreflow.agent.config.closed_model import Closed
+
+OBJECTIVES = {
+    "gflownet": (
+        "trajectory_balance",
+        "sub_trajectory_balance",
+        "detailed_balance",
+        "log_partition_variance",
+    ),
+    "policy_gradient": ("baseline", "gae", "entropic_ppo"),
+}
+
+
+class ReplayConfig(Closed):
+    """Training again on objects found before, along new build orders drawn from P_B."""
+
+    share: float = Field(0.0, ge=0, lt=1, description="share of each batch that comes from the buffer; 0 turns it off")
+    capacity: int = Field(10_000, ge=1, description="objects in the buffer; those of the lowest log R leave first")
+    priority: float = Field(
+        0.5, ge=0, le=1, description="an object is drawn with probability proportional to R to this power; 0: uniformly"
+    )
+
+
+class LocalSearchConfig(Closed):
+    """Taking found objects apart and finishing them anew; better ones join the batch."""
+
+    rounds: int = Field(0, ge=0, description="attempts for each object of a batch, each costs a reward call; 0: off")
+    go_on: float = Field(0.5, ge=0, lt=1, description="probability of each further step back")
+
+
+class WarmStartConfig(Closed):
+    """Known compounds that fill the replay buffer before the first step."""
+
+    path: str | None = Field(None, description="CSV or Parquet file of formulas; null: no warm start")
+
+
+class FamilyConfig(Closed):
+    """One policy for a family of rewards; which one is meant is chosen when it samples."""
+
+    kind: Literal["none", "temperature", "preference"] = Field(
+        "none", description="temperature: R^beta for all beta of a range; preference: all weightings of the terms"
+    )
+    beta: tuple[float, float] = Field(
+        (0.5, 2.0), description="temperature: smallest and largest beta; each trajectory draws its own, log-uniformly"
+    )
+    concentration: float = Field(
+        1.0, gt=0, description="preference: of the Dirichlet distribution of the weights; 1 is uniform"
+    )
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> "FamilyConfig":
+        low, high = self.beta
+        if self.kind == "temperature" and not 0 < low < high:
+            raise ValueError(f"beta: expected 0 < low < high, got {low:g} and {high:g}; change them")
+        return self
+
+
+class SamplerConfig(Closed):
+    """How to search."""
+
+    kind: Literal["gflownet", "policy_gradient", "random", "metropolis_hastings", "genetic"] = Field(
+        "gflownet", description="family of the sampler; the last three learn nothing and are there to compare with"
+    )
+    objective: Literal[
+        "trajectory_balance",
+        "sub_trajectory_balance",
+        "detailed_balance",
+        "log_partition_variance",
+        "baseline",
+        "gae",
+        "entropic_ppo",
+    ] = Field("trajectory_balance", description="loss; the last three are those of policy_gradient, gae its default")
+    engine: Literal["oreflow", "torchgfn"] = Field(
+        "oreflow", description="torchgfn: train with torchgfn's own sampler and loss (gflownet only; slower)"
+    )
+    backward: Literal["uniform", "learned"] = Field("uniform", description="backward policy P_B")
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(
+        [256, 256], min_length=1, description="widths of the hidden layers"
+    )
+    steps: int = Field(2000, ge=1, description="gradient steps")
+    batch: int = Field(256, ge=1, description="trajectories a step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate of the policy at the start")
+    log_z_learning_rate: float = Field(0.1, gt=0, description="Adam's learning rate of log Z at the start")
+    final_learning_rate_share: float = Field(
+        0.01, gt=0, le=1, description="both rates fall along a cosine to this share of their start"
+    )
+    epsilon_start: float = Field(
+        0.05, ge=0, le=1, description="share of uniformly random actions at the start; policy_gradient has none"
+    )
+    epsilon_end: float = Field(0.0, ge=0, le=1, description="the same at the end; linear between")
+    epsilon_first: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the same of first actions, such as space groups, at the start; linear to epsilon_end",
+    )
+    temperature_start: float = Field(
+        1.0, gt=0, description="training draws actions from P_F to the power of 1 / temperature: at the start"
+    )
+    temperature_end: float = Field(1.0, gt=0, description="the same at the end; linear between")
+    gradient_clip: float = Field(10.0, gt=0, description="largest norm of the policy's gradient")
+    sub_trajectory_lambda: float = Field(
+        0.9, gt=0, description="sub_trajectory_balance: weight of a sub-trajectory for each step of its length"
+    )
+    gae_lambda: float = Field(
+        0.7, ge=0, le=1, description="gae, entropic_ppo: from one-step advantages (0) to whole returns (1)"
+    )
+    value_weight: float = Field(1.0, gt=0, description="policy_gradient: weight of the values' loss")
+    ppo_epochs: int = Field(4, ge=1, description="entropic_ppo: passes over each batch")
+    ppo_clip: float = Field(0.2, gt=0, description="entropic_ppo: how far a probability ratio may pull")
+    kl_weight: float = Field(1.0, ge=0, description="entropic_ppo: 1 is exact soft policy iteration")
+    log_pb_correction: bool = Field(
+        True, description="policy_gradient: false shows the mistake of leaving log P_B out, P(x) ~ n(x) R(x)"
+    )
+    replay: ReplayConfig = ReplayConfig()
+    local_search: LocalSearchConfig = LocalSearchConfig()
+    warm_start: WarmStartConfig = WarmStartConfig()
+    family: FamilyConfig = FamilyConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_policy_gradient(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("kind") == "policy_gradient":
+            return {"objective": "gae", "epsilon_start": 0.0} | data
+        return data
+
+    @model_validator(mode="after")
+    def _keys_fit_the_kind(self) -> "SamplerConfig":
+        learns = self.kind in OBJECTIVES
+        if learns and self.objective not in OBJECTIVES[self.kind]:
+            raise ValueError(
+                f"objective: expected one of {', '.join(OBJECTIVES[self.kind])} for kind {self.kind}, got "
+                f"{self.objective}"
+            )
+        if self.kind == "policy_gradient":
+            on_policy = {
+                "epsilon_start and epsilon_end to 0": self.epsilon_start == self.epsilon_end == 0,
+                "epsilon_first to 0": self.epsilon_first == 0,
+                "temperature_start and temperature_end to 1": self.temperature_start == self.temperature_end == 1,
+                "replay.share to 0": self.replay.share == 0,
+                "local_search.rounds to 0": self.local_search.rounds == 0,
+                "warm_start.path to null": self.warm_start.path is None,
+            }
+            for keys, fits in on_policy.items():
+                if not fits:
+                    raise ValueError(
+                        f"policy_gradient learns from its own draws alone: set {keys}, leave it out, or choose gflownet"
+                    )
+        if self.warm_start.path is not None and self.replay.share == 0:
+            raise ValueError(
+                "warm_start.path: known compounds enter through the buffer; set replay.share, such as 0.25"
+            )
+        if self.engine == "torchgfn" and self.kind != "gflownet":
+            raise ValueError(f"engine: torchgfn trains gflownet, got kind {self.kind}; leave engine out")
+        tempered = not self.temperature_start == self.temperature_end == 1
+        if self.engine == "torchgfn" and (
+            self.replay.share or self.local_search.rounds or tempered or self.epsilon_first
+        ):
+            raise ValueError(
+                "engine: torchgfn trains without replay, local_search, temperature, epsilon_first here; leave them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _family_fits(self) -> "SamplerConfig":
+        if self.family.kind == "none":
+            return self
+        faults = {
+            f"kind {self.kind} learns nothing; choose gflownet or policy_gradient": self.kind not in OBJECTIVES,
+            "log_partition_variance compares the members of a batch, which must share one reward; choose another "
+            "objective": self.objective == "log_partition_variance",
+            "torchgfn trains for one reward; leave engine out": self.engine == "torchgfn",
+            "replay.share: the buffer holds objects under one reward; leave it out": self.replay.share > 0,
+            "local_search.rounds: it compares objects under one reward; leave it out": self.local_search.rounds > 0,
+        }
+        for fault, applies in faults.items():
+            if applies:
+                raise ValueError(f"family: {self.family.kind} has many rewards, but {fault}, or leave family out")
+        return self

@@ -1,0 +1,1 @@
+"""Judging samplers and candidates: exact distributions, metrics, hypervolume, scores."""

@@ -1,0 +1,250 @@
+"""Exact terminating distributions: probability mass pushed through the DAG, compared with R/Z.
+
+P_T(x) is the probability that the sampler ends in x, summed over all build orders. On worlds that can be enumerated
+nothing is estimated: every state's action probabilities are computed, and the mass of each state flows to its children.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from oreflow.agent.policy.action_blocks import blocks_of
+from oreflow.agent.policy.network import Policy, learned_log_z, masked_log_softmax
+from oreflow.agent.rollout.distinct_rows import distinct
+from oreflow.envs.contract.labelings import HasLabelings, every_labeling, n_parts
+from oreflow.envs.contract.protocol import EnumeratedWorld, TransitionKernel
+
+_CHUNK = 4096
+_STATES = 1024
+_MOST_PARTS = 1024
+
+
+@dataclass(frozen=True)
+class ExactComparison:
+    """Learned against target distribution over the objects of an enumerated world.
+
+    Attributes:
+        objects: terminal states [object, *state_shape].
+        learned: float64 [object], P_T of the sampler; sums to 1.
+        target: float64 [object], R/Z; 0 where the reward is invalid.
+        log_z: log of the sum of R, natural logarithm.
+        log_z_error: learned minus exact log Z.
+        total_variation: half the L1 distance of learned and target, in [0, 1].
+        jensen_shannon: Jensen-Shannon divergence in nats, in [0, log 2].
+        n_invalid: objects without a valid reward.
+    """
+
+    objects: np.ndarray
+    learned: np.ndarray
+    target: np.ndarray
+    log_z: float
+    log_z_error: float
+    total_variation: float
+    jensen_shannon: float
+    n_invalid: int
+
+
+def action_log_probabilities(
+    kernel: TransitionKernel, policy: Policy, states: np.ndarray, condition: Tensor | None = None
+) -> np.ndarray:
+    """log P_F of all actions, float64 [batch, n_actions], -inf where forbidden.
+
+    Args:
+        condition: float32 [n_conditions] for a conditional policy.
+    """
+    parts = []
+    with torch.no_grad():
+        for i in range(0, len(states), _CHUNK):
+            chunk = states[i : i + _CHUNK]
+            conditions = None if condition is None else condition.expand(len(chunk), -1)
+            logits, _ = policy(torch.from_numpy(kernel.encode(chunk)), condition=conditions)
+            allowed = torch.from_numpy(kernel.forward_allowed(chunk))
+            parts.append(masked_log_softmax(logits.double(), allowed).numpy())
+    return np.concatenate(parts)
+
+
+def terminating_distribution(world: EnumeratedWorld, log_pf: np.ndarray) -> np.ndarray:
+    """P_T over the world's objects (states that can stop, in order), float64 [object].
+
+    Args:
+        log_pf: [state, n_actions], as `action_log_probabilities(kernel, policy, world.states)` gives it.
+    """
+    probability = np.exp(log_pf)
+    mass = np.zeros(len(world.states))
+    mass[0] = 1.0
+    # Edges come level by level; the smallest child still to come is the first state of the next level, so the states
+    # below it have received all their mass.
+    first = 0
+    while first < len(world.parent):
+        last = int(np.searchsorted(world.parent, world.child[first:].min()))
+        parent, child, action = world.parent[first:last], world.child[first:last], world.action[first:last]
+        np.add.at(mass, child, mass[parent] * probability[parent, action])
+        first = last
+    return (mass * probability[:, -1])[world.can_stop]
+
+
+def compare_exactly(
+    kernel: TransitionKernel,
+    policy: Policy,
+    log_reward: Callable[[np.ndarray], np.ndarray],
+    condition: Tensor | None = None,
+) -> ExactComparison:
+    """Enumerates the world and compares the sampler's terminating distribution with R/Z.
+
+    Args:
+        log_reward: log R of terminal states, an object's R shared out among the states that it is; NaN where invalid.
+        condition: float32 [n_conditions] for a conditional policy; `log_reward` is the one it stands for.
+
+    Raises:
+        ValueError: when the world is too large to enumerate.
+    """
+    world = kernel.enumerate()
+    learned = terminating_distribution(world, action_log_probabilities(kernel, policy, world.states, condition))
+    objects = world.states[world.can_stop]
+    objects = kernel.step(objects, np.full(len(objects), kernel.n_actions - 1))
+    log_r = log_reward(objects)
+    if isinstance(kernel, HasLabelings):
+        objects, learned, log_r = _by_object(kernel, objects, learned, log_r)
+    valid = ~np.isnan(log_r)
+    log_z = float(np.logaddexp.reduce(log_r[valid]))
+    target = np.where(valid, np.exp(np.where(valid, log_r, 0.0) - log_z), 0.0)
+    return ExactComparison(
+        objects,
+        learned,
+        target,
+        log_z,
+        learned_log_z(policy, torch.from_numpy(kernel.encode(kernel.initial(1))), condition) - log_z,
+        total_variation(learned, target),
+        jensen_shannon(learned, target),
+        int((~valid).sum()),
+    )
+
+
+def _by_object(
+    kernel: HasLabelings, states: np.ndarray, learned: np.ndarray, log_r: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums over the terminal states that are one object: the object, its probability, and its log R."""
+    canonical = kernel.labelings(states)[1]
+    _, first, group = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
+    total = np.full(len(first), -np.inf)
+    np.logaddexp.at(total, group.reshape(-1), log_r)
+    return canonical[first], np.bincount(group.reshape(-1), learned), total
+
+
+def total_variation(p: np.ndarray, q: np.ndarray) -> float:
+    """Half the L1 distance of two distributions."""
+    return float(0.5 * np.abs(p - q).sum())
+
+
+def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
+    """Jensen-Shannon divergence in nats; 0 log 0 = 0."""
+    m = 0.5 * (p + q)
+    return float(0.5 * (_kullback_leibler(p, m) + _kullback_leibler(q, m)))
+
+
+def _kullback_leibler(p: np.ndarray, q: np.ndarray) -> float:
+    positive = p > 0
+    return float((p[positive] * np.log(p[positive] / q[positive])).sum())
+
+
+def perfect_sampler_floor(target: np.ndarray, n_samples: int, rng: np.random.Generator, repeats: int = 20) -> float:
+    """Mean total variation that `n_samples` draws from the target itself show against it: the noise of a sampled TV."""
+    draws = rng.multinomial(n_samples, target / target.sum(), size=repeats)
+    return float(np.mean([total_variation(d / n_samples, target) for d in draws]))
+
+
+def log_terminating_probability(
+    kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None = None
+) -> np.ndarray:
+    """log P_T of given objects, float64 [object], exact in worlds of any size; NaN where it would take too long.
+
+    Only the states on an object's build orders matter: for a formula of k elements these are its 2^k parts. The
+    probability of reaching a state does not depend on which object it becomes, so objects share them. Where an object
+    is several terminal states, their probabilities are summed up. An object of more than 1024 parts (ten different
+    sites of a crystal) is left out.
+
+    Args:
+        condition: float32 [n_conditions] for a conditional policy.
+    """
+    parts = n_parts(kernel, terminal)
+    short = np.ones(len(terminal), dtype=np.bool_) if parts is None else parts <= _MOST_PARTS
+    states, row = every_labeling(kernel, terminal[short])
+    log_p = np.full(len(states), -np.inf)
+    first = 0
+    while first < len(states):
+        last = first + _CHUNK
+        if parts is not None:  # few objects of many parts at once
+            sizes = np.cumsum(parts[short][row[first : first + _CHUNK]])
+            last = first + max(1, int(np.searchsorted(sizes, 16 * _CHUNK, side="right")))
+        log_p[first:last] = _log_terminating_chunk(kernel, policy, states[first:last], condition)
+        first = last
+    out = np.full(len(terminal), np.nan)
+    summed = np.full(int(short.sum()), -np.inf)
+    np.logaddexp.at(summed, row, log_p)
+    out[short] = summed
+    return out
+
+
+def _log_terminating_chunk(
+    kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None
+) -> np.ndarray:
+    # Walk back level by level, each with the distinct parents of the one before and the edges that lead there.
+    states, levels = terminal, []
+    while True:
+        allowed = kernel.backward_allowed(states)
+        is_initial = ~allowed.any(axis=1)
+        child, backward = np.nonzero(allowed)
+        if not len(child):
+            break
+        parents = kernel.unstep(states[child], backward)
+        forward = kernel.redo_action(states[child], backward)
+        first, parent = distinct(parents)
+        states = parents[first]
+        levels.append((is_initial, child, parent, forward, states))
+    # Gather mass on the way to the objects; the last states of the walk are initial ones.
+    log_mass = np.zeros(len(states))
+    with torch.no_grad():
+        weights = policy.weights()
+        for is_initial, child, parent, forward, states in reversed(levels):
+            log_pf = _log_probabilities_of_edges(kernel, policy, weights, states, parent, forward, condition)
+            through = log_pf + log_mass[parent]
+            log_mass = np.where(is_initial, 0.0, -np.inf)
+            np.logaddexp.at(log_mass, child, through)
+    return log_mass
+
+
+def _log_probabilities_of_edges(
+    kernel: TransitionKernel,
+    policy: Policy,
+    weights: tuple[Tensor, Tensor],
+    states: np.ndarray,
+    row: np.ndarray,
+    actions: np.ndarray,
+    condition: Tensor | None,
+) -> np.ndarray:
+    """log P_F of actions [edge] taken in `states[row]`, float64 [edge]; a few states at a time, as logits are large."""
+    order = np.argsort(row, kind="stable")
+    bounds = np.searchsorted(row[order], np.arange(0, len(states) + _STATES, _STATES))
+    out = np.empty(len(row))
+    blocks = blocks_of(kernel)
+    for k, i in enumerate(range(0, len(states), _STATES)):
+        edges, part = order[bounds[k] : bounds[k + 1]], states[i : i + _STATES]
+        conditions = None if condition is None else condition.expand(len(part), -1)
+        x, allowed = (
+            policy.trunk(torch.from_numpy(kernel.encode(part)), weights, conditions),
+            kernel.forward_allowed(part),
+        )
+        here, taken = row[edges] - i, actions[edges]
+        if blocks is None:
+            logits = nn.functional.linear(x, weights[1], policy.head_bias)
+        else:
+            rows = blocks.rows(kernel.action_block(part))
+            logits, allowed, here = x.new_zeros(len(part), rows.width), blocks.allowed(allowed, rows), rows.place[here]
+            blocks.write_logits(x, weights[1], policy.head_bias, rows, logits)
+            taken = blocks.columns(rows, here, taken)
+        log_p = masked_log_softmax(logits.double(), torch.from_numpy(allowed))
+        out[edges] = log_p[torch.from_numpy(here), torch.from_numpy(taken)].numpy()
+    return out

@@ -1,0 +1,1 @@
+"""Training algorithms: what one step learns from a batch of trajectories."""

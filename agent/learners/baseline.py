@@ -1,0 +1,34 @@
+"""The baselines in the training loop: propose, score, tell. They spend reward calls and learn no policy."""
+
+import numpy as np
+
+from oreflow.agent.learners.learner import Score, Update
+from oreflow.agent.search.searcher import Searcher
+
+
+class BaselineLearner:
+    """A `Searcher` that is asked for `batch` objects a step."""
+
+    policy = None
+    optimizer = None
+
+    def __init__(self, searcher: Searcher, batch: int, rng: np.random.Generator) -> None:
+        self.searcher = searcher
+        self.batch = batch
+        self.rng = rng
+
+    def step(self, step: int, score: Score) -> Update:
+        states = self.searcher.propose(self.batch, self.rng)
+        values = score(states)
+        log_reward = values.log_share if self.searcher.scores_states else values.log_reward
+        figures = self.searcher.tell(np.where(values.valid, log_reward, np.nan), self.rng)
+        return Update(states, values, figures=figures)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return self.searcher.arrays()
+
+    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.searcher.load_arrays(arrays)
+
+    def log_z(self) -> float | None:
+        return None

@@ -1,0 +1,167 @@
+"""GFlowNet training, one step read top to bottom: roll out, score, search, replay, balance, descend."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oreflow.agent.config.run import Config
+from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
+from oreflow.agent.learners.replay import ReplayBuffer
+from oreflow.agent.learners.reward_families import default_features, drawn_conditions, make_family
+from oreflow.agent.learners.schedules import LOG_Z_MEMORY, cosine, linear
+from oreflow.agent.objectives.balance_losses import (
+    detailed_balance,
+    log_partition_variance,
+    sub_trajectory_balance,
+    trajectory_balance,
+)
+from oreflow.agent.policy.action_head import Workspace
+from oreflow.agent.policy.network import Policy, learned_log_z
+from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout
+from oreflow.agent.rollout.trajectories import Trajectories, concatenate
+from oreflow.agent.search.local_search import local_search
+from oreflow.envs.contract.protocol import TransitionKernel
+
+
+class GFlowNetLearner:
+    """Trains `policy` until P(x) is proportional to R(x), by the objective of the config.
+
+    Args:
+        known: gives the terminal states that the replay buffer starts from; asked before the first step alone.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        kernel: TransitionKernel,
+        policy: Policy,
+        rng: np.random.Generator,
+        known: Callable[[], np.ndarray | None] = lambda: None,
+    ) -> None:
+        self.known = known
+        self.sampler = config.sampler
+        self.kernel = kernel
+        self.policy = policy
+        self.rng = rng
+        self.family = make_family(config)
+        self.optimizer = make_optimizer(policy, config)
+        self.log_z_started = False
+        self.buffer: ReplayBuffer | None = None
+        if self.sampler.replay.share:
+            replay = self.sampler.replay
+            dtype = kernel.initial(1).dtype
+            self.buffer = ReplayBuffer(replay.capacity, replay.priority, kernel.state_shape, dtype)
+        self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
+        self._workspace = Workspace()
+
+    def step(self, step: int, score: Score) -> Update:
+        s = self.sampler
+        known = self.known() if step == 0 and self.buffer is not None else None
+        if known is not None and self.buffer is not None:
+            values = score(known)
+            self.buffer.add(known[values.valid], values.log_share[values.valid])
+        done = step / max(s.steps - 1, 1)
+        self._descent.schedule(cosine(s.final_learning_rate_share, done))
+        self._workspace.clear()
+
+        # Roll out, and score
+        n_replayed = 0
+        if self.buffer is not None and len(self.buffer):
+            n_replayed = min(round(s.replay.share * s.batch), s.batch - 1)  # something new is always drawn
+        features, log_reward_of = drawn_conditions(self.family, s.batch - n_replayed, self.rng)
+        drawn = forward_rollout(
+            self.kernel,
+            self.policy,
+            s.batch - n_replayed,
+            self.rng,
+            epsilon=linear(s.epsilon_start, s.epsilon_end, done),
+            epsilon_first=linear(s.epsilon_first, s.epsilon_end, done),
+            temperature=linear(s.temperature_start, s.temperature_end, done),
+            condition=features,
+            workspace=self._workspace,
+        )
+        values = score(drawn.terminal)
+        parts, log_rewards = [drawn.select(values.valid)], [log_reward_of(values)[values.valid]]
+
+        # Local search, and replay
+        found = parts[0].terminal
+        if s.local_search.rounds and len(found):
+            better, log_reward = local_search(
+                self.kernel,
+                found,
+                log_rewards[0],
+                lambda states: score(states).log_share,
+                s.local_search.rounds,
+                s.local_search.go_on,
+                self.rng,
+                rollout=self._finish,
+            )
+            moved = log_reward > log_rewards[0]
+            self._append(parts, log_rewards, better[moved], log_reward[moved])
+        if self.buffer is not None:
+            for part, values_of_part in zip(parts, log_rewards):
+                self.buffer.add(part.terminal, values_of_part)
+            if n_replayed:
+                self._append(parts, log_rewards, *self.buffer.draw(n_replayed, self.rng))
+
+        # Balance, and descend
+        trajectories = concatenate(parts)
+        if not len(trajectories):
+            return Update(drawn.terminal, values, math.nan, skipped=True)
+        loss = self._loss(trajectories, torch.from_numpy(np.concatenate(log_rewards)))
+        stepped = self._descent.step(loss)
+        return Update(drawn.terminal, values, float(loss.detach()), not stepped)
+
+    def _finish(
+        self, kernel: TransitionKernel, states: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The policy's way to finish partial objects, for the local search."""
+        with torch.no_grad():
+            t = forward_rollout(kernel, self.policy, len(states), rng, start=states)
+        return t.terminal, t.total(t.log_pf).numpy(), np.diff(t.offsets)
+
+    def _append(
+        self, parts: list[Trajectories], log_rewards: list[np.ndarray], terminal: np.ndarray, log_reward: np.ndarray
+    ) -> None:
+        """Adds objects along build orders drawn from P_B."""
+        if len(terminal):
+            parts.append(backward_rollout(self.kernel, self.policy, terminal, self.rng, workspace=self._workspace))
+            log_rewards.append(log_reward)
+
+    def _loss(self, t: Trajectories, log_reward: Tensor) -> Tensor:
+        log_pf, log_pb = t.total(t.log_pf), t.total(t.log_pb)
+        if not self.log_z_started or self.sampler.objective == "log_partition_variance":
+            with torch.no_grad():  # what minimises the first loss saves log Z a long way
+                estimate = (log_reward + log_pb - log_pf).mean()
+                memory = LOG_Z_MEMORY if self.log_z_started else 0.0
+                if torch.isfinite(estimate):
+                    self.policy.log_z.copy_(memory * self.policy.log_z + (1 - memory) * estimate)
+                    self.log_z_started = True
+        match self.sampler.objective:
+            case "trajectory_balance":
+                return trajectory_balance(self.policy.log_partition(t.condition), log_pf, log_pb, log_reward)
+            case "log_partition_variance":
+                return log_partition_variance(log_pf, log_pb, log_reward)
+        assert t.log_flow is not None
+        if self.sampler.objective == "detailed_balance":
+            return detailed_balance(t.log_flow, t.log_pf.double(), t.log_pb.double(), log_reward, t.offsets)
+        return sub_trajectory_balance(
+            t.log_flow, t.log_pf, t.log_pb, log_reward, t.offsets, self.sampler.sub_trajectory_lambda
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        own = {"log_z_started": np.array(self.log_z_started)}
+        return own | (self.buffer.arrays() if self.buffer is not None else {})
+
+    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.log_z_started = bool(arrays["log_z_started"])
+        if self.buffer is not None:
+            self.buffer.load_arrays(arrays)
+
+    def log_z(self) -> float | None:
+        """Under the default condition where there is a family."""
+        initial = torch.from_numpy(self.kernel.encode(self.kernel.initial(1)))
+        return learned_log_z(self.policy, initial, default_features(self.family))

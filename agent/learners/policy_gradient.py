@@ -1,0 +1,111 @@
+"""Policy-gradient training, one step read top to bottom: roll out, score, estimate advantages, ascend."""
+
+import math
+
+import numpy as np
+import torch
+
+from oreflow.agent.config.run import Config
+from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
+from oreflow.agent.learners.reward_families import default_features, drawn_conditions, make_family
+from oreflow.agent.learners.schedules import cosine
+from oreflow.agent.objectives.soft_policy_gradient import (
+    entropic_ppo,
+    generalised_advantages,
+    policy_gradient,
+    soft_step_rewards,
+    value_loss,
+)
+from oreflow.agent.policy.action_head import Workspace
+from oreflow.agent.policy.network import Policy, learned_log_z
+from oreflow.agent.rollout.rollout import evaluate, forward_rollout
+from oreflow.agent.rollout.trajectories import Trajectories
+from oreflow.envs.contract.protocol import TransitionKernel
+
+
+class PolicyGradientLearner:
+    """Trains `policy` to the highest soft return, which is reached where P(x) is proportional to R(x).
+
+    A learned P_B climbs the same return: the sum of log P_B along what was drawn.
+    """
+
+    def __init__(self, config: Config, kernel: TransitionKernel, policy: Policy, rng: np.random.Generator) -> None:
+        self.sampler = config.sampler
+        self.kernel = kernel
+        self.policy = policy
+        self.rng = rng
+        self.family = make_family(config)
+        self.optimizer = make_optimizer(policy, config)
+        self.log_z_started = False
+        self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
+        self._workspace = Workspace()
+
+    def step(self, step: int, score: Score) -> Update:
+        s = self.sampler
+        clipped = s.objective == "entropic_ppo"
+        self._descent.schedule(cosine(s.final_learning_rate_share, step / max(s.steps - 1, 1)))
+        self._workspace.clear()
+
+        features, log_reward_of = drawn_conditions(self.family, s.batch, self.rng)
+
+        # Roll out, and score; several epochs evaluate anew what is drawn here without gradient
+        with torch.set_grad_enabled(not clipped):
+            drawn = forward_rollout(
+                self.kernel, self.policy, s.batch, self.rng, condition=features, workspace=self._workspace
+            )
+        values = score(drawn.terminal)
+        t = drawn.select(values.valid)
+        if not len(t):
+            return Update(drawn.terminal, values, math.nan, skipped=True)
+        log_reward = log_reward_of(values)[values.valid]
+        if not self.log_z_started:  # values start at the size of the returns
+            with torch.no_grad():
+                estimate = (torch.from_numpy(log_reward) + t.total(t.log_pb) - t.total(t.log_pf)).mean()
+                if torch.isfinite(estimate):
+                    self.policy.log_z.copy_(estimate)
+                    self.log_z_started = True
+            with torch.set_grad_enabled(not clipped):
+                t = self._evaluate(t)
+
+        # Advantages
+        assert t.log_flow is not None
+        old_log_pf, old_values = t.log_pf.detach(), t.log_flow.detach()
+        g = soft_step_rewards(old_log_pf.numpy(), t.log_pb.detach().numpy(), log_reward, t.offsets, s.log_pb_correction)
+        lamda = 1.0 if s.objective == "baseline" else s.gae_lambda
+        a = generalised_advantages(g, old_values.numpy(), t.offsets, lamda)
+        advantages, targets = torch.from_numpy(a), torch.from_numpy(a + old_values.numpy())
+
+        # Ascend
+        losses = []
+        for _ in range(s.ppo_epochs if clipped else 1):
+            if clipped:
+                t = self._evaluate(t)
+                actor = entropic_ppo(t.log_pf, old_log_pf, advantages, s.ppo_clip, s.kl_weight, len(t))
+            else:
+                actor = policy_gradient(t.log_pf, advantages, len(t))
+            assert t.log_flow is not None
+            loss = actor + s.value_weight * value_loss(t.log_flow, targets, len(t))
+            if self.policy.backward_head is not None and s.log_pb_correction:
+                loss = loss - t.log_pb.double().sum() / len(t)
+            losses.append(float(loss.detach()))
+            if not self._descent.step(loss):
+                return Update(drawn.terminal, values, losses[-1], skipped=True)
+        balance = float(np.mean(np.add.reduceat(g, t.offsets[:-1])))
+        figures = {"soft_return": balance, "mean_square_advantage": float(np.mean(a**2))}
+        return Update(drawn.terminal, values, float(np.mean(losses)), figures=figures)
+
+    def _evaluate(self, t: Trajectories) -> Trajectories:
+        self._workspace.clear()
+        given = t.terminal, t.offsets, t.states, t.actions
+        return evaluate(self.kernel, self.policy, *given, condition=t.condition, workspace=self._workspace)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"log_z_started": np.array(self.log_z_started)}
+
+    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.log_z_started = bool(arrays["log_z_started"])
+
+    def log_z(self) -> float | None:
+        """Under the default condition where there is a family."""
+        initial = torch.from_numpy(self.kernel.encode(self.kernel.initial(1)))
+        return learned_log_z(self.policy, initial, default_features(self.family))

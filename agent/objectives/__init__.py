@@ -1,0 +1,1 @@
+"""The formulas that learners minimise, each with its paper and equation."""

@@ -1,0 +1,1 @@
+"""From states to trajectories: drawing actions, stepping the kernel, collecting ragged arrays."""

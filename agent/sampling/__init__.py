@@ -1,0 +1,1 @@
+"""Drawing candidates from a trained run, and summing up what came."""

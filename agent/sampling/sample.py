@@ -1,0 +1,270 @@
+"""Drawing from a trained run: the candidate set and its summary."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+import pyarrow as pa
+
+from oreflow.agent.config.run import Config
+from oreflow.agent.config.sampler import OBJECTIVES
+from oreflow.agent.errors import CheckpointError
+from oreflow.agent.learners.reward_families import Condition, Preference, choose
+from oreflow.agent.policy.network import Policy
+from oreflow.agent.runtime.progress import Progress
+from oreflow.agent.runtime.seeds import stream
+from oreflow.agent.sampling.draws import Draws, draw, first_of_their_kind
+from oreflow.agent.sampling.row_store import ROWS_PER_CHUNK, RowStore
+from oreflow.agent.sampling.sampler import BaselineSampler, PolicySampler, Sampler
+from oreflow.agent.sampling.summary import dominated_volumes, summarise
+from oreflow.agent.storage.atomic_files import replacing, to_json
+from oreflow.agent.storage.checkpoint import load_arrays, load_policy, read_state
+from oreflow.agent.storage.lock import RunLock
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.storage.scratch import scratch_folder, writing_to
+from oreflow.agent.tables.candidate_structures import replace_folder, write_structures
+from oreflow.agent.tables.candidates import candidate_table, energy_model_of
+from oreflow.agent.tables.formulas import write_chunks
+from oreflow.agent.tables.known_crystals import is_known_object
+from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
+from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.rewards import Reward
+from oreflow.rewards.errors import RewardBudgetError
+
+# How many objects are judged at once. Networks round differently in batches of other sizes: another number here changes
+# the last digits of what a seed gives.
+_JUDGED_AT_ONCE = 4096
+_FILES = ("candidates.csv", "candidates.parquet", "summary.json")
+_EXTXYZ, _CIFS = "structures.extxyz", "cif"
+
+
+@dataclass
+class TrainedRun:
+    """A run ready to sample from; `condition` is what it samples under where it was trained for a family."""
+
+    config: Config
+    kernel: CompositionKernel | WyckoffKernel
+    policy: Policy | None
+    sampler: Sampler
+    step: int
+    condition: Condition | None = None
+
+
+def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[str, float] | None = None) -> TrainedRun:
+    """The newest checkpoint of a run.
+
+    Args:
+        beta, weights: the condition to sample under, as `oreflow.agent.learners.reward_families.choose` takes them.
+
+    Raises:
+        ConditionError: when the run was not trained for the condition.
+        RunFolderError, CheckpointError: when there is no run, or its checkpoint is damaged.
+    """
+    config = folder.load_config()
+    condition = choose(config, beta, weights)
+    set_threads(config.run.threads)
+    kernel = make_kernel(config)
+    checkpoint = folder.latest_checkpoint()
+    learns = config.sampler.kind in OBJECTIVES
+    policy = make_policy(config, kernel) if learns else None
+    state = read_state(checkpoint) if policy is None else load_policy(checkpoint, policy)
+    world = config.world.model_dump(mode="json")
+    if state.get("config", {}).get("world", world) != world:
+        raise CheckpointError(
+            f"{checkpoint} was trained in another world than {folder.config_path} describes; train again"
+        )
+    sampler: Sampler
+    if policy is None:
+        searcher = make_searcher(config, kernel)
+        searcher.load_arrays(load_arrays(checkpoint))
+        sampler = BaselineSampler(searcher, make_scorer(kernel, make_reward(config), of_states=searcher.scores_states))
+    else:
+        sampler = PolicySampler(kernel, policy, None if condition is None else condition.features)
+    return TrainedRun(config, kernel, policy, sampler, int(state["step"]), condition)
+
+
+def sample(
+    folder: RunFolder,
+    n: int,
+    *,
+    out: Path,
+    seed: int | None = None,
+    unique: bool = False,
+    max_draws: int | None = None,
+    reference: Compositions | Crystals | None = None,
+    quiet: bool = False,
+    rows_per_chunk: int = ROWS_PER_CHUNK,
+    beta: float | None = None,
+    weights: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Writes candidates.csv, candidates.parquet and summary.json, and returns the summary.
+
+    Crystals with a geometry are written to structures.extxyz, and the first thousand rows to cif/, too.
+
+    With `unique` rows are distinct and ranked by log R; otherwise they are the raw draws in order. Draws without a
+    valid reward are left out and counted. Memory stays flat: draws and rows wait in scratch files in `out`. The three
+    files replace older ones together, at the end.
+
+    Args:
+        rows_per_chunk: rows in memory while the files are written; of no influence on what they hold.
+        beta, weights: the condition to sample under, as `agent.learners.reward_families.choose` takes them.
+            `log_reward` and `log_pf` are those under the condition; the log-scores of the terms stay those of the config.
+
+    Raises:
+        ConditionError: when the run was not trained for the condition.
+        RewardBudgetError: when the share without a reward exceeds `reward.invalid_budget`; the files hold the others.
+        RunFolderError: when another process writes to `out`.
+        OutputError: when `out` cannot be written; files that were there before stay as they were.
+    """
+    run = load_run(folder, beta=beta, weights=weights)
+    reward = make_reward(run.config)
+    seed = run.config.seed if seed is None else seed
+    max_draws = max_draws or 100 * n
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with RunLock(out), scratch_folder(out) as scratch:
+        with Progress("draw", n, quiet) as progress:
+            rng = stream(seed, "sampling")
+            draws = draw(
+                run.kernel, run.sampler, n, rng, unique=unique, max_draws=max_draws, scratch=scratch, progress=progress
+            )
+        n_objects = len(draws.objects) if unique else draws.n
+        rows = RowStore(scratch / "rows")
+        with Progress("judge", n_objects, quiet) as progress:
+            found = _judge(folder, run, reward, draws, reference, rows, out, unique, progress)
+        n_invalid = n_objects - len(rows)
+        summary = summarise(
+            run.config,
+            run.kernel,
+            rows,
+            draws,
+            energy_model_of(reward, has_crystals(run.kernel)),
+            n_wanted=n,
+            unique=unique,
+            seed=seed,
+            n_invalid=n_invalid,
+        )
+        summary |= {
+            "step": run.step,
+            "seed": seed,
+            "reward": reward.describe(),
+            "n_log_reward_bounded": found.n_bounded,
+            "nondeterministic_rewards": reward.nondeterministic,
+        }
+        if run.condition is not None:
+            summary["condition"] = run.condition.describe()
+            if isinstance(run.condition.family, Preference):
+                summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
+        order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
+        with Progress("write", len(rows), quiet) as progress:
+            has_geometry = has_crystals(run.kernel) and run.kernel.space.geometry
+            _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress, has_geometry)
+    if n_invalid > run.config.reward.invalid_budget * n_objects:
+        raise RewardBudgetError(
+            f"{n_invalid} of {n_objects} objects have no valid reward, more than reward.invalid_budget = "
+            f"{run.config.reward.invalid_budget:g} allows; for instance {found.reason}. {out} holds the others"
+        )
+    return summary
+
+
+@dataclass
+class _Findings:
+    """What the rows do not say: how many log R were cut at a bound, and why an object has no valid reward."""
+
+    n_bounded: int = 0
+    reason: str = ""
+
+
+def _judge(
+    folder: RunFolder,
+    run: TrainedRun,
+    reward: Reward,
+    draws: Draws,
+    reference: Compositions | Crystals | None,
+    rows: RowStore,
+    out: Path,
+    unique: bool,
+    progress: Progress,
+) -> _Findings:
+    """Adds the rows of all draws, or of all distinct objects, that have a valid reward."""
+    found = _Findings()
+    failures = RewardFailures(folder.reward_failures_path)
+    energy_model = energy_model_of(reward, has_crystals(run.kernel))
+    log_pf = np.full(len(draws.objects), np.nan)  # computed once an object, not once a draw
+    n_objects, n_seen = len(draws.objects) if unique else draws.n, 0
+    for first in range(0, n_objects, _JUDGED_AT_ONCE):
+        last = min(first + _JUDGED_AT_ONCE, n_objects)
+        numbers = np.arange(first, last) if unique else draws.numbers.rows(slice(first, last))
+        states = draws.objects.rows(numbers)
+        is_first = first_of_their_kind(numbers, n_seen)
+        if is_first.any():
+            known = run.sampler.log_probability(states[is_first])
+            if known is not None:
+                log_pf[numbers[is_first]] = known
+        n_seen += int(is_first.sum())
+        objects = run.kernel.objects(states)
+        result = reward(objects)
+        result = result if run.condition is None else run.condition.rewards(result)
+        frame = candidate_table(
+            objects,
+            result,
+            energy_model=energy_model,
+            terms=[term for term, _ in reward.terms],
+            table=run.config.world.oxidation_table,
+            mixed_valence=run.config.world.mixed_valence,
+            n_times_sampled=draws.times[numbers],
+            is_unique=is_first,
+            is_novel=None if reference is None else ~is_known_object(objects, reference),
+            log_pf=log_pf[numbers],
+        )
+        with writing_to(out):
+            rows.add(frame[result.valid])
+        failures.record(objects, result)
+        found.n_bounded += int(result.bounded.sum())
+        if not result.valid.all():
+            found.reason = found.reason or next(iter(result.reasons().values()))
+        progress.update(last)
+    return found
+
+
+def has_crystals(kernel: TransitionKernel) -> TypeGuard[WyckoffKernel]:
+    """Whether the objects of a kernel are crystals."""
+    return isinstance(kernel, WyckoffKernel)
+
+
+def _write(
+    chunks: Iterator[pa.Table],
+    summary: dict[str, Any],
+    out: Path,
+    scratch: Path,
+    progress: Progress,
+    has_geometry: bool,
+) -> None:
+    """Numbers the rows, and replaces the files in `out` when all of them are complete."""
+
+    def numbered() -> Iterator[pa.Table]:
+        n_rows = 0
+        for chunk in chunks:
+            ids = pa.array([f"c{n_rows + i + 1:07d}" for i in range(len(chunk))], pa.string())
+            n_rows += len(chunk)
+            yield chunk.set_column(0, pa.field("candidate_id", pa.string()), ids).replace_schema_metadata(
+                chunk.schema.metadata
+            )
+            progress.update(n_rows)
+
+    names = [*_FILES, _EXTXYZ] if has_geometry else _FILES
+    with writing_to(out):
+        with replacing(*(out / name for name in names), scratch=scratch) as (csv, parquet, json, *extxyz):
+            write_chunks(numbered(), csv, parquet)
+            json.write_text(to_json(summary), encoding="utf-8")
+            if has_geometry:
+                write_structures(parquet, extxyz[0], scratch / _CIFS)
+        if has_geometry:
+            replace_folder(scratch / _CIFS, out / _CIFS)

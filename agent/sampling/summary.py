@@ -1,0 +1,136 @@
+"""What a candidate set is like, in numbers, computed from its rows on disk."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from oreflow.agent.config.run import Config
+from oreflow.agent.evaluation.hypervolume import MAX_AXES, hypervolume
+from oreflow.agent.evaluation.random_objects import random_objects
+from oreflow.agent.runtime.seeds import stream
+from oreflow.agent.sampling.draws import Draws
+from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.tables.candidates import EnergyTerm
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.rewards import Reward
+
+_N_BASELINE = 2000
+_N_RESAMPLES = 200
+
+
+def summarise(
+    config: Config,
+    kernel: TransitionKernel,
+    rows: RowStore,
+    draws: Draws,
+    energy_model: EnergyTerm,
+    *,
+    n_wanted: int,
+    unique: bool,
+    seed: int,
+    n_invalid: int,
+) -> dict[str, Any]:
+    """The figures that summary.json holds of the rows.
+
+    Args:
+        energy_model: predicted the rows' formation energies, and predicts those of random objects.
+        n_invalid: objects that were left out of the rows.
+    """
+    world = config.world
+    rules = world.compositions()
+    rng = stream(seed, "baseline")
+    random_energies, origin = _random_energies(kernel, energy_model, rng)
+    sampled = rows.column("formation_energy_per_atom_pred")
+    n_systems, present = _chemical_systems(rows)
+    n_unique = rows.n_true("is_unique")
+    return {
+        "n_rows": len(rows),
+        "n_wanted": n_wanted,
+        "complete": (n_unique if unique else len(rows)) >= n_wanted,
+        "n_draws": draws.n,
+        "n_unique": n_unique,
+        "world_exhausted": draws.exhausted,
+        "n_rejected_invalid_reward": n_invalid,
+        "rows": "distinct, ranked by log_reward" if unique else "raw draws, in order",
+        "share_neutral": _share(rows, "charge_neutral"),
+        "neutrality_rule": f"{rules.oxidation_table}, {'mixed' if world.mixed_valence else 'no mixed'} valence",
+        "share_electronegativity_ok": _share(rows, "electronegativity_ok"),
+        "n_elements_present": len(present),
+        "elements_absent": [s for s in symbols() if s in rules.elements and s not in present],
+        "n_chemical_systems": n_systems,
+        "median_formation_energy_ev_per_atom": _median(sampled[~np.isnan(sampled)], rng),
+        "random_median_formation_energy_ev_per_atom": _median(random_energies, rng),
+        "random_objects": origin,
+        "n_random": len(random_energies),
+        "energy_model": energy_model.version,
+        "median_formation_energy_std_ev_per_atom": _finite_median(rows.column("formation_energy_std")),
+        "share_far_from_training_data": _share(rows, "formation_energy_extrapolates"),
+        "log_reward_minus_log_pf_std": _spread(rows.column("log_reward") - rows.column("log_pf")),
+    }
+
+
+def dominated_volumes(kernel: TransitionKernel, reward: Reward, rows: RowStore, seed: int) -> dict[str, Any] | None:
+    """Hypervolume of the rows' log-scores and of those of random objects; None for more than four terms.
+
+    The reference point is the worst log-score of each term among the random objects, 0 where none has a reward.
+    """
+    names = [term.name for term, _ in reward.terms]
+    if len(names) > MAX_AXES:
+        return None
+    states, origin = random_objects(kernel, _N_BASELINE, stream(seed, "baseline"))
+    values = reward(kernel.objects(states))
+    random = np.stack([values.log_scores[name][values.valid] for name in names], axis=1)
+    random = random[np.isfinite(random).all(axis=1)]
+    reference = random.min(axis=0) if len(random) else np.zeros(len(names))
+    sampled = np.stack([rows.column(f"{name}_log_score") for name in names], axis=1)
+    return {
+        "value": hypervolume(sampled, reference),
+        "random_value": hypervolume(random, reference) if len(random) else None,
+        "n_rows": len(sampled),
+        "n_random": len(random),
+        "random_objects": origin,
+        "reference": dict(zip(names, reference.tolist())),
+    }
+
+
+def _random_energies(kernel: TransitionKernel, model: EnergyTerm, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Predicted formation energies of random objects, eV/atom, and how these were drawn."""
+    states, origin = random_objects(kernel, _N_BASELINE, rng)
+    energy = model(kernel.objects(states))
+    return energy.values[energy.valid], origin
+
+
+def _chemical_systems(rows: RowStore) -> tuple[int, set[str]]:
+    """How many there are, told apart by 64 bits of hash, and the elements in them."""
+    hashes = [np.empty(0, dtype=np.uint64)]
+    present: set[str] = set()
+    for texts in rows.texts("chemsys"):
+        hashes.append(pd.util.hash_array(texts.astype(object), categorize=False))
+        present.update(symbol for text in texts for symbol in text.split("-"))
+    return len(np.unique(np.concatenate(hashes))), present
+
+
+def _share(rows: RowStore, flag: str) -> float | None:
+    """Share of true flags, missing ones counted as false; None for an empty table."""
+    return rows.n_true(flag) / len(rows) if len(rows) else None
+
+
+def _spread(differences: np.ndarray) -> float | None:
+    """Standard deviation; None for fewer than two values that are known."""
+    known = differences[~np.isnan(differences)]
+    return float(known.std(ddof=1)) if len(known) > 1 else None
+
+
+def _finite_median(values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else None
+
+
+def _median(values: np.ndarray, rng: np.random.Generator) -> dict[str, float] | None:
+    """Median with its bootstrap standard error."""
+    if not len(values):
+        return None
+    resampled = [np.median(rng.choice(values, size=len(values))) for _ in range(_N_RESAMPLES)]
+    return {"value": float(np.median(values)), "standard_error": float(np.std(resampled))}

@@ -1,0 +1,205 @@
+"""The run folder: where a run's config, provenance, metrics and checkpoints live."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from oreflow.agent.config.run import Config, dump_config, load_config
+from oreflow.agent.errors import ConfigError, RunFolderError
+from oreflow.agent.storage.atomic_files import replacing, to_json, write_text
+from oreflow.agent.storage.checkpoint import list_checkpoints
+from oreflow.agent.storage.lock import LOCK_FILES
+from oreflow.agent.storage.provenance import _git_commit, _versions, provenance
+from oreflow.rewards.registry import names, plugin_files
+
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `files.replacing` names them
+
+
+class RunFolder:
+    """A run on disk."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.resolved.yaml"
+
+    @property
+    def provenance_path(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def reward_failures_path(self) -> Path:
+        return self.path / "reward_failures.jsonl"
+
+    @property
+    def timings_path(self) -> Path:
+        """What the clock said; apart from the metrics, which repeat exactly."""
+        return self.path / "timings.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def check_place(self, overwrite: bool) -> None:
+        """Whether a run may be made here, as far as can be told without writing anything.
+
+        Raises:
+            RunFolderError: when `overwrite` is on and the folder holds something else than a run, or when the path is
+                too long.
+        """
+        # The longest that training will write there, so that it does not fail at its first checkpoint.
+        longest = self.checkpoints / ".tmp_step_00000000_unwanted" / "optimizer.safetensors"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                longest.lstat()
+            foreign = overwrite and not self.config_path.exists() and self.path.is_dir() and self._holds_files()
+        except OSError as error:
+            raise self._unwritable(error) from None
+        if foreign:
+            raise RunFolderError(f"{self.path} holds files, but no run to overwrite; choose another --out")
+
+    def create(self, config: Config, overwrite: bool, plugins: list[str], reward: dict[str, Any] | None = None) -> None:
+        """Makes the folder and writes config and provenance.
+
+        Args:
+            config: as the run uses it, defaults filled in.
+            overwrite: whether an earlier run in the folder is removed.
+            plugins: files that the rewards come from.
+            reward: `Reward.describe()`: which versions of the terms and of their data.
+
+        Raises:
+            RunFolderError: when a run is there already and `overwrite` is off, when `overwrite` is on and the folder
+                holds something else than a run, or when the place cannot be written.
+            OSError: when the disk is full; an earlier run is as it was.
+        """
+        self.check_place(overwrite)
+        if self.config_path.exists() and not overwrite:
+            raise RunFolderError(f"{self.path} holds a run already; choose another --out, or add --overwrite")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.sweep()
+            with replacing(self.config_path, self.provenance_path) as (config_file, provenance_file):
+                config_file.write_text(dump_config(config), encoding="utf-8")
+                record = provenance(config, plugins) | {"reward": reward}
+                provenance_file.write_text(to_json(record), encoding="utf-8")
+                if overwrite:
+                    self._clear()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(f"cannot write the run folder {self.path}: {error.strerror}; choose another --out")
+
+    def _holds_files(self) -> bool:
+        """Whether there is anything but a lock and what a killed process left of a file."""
+        return any(path.name not in LOCK_FILES and not _UNFINISHED.fullmatch(path.name) for path in self.path.iterdir())
+
+    def sweep(self) -> None:
+        """Removes what killed processes left of files. The caller holds the run's lock."""
+        for path in self.path.iterdir():
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """Removes what an earlier run left; nothing that a run does not write itself."""
+        for name in ("checkpoints", "samples", "eval", "report"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for path in self._logs():
+            path.unlink(missing_ok=True)
+
+    def _logs(self) -> list[Path]:
+        return [self.metrics_path, self.timings_path, self.reward_failures_path]
+
+    def log_sizes(self) -> dict[str, int]:
+        """Bytes of each log, which a checkpoint remembers."""
+        return {path.name: path.stat().st_size for path in self._logs() if path.exists()}
+
+    def cut_logs(self, sizes: dict[str, int]) -> None:
+        """Drops what was logged after a checkpoint, given its `log_sizes`."""
+        for path in self._logs():
+            if path.exists():
+                os.truncate(path, min(sizes.get(path.name, 0), path.stat().st_size))
+
+    def note_resumption(self, step: int) -> None:
+        """Adds to the provenance that the run went on from a step, when, and with which command and versions.
+
+        Raises:
+            RunFolderError: when the provenance cannot be read.
+        """
+        record = self._provenance()
+        entry = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from_step": step,
+            "command": sys.argv,
+            "versions": _versions(),
+            "git_commit": _git_commit(),
+        }
+        record["resumed"] = [*record.get("resumed", []), entry]
+        write_text(self.provenance_path, to_json(record))
+
+    def _provenance(self) -> dict[str, Any]:
+        try:
+            record = json.loads(self.provenance_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise RunFolderError(f"{self.provenance_path} cannot be read; restore it, or remove it to go on without")
+        return record
+
+    def load_config(self, overrides: list[str] | None = None) -> Config:
+        """The resolved config of an existing run.
+
+        Args:
+            overrides: texts "a.b=value".
+
+        Raises:
+            RunFolderError: when there is no run here.
+            ConfigError: when its config is not valid, or names rewards of plug-ins that have not been loaded.
+        """
+        if not self.config_path.is_file():
+            raise RunFolderError(f"expected a run folder, found no config.resolved.yaml in {self.path}; train first")
+        config = load_config(self.config_path, overrides)
+        unknown = [term.name for term in config.reward.terms if term.name not in names()]
+        loaded = {path.resolve() for path in plugin_files()}
+        missing = [path for path in self._provenance().get("plugins", []) if Path(path).resolve() not in loaded]
+        if unknown and missing:
+            raise ConfigError(
+                f"{self.config_path}: the run was trained with rewards of its own ({', '.join(unknown)}); add "
+                + " ".join(f"--plugin {path}" for path in missing)
+            )
+        return config
+
+    def latest_checkpoint(self) -> Path:
+        """The newest complete checkpoint.
+
+        Raises:
+            RunFolderError: when there is none.
+        """
+        found = list_checkpoints(self.checkpoints)
+        if not found:
+            raise RunFolderError(
+                f"{self.path} has no complete checkpoint yet; let the training reach its first one, or train anew with "
+                "--overwrite"
+            )
+        return found[-1]

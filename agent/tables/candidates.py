@@ -1,0 +1,167 @@
+"""The candidate table: one row a draw or a distinct composition, the same columns in CSV and Parquet."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from oreflow.envs.chemistry.oxidation import TableSpec, resolve_table
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.formulas import formula_columns
+from oreflow.envs.objects.labels import protostructure_labels, wyckoff_labels
+from oreflow.envs.structure_io.crystal_text import crystal_to_text
+from oreflow.envs.structure_io.encode import found_space_groups
+from oreflow.rewards import Reward, RewardValues
+from oreflow.rewards.contract.protocol import RewardTerm, TermValues
+from oreflow.rewards.models.composition.model import DEFAULT_MODEL
+from oreflow.rewards.models.crystal.model import DEFAULT_CRYSTAL_MODEL
+from oreflow.rewards.terms.composition.charge_balance import ChargeBalance, witnesses
+from oreflow.rewards.terms.composition.electronegativity_balance import ElectronegativityBalance
+from oreflow.rewards.terms.energy.crystal_formation_energy import CrystalFormationEnergy
+from oreflow.rewards.terms.energy.energy_above_hull import EnergyAboveHull
+from oreflow.rewards.terms.energy.formation_energy import FormationEnergy
+
+EnergyTerm = FormationEnergy | CrystalFormationEnergy
+_ENERGY_COLUMNS = ("std", "distance", "extrapolates")
+
+
+def unit_slug(unit: str) -> str:
+    """A unit as part of a column name: "eV/atom" becomes "ev_per_atom"."""
+    return re.sub(r"[^a-z0-9]+", "_", unit.lower().replace("/", "_per_")).strip("_")
+
+
+def term_column(name: str, unit: str) -> str:
+    """The column of a reward term's values: its name and unit."""
+    return "_".join(part for part in (name, unit_slug(unit)) if part)
+
+
+def candidate_table(
+    objects: Compositions | Crystals,
+    result: RewardValues,
+    *,
+    terms: Sequence[RewardTerm],
+    energy_model: EnergyTerm,
+    table: TableSpec,
+    mixed_valence: bool,
+    n_times_sampled: np.ndarray,
+    is_unique: np.ndarray,
+    is_novel: np.ndarray | None,
+    log_pf: np.ndarray | None,
+) -> pd.DataFrame:
+    """Builds the table: the columns it always has, and every reward term's value, share of log R and further columns.
+
+    Args:
+        terms: the reward's, for their units and versions.
+        energy_model: predicts the formation energies that the table has in any case: plain means, without a limit.
+        table, mixed_valence: the rule by which `charge_neutral` and `electronegativity_ok` are judged.
+        is_novel: None when there is no reference list; the column is then empty.
+        log_pf: log-probability that the sampler ends in the object, all build orders summed; None leaves it empty.
+    """
+    n = len(objects)
+    table = resolve_table(table)
+    energy = _plain_energy(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
+    compositions = objects.compositions.reduced() if isinstance(objects, Crystals) else objects
+    neutral, ordered = verdicts(compositions, table, mixed_valence)
+    columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
+    columns |= object_columns(objects)
+    columns["log_reward"] = result.log_reward
+    units = {term.name: term.unit for term in terms}
+    for name, term in result.terms.items():
+        columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
+        columns[f"{name}_valid"] = term.valid
+        columns[f"{name}_log_score"] = result.log_scores[name]
+    columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
+    for column in _ENERGY_COLUMNS:
+        columns[f"formation_energy_{column}"] = energy.columns[f"{energy_model.name}_{column}"]
+    columns["charge_neutral"] = neutral
+    columns["oxidation_states"] = witnesses(compositions, table, mixed_valence)
+    columns["oxidation_table"] = table.label + (" (mixed valence)" if mixed_valence else "")
+    columns["electronegativity_ok"] = ordered
+    columns["is_unique"] = is_unique
+    columns["n_times_sampled"] = n_times_sampled
+    columns["is_novel"] = pd.array([pd.NA] * n if is_novel is None else is_novel.tolist(), dtype="boolean")
+    columns["log_pf"] = np.full(n, np.nan) if log_pf is None else log_pf
+    same_model = {term.name for term in terms if term.version == energy_model.version}
+    known = {f"{energy_model.name}_{column}" for column in (*_ENERGY_COLUMNS, "mean")}
+    for name, term in result.terms.items():
+        for column, values in term.columns.items():
+            if name in same_model and column in known:
+                continue  # the table has these in any case
+            columns[column if column not in columns else f"{name}_{column}"] = _plain(values)
+    if isinstance(objects, Crystals):
+        columns["structure"] = crystal_to_text(objects)
+    return pd.DataFrame(columns)
+
+
+def object_columns(objects: Compositions | Crystals) -> dict[str, object]:
+    """What an object is: its formula, and of a crystal space group, atoms in the primitive cell and labels."""
+    if isinstance(objects, Compositions):
+        n = len(objects)
+        missing = {"space_group_number": pd.array([pd.NA] * n, dtype="Int64")}
+        return formula_columns(objects) | missing | {"wyckoff_label": pd.array([pd.NA] * n, dtype="string")}
+    columns: dict[str, object] = dict(formula_columns(objects.compositions))
+    columns["nsites"] = objects.compositions.n_atoms.tolist()  # of the primitive cell, as Materials Project counts
+    columns["space_group_number"] = pd.array(objects.space_group.tolist(), dtype="Int64")
+    columns["wyckoff_label"] = pd.array(wyckoff_labels(objects), dtype="string")
+    columns["protostructure"] = protostructure_labels(objects)
+    if objects.has_geometry.all():
+        columns["space_group_found"] = found_space_groups(objects)
+    return columns
+
+
+def energy_model_of(reward: Reward, crystals: bool = False) -> EnergyTerm:
+    """The model that a reward judges formation energies by, for plain predictions; else the one that ships.
+
+    Args:
+        crystals: whether the objects are crystals, which a model that reads space group and positions then judges.
+    """
+    if crystals:
+        for term, _ in reward.terms:
+            judge: Any = getattr(term, "term", term)
+            if isinstance(judge, CrystalFormationEnergy):
+                return CrystalFormationEnergy(judge.model.directory)
+            if getattr(judge, "registered_name", None) == "crystal_formation_energy":  # in a worker
+                return CrystalFormationEnergy(judge.params.get("model", DEFAULT_CRYSTAL_MODEL))
+        return CrystalFormationEnergy()
+    for term, _ in reward.terms:
+        own: Any = getattr(term, "term", term)
+        if isinstance(own, FormationEnergy | EnergyAboveHull):
+            return FormationEnergy(own.model.directory)
+        if getattr(own, "registered_name", None) in ("formation_energy", "energy_above_hull"):  # in a worker
+            return FormationEnergy(own.params.get("model", DEFAULT_MODEL))
+    return FormationEnergy()
+
+
+def _plain_energy(terms: Sequence[RewardTerm], result: RewardValues, energy_model: EnergyTerm) -> TermValues | None:
+    """What `energy_model` says, where a term of the reward has said it already."""
+    plain = (energy_model.name, energy_model.version, 0.0, None)  # a label would rename the columns
+    for term in terms:
+        if isinstance(term, EnergyTerm) and (term.name, term.version, term.std_weight, term.max_distance) == plain:
+            return result.terms[term.name]
+    return None
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """A column that every file format can hold: objects other than text become text."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, errors="replace")
+    if values.dtype.kind != "O":
+        return values
+    cells = [cell if cell is None or isinstance(cell, str) else str(cell) for cell in values.tolist()]
+    return np.array([*cells, None], dtype=object)[:-1]
+
+
+def verdicts(
+    objects: Compositions, table: TableSpec, mixed_valence: bool
+) -> tuple[pd.arrays.BooleanArray, pd.arrays.BooleanArray]:
+    """`charge_neutral` and `electronegativity_ok`; missing where the table or scale does not cover an element."""
+    residual = ChargeBalance(table, mixed_valence)(objects)
+    ordered = ElectronegativityBalance(table, mixed_valence)(objects)
+    return _nullable(residual.values == 0, residual), _nullable(ordered.values == 1, ordered)
+
+
+def _nullable(flags: np.ndarray, term: TermValues) -> pd.arrays.BooleanArray:
+    return pd.arrays.BooleanArray(flags, ~term.valid)

@@ -1,0 +1,116 @@
+"""Known crystals from files: references for novelty, and what training starts from."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from oreflow.agent.tables.formulas import read_table
+from oreflow.agent.tables.structures import crystals_of, ids_of
+from oreflow.envs.errors import TableError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.labels import protostructure_labels
+from oreflow.envs.structure_io.encode import encode_structures, found_space_groups
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.structure_io.reading.files import MAX_BYTES, StructureEntry, read_structure_files, read_text
+from oreflow.rewards.terms.composition.novelty import KnownFormulas
+
+_TABLES = (".csv", ".csv.gz", ".parquet")
+_BATCH = 500
+
+
+def holds_crystals(path: str | Path) -> bool:
+    """Whether a path is of structures (files, folders, tables with their columns) rather than of formulas.
+
+    Raises:
+        TableError: when it looks like a table and cannot be read.
+    """
+    path = Path(path)
+    if path.name.lower().endswith((".json", ".json.gz")) and path.is_file():
+        text = read_text(path, MAX_BYTES)
+        return '"lattice"' in text  # entries with energies hold formulas
+    if path.is_dir() or not path.name.lower().endswith(_TABLES):
+        return True
+    columns = set(read_table(path).columns)
+    return "structure" in columns or {"lattice", "sites"} <= columns
+
+
+class KnownCrystals(NamedTuple):
+    """Crystals of a file, a folder or a table.
+
+    Attributes:
+        labels: the file, block, row or id that each comes from.
+        bad_rows: a line for each entry that is no crystal.
+    """
+
+    crystals: Crystals
+    labels: list[str]
+    bad_rows: list[str]
+
+
+def read_crystals(path: str | Path) -> KnownCrystals:
+    """The crystals of structure files, of a folder of them, or of a table.
+
+    Raises:
+        TableError: when there is no crystal at all.
+    """
+    path = Path(path)
+    if path.is_file() and path.name.lower().endswith(_TABLES):
+        frame = read_table(path)
+        if "structure" in frame.columns:
+            crystals, rows, bad_rows = crystals_of(frame, str(path), decorations=True)
+            return KnownCrystals(crystals, ids_of(frame.iloc[rows], crystals), bad_rows)
+    parts: list[Crystals] = []
+    labels: list[str] = []
+    bad: list[str] = []
+    for batch in _batches(path):
+        readable = [entry for entry in batch if not entry.code]
+        bad += [f"{_label(entry)}: {entry.message}" for entry in batch if entry.code]
+        crystals, rows, errors = encode_structures([entry.structure for entry in readable])
+        bad += [f"{_label(entry)}: {error}" for entry, error in zip(readable, errors) if error is not None]
+        labels += [_label(readable[row]) for row in rows.tolist()]
+        parts.append(crystals)
+    if not labels:
+        raise TableError(f"{path}: expected crystal structures, found none" + (f"; {bad[0]}" if bad else ""))
+    return KnownCrystals(Crystals.concatenate(parts), labels, bad)
+
+
+def _batches(path: Path) -> Iterator[list[StructureEntry]]:
+    entries = iter(read_structure_files([path]))
+    while batch := list(itertools.islice(entries, _BATCH)):
+        yield batch
+
+
+def _label(entry: StructureEntry) -> str:
+    return f"{entry.file} {entry.block}".strip()
+
+
+def is_known_object(objects: Compositions | Crystals, reference: Compositions | Crystals) -> np.ndarray:
+    """bool [batch]: whether each object occurs in the reference.
+
+    Crystals are compared with crystals by protostructure (space group, occupied positions, elements; lattice and
+    coordinates apart), whatever the choice of origin and axes, and as well in the space group that they happen to
+    have. Where either side is formulas, by reduced formula.
+    """
+    if isinstance(objects, Crystals) and isinstance(reference, Crystals):
+        known = set(_labels_as_found(reference)) | set(protostructure_labels(reference))
+        return np.array([label in known for label in _labels_as_found(objects)], dtype=np.bool_)
+    formulas, known_formulas = (
+        batch.compositions if isinstance(batch, Crystals) else batch for batch in (objects, reference)
+    )
+    return KnownFormulas(known_formulas).contain(formulas)
+
+
+def _labels_as_found(crystals: Crystals) -> list[str]:
+    """Protostructures in the groups that the crystals have, which may be higher than those they are written in."""
+    labels = protostructure_labels(crystals)
+    full = np.flatnonzero(crystals.has_geometry)
+    higher = full[found_space_groups(crystals[full]) != crystals.space_group[full]]
+    if len(higher):
+        encoded, rows, _ = encode_structures(pymatgen_structures(crystals[higher]))
+        for row, label in zip(higher[rows].tolist(), protostructure_labels(encoded)):
+            labels[row] = label
+    return labels

@@ -1,0 +1,207 @@
+"""From a config to the objects it names: kernel, reward, policy, and log R of kernel states."""
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from oreflow import rewards
+from oreflow.agent.config.run import Config
+from oreflow.agent.config.world import WyckoffWorld
+from oreflow.agent.errors import ConfigError
+from oreflow.agent.learners.learner import Learner
+from oreflow.agent.learners.reward_families import Condition, make_family
+from oreflow.agent.policy.network import Policy
+from oreflow.agent.runtime.seeds import stream, torch_generator
+from oreflow.agent.search.searcher import Searcher
+from oreflow.agent.training.warm_start import known_objects
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.contract.labelings import log_labelings
+from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.rewards.errors import RewardParameterError, UnknownRewardError
+from oreflow.rewards.models.ensemble.folder import pretrained_names
+from oreflow.rewards.registry import path_parameters
+
+Kernel = CompositionKernel | WyckoffKernel
+
+
+def make_kernel(config: Config) -> Kernel:
+    """The transition kernel of a config's world.
+
+    Raises:
+        EmptyWorldError: when nothing satisfies its constraints.
+    """
+    if isinstance(config.world, WyckoffWorld):
+        return WyckoffKernel(config.world.space())
+    return CompositionKernel(config.world.space())
+
+
+def make_reward(config: Config, source: str = "config") -> rewards.Reward:
+    """The reward of a config.
+
+    Raises:
+        ConfigError: naming the source, the key, and what the term complains about.
+    """
+    pairs = []
+    for i, entry in enumerate(config.reward.terms):
+        term = entry.model_dump()
+        # Balance terms judge by the world's own table unless they name another.
+        if entry.name in ("charge_balance", "electronegativity_balance"):
+            world = {"table": config.world.oxidation_table, "mixed_valence": config.world.mixed_valence}
+            term["params"] = world | term["params"]
+        try:
+            pairs.append(rewards.build_term(term))
+        except (RewardParameterError, UnknownRewardError) as error:
+            raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {error}") from None
+        lacking = _lacking(pairs[-1][0], config)
+        if lacking:
+            raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {lacking}")
+    reward = config.reward
+    return rewards.Reward(pairs, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
+
+
+def _lacking(term: rewards.RewardTerm, config: Config) -> str:
+    """What the world does not have that a term reads; "" where nothing is lacking."""
+    world = config.world
+    if term.requires != "structure":
+        return ""
+    if not isinstance(world, WyckoffWorld):
+        return (
+            "expected a reward of compositions, as world.kind is composition; this one needs structures: set "
+            "world.kind: wyckoff, or take the term out"
+        )
+    if not world.geometry and getattr(term, "needs_geometry", True):
+        return (
+            "expected a reward of decorations, as world.geometry is false; this one needs a lattice and coordinates: "
+            "set world.geometry: true, or take the term out"
+        )
+    return ""
+
+
+def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[Kernel, rewards.Reward]:
+    """Kernel and reward, so that a bad world or term, or an engine that is not there, stops before any work.
+
+    Files that reward terms read are written into the config with their full paths: a run is used from any folder.
+
+    Raises:
+        ConfigError: naming the file, the key, and what the kernel or term complains about.
+    """
+    try:
+        kernel = make_kernel(config)
+    except ValueError as error:
+        raise ConfigError(f"{source}: world: {error}") from None
+    _engine_is_there(config, source)
+    reward = make_reward(config, source)
+    if config.sampler.warm_start.path is not None:
+        config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
+        if not resuming:  # what a run has begun with lies in its buffer
+            known_objects(config, kernel, source)
+    for term in config.reward.terms:
+        for name in path_parameters(term.name):
+            value = term.params.get(name)
+            if isinstance(value, str) and value not in pretrained_names() and Path(value).exists():
+                term.params[name] = str(Path(value).resolve())
+    return kernel, reward
+
+
+def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
+    """The untrained policy network."""
+    sampler = config.sampler
+    family = make_family(config)
+    return Policy(
+        kernel.token_factors,
+        kernel.action_factors,
+        kernel.n_backward_actions,
+        sampler.hidden,
+        sampler.backward == "learned",
+        torch_generator(config.seed, "weights"),
+        state_flow=sampler.kind == "policy_gradient"
+        or sampler.objective in ("detailed_balance", "sub_trajectory_balance"),
+        n_conditions=0 if family is None else family.n_conditions,
+    )
+
+
+def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
+    """The sampler of a config, ready to be trained.
+
+    Raises:
+        ConfigError: when the config asks for torchgfn and it is not installed.
+    """
+    rng = stream(config.seed, "training")
+    match config.sampler.kind:
+        case "gflownet" if config.sampler.engine == "torchgfn":
+            _engine_is_there(config, "config")
+            from oreflow.agent.learners.torchgfn import TorchGFNLearner
+
+            return TorchGFNLearner(config, kernel, make_policy(config, kernel), rng)
+        case "gflownet":
+            from oreflow.agent.learners.gflownet import GFlowNetLearner
+
+            def known() -> np.ndarray | None:
+                if not isinstance(kernel, CompositionKernel | WyckoffKernel):
+                    return None
+                with warnings.catch_warnings():  # `make_checked` has said what was left out
+                    warnings.simplefilter("ignore")
+                    return known_objects(config, kernel)
+
+            return GFlowNetLearner(config, kernel, make_policy(config, kernel), rng, known)
+        case "policy_gradient":
+            from oreflow.agent.learners.policy_gradient import PolicyGradientLearner
+
+            return PolicyGradientLearner(config, kernel, make_policy(config, kernel), rng)
+    from oreflow.agent.learners.baseline import BaselineLearner
+
+    return BaselineLearner(make_searcher(config, kernel), config.sampler.batch, rng)
+
+
+def make_searcher(config: Config, kernel: TransitionKernel) -> Searcher:
+    """The baseline of a config."""
+    from oreflow.agent.search.genetic import Genetic
+    from oreflow.agent.search.metropolis_hastings import MetropolisHastings
+    from oreflow.agent.search.searcher import RandomFeasible
+
+    match config.sampler.kind:
+        case "metropolis_hastings":
+            return MetropolisHastings(kernel, config.sampler.batch)
+        case "genetic":
+            return Genetic(kernel, config.sampler.batch)
+    return RandomFeasible(kernel)
+
+
+def _engine_is_there(config: Config, source: str) -> None:
+    if config.sampler.engine == "torchgfn" and importlib.util.find_spec("gfn") is None:
+        raise ConfigError(
+            f"{source}: sampler.engine: torchgfn is not installed; pip install oreflow[torchgfn], or leave engine out"
+        )
+
+
+def make_scorer(
+    kernel: TransitionKernel, reward: rewards.Reward, condition: Condition | None = None, *, of_states: bool = True
+) -> Callable[[np.ndarray], np.ndarray]:
+    """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`.
+
+    Args:
+        condition: the member of a family whose log R is meant.
+        of_states: whether an object's R is shared out among the states that it is, so that a sampler of states
+            proportional to this draws objects in proportion to R; otherwise every state has its object's R.
+    """
+
+    def scorer(states: np.ndarray) -> np.ndarray:
+        result = reward(kernel.objects(states))
+        result = result if condition is None else condition.rewards(result)
+        log_reward = result.log_reward - log_labelings(kernel, states) if of_states else result.log_reward
+        return np.where(result.valid, log_reward, np.nan)
+
+    return scorer
+
+
+def set_threads(n: int) -> None:
+    """Threads of torch's and numba's pools, at most as many as the machine has."""
+    import numba
+
+    torch.set_num_threads(n)
+    numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))

@@ -1,0 +1,1 @@
+"""Elements, radii and oxidation states."""

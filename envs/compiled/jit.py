@@ -1,0 +1,170 @@
+"""`njit`: numba's, with a cache on disk that no fault of the disk can turn into a failure.
+
+numba raises where it finds no folder to cache in, and where a cached file is damaged or cannot be written. Here such a
+function is compiled in memory instead, which takes some seconds at each start, and one warning a process says so. A
+damaged file is replaced by the next compilation. A cache written for another processor is never read: numba's key names
+the processor. Nor is one whose sources have changed, those of functions that were compiled into it included: numba
+looks at the date of one file only.
+
+Compilation that takes a while is announced once a process, as information of the logger `oreflow`.
+
+numba takes half a second to import: import this module only where functions are compiled.
+"""
+
+import logging
+import pickle
+import re
+import time
+import warnings
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+_DIGEST_BYTES = 32
+_ROOT = Path(__file__).parents[3]  # the folder that holds oreflow
+_IMPORT = re.compile(r"^\s*from (oreflow(?:\.\w+)+) import", re.MULTILINE)
+_SECONDS_UNSAID = 2.0  # a compilation shorter than this is not worth a line
+_warned = False
+_compiling_since: float | None = None
+_announced = False
+
+
+class DamagedCacheError(Exception):
+    """A file of the cache is not as it was written."""
+
+
+class _CheckedFiles(IndexDataCacheFile):
+    """Files of one function that end in their checksum: damaged machine code would be run otherwise."""
+
+    def __init__(self, digest: str, **paths: Any) -> None:
+        super().__init__(**paths)
+        # Numba's own files and those of other sources count as another version's: they are not even read, which would
+        # fail where a class that they name is gone.
+        self._version += f" with checksums, of {digest}"
+
+    def _dump(self, obj: Any) -> bytes:
+        data = super()._dump(obj)
+        return data + sha256(data).digest()  # behind the pickle's end, where its reader ignores it
+
+    def _load_index(self) -> dict[Any, str]:
+        start = pickle.dumps(self._version, protocol=-1)
+        try:
+            content = Path(self._index_path).read_bytes()
+        except FileNotFoundError:
+            return {}
+        if content.startswith(start):  # not so in another version of numba, whose index does not count
+            _check(content[len(start) :], self._index_path)
+        return super()._load_index()
+
+    def _load_data(self, name: str) -> Any:
+        content = Path(self._data_path(name)).read_bytes()
+        _check(content, self._data_path(name))
+        return pickle.loads(content)
+
+
+def _check(content: bytes, path: str) -> None:
+    if sha256(content[:-_DIGEST_BYTES]).digest() != content[-_DIGEST_BYTES:]:
+        raise DamagedCacheError(f"{path} is damaged")
+
+
+class _ForgivingCache(FunctionCache):
+    """numba's cache of one function; what fails is skipped with a warning."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _CheckedFiles(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+            digest=source_digest(Path(function.__code__.co_filename)),
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            loaded = super().load_overload(sig, target_context)
+        except Exception as error:  # unpickling damaged bytes can raise anything
+            _warn(f"compiled functions cannot be read from the cache {self._cache_path}", error)
+            loaded = None
+        if loaded is None:
+            _announce()
+        return loaded
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            try:
+                super().save_overload(sig, data)
+            except Exception:  # as above: a damaged index can raise anything
+                self.flush()  # saving reads the index before it extends it: a damaged one is replaced by an empty one
+                super().save_overload(sig, data)
+        except Exception as error:
+            _warn(f"compiled functions cannot be written to the cache {self._cache_path}", error)
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def source_digest(path: Path) -> str:
+    """SHA-256 of a source file and of all files of this package that it imports, directly or not.
+
+    Compiled code holds what it calls and the constants it reads, from whatever file; numba looks at one file's date.
+    """
+    found, new = set(), {path}
+    while new:
+        found |= new
+        names = {name for file in new for name in _IMPORT.findall(_text(file))}
+        files = {_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+        new = {file for file in files if file.is_file()} - found
+    digest = sha256()
+    for file in sorted(found):
+        digest.update(f"{file.name}\0{_text(file)}\0".encode())
+    return digest.hexdigest()
+
+
+def _announce() -> None:
+    """Says that functions are being compiled, when the first of them was begun a while ago."""
+    global _compiling_since, _announced
+    now = time.monotonic()
+    if _compiling_since is None:
+        _compiling_since = now
+    elif not _announced and now - _compiling_since > _SECONDS_UNSAID:
+        _announced = True
+        logging.getLogger("oreflow").info(
+            "compiling for this processor, once: some seconds for compositions, up to three minutes for crystals"
+        )
+
+
+def _warn(what: str, error: Exception) -> None:
+    """One warning a process, however many functions are affected."""
+    global _warned
+    if _warned:
+        return
+    _warned = True
+    warnings.warn(
+        f"{what} ({type(error).__name__}: {error}); they are compiled in memory, which makes the start slower: if this "
+        "recurs, set the environment variable NUMBA_CACHE_DIR to a folder that can be written",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """`numba.njit(cache=True, ...)`, compiled in memory where the cache cannot be used."""
+    if function is None:
+        return lambda decorated: njit(decorated, **options)
+    dispatcher = numba.njit(**options)(function)
+    if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT: the plain function
+        return dispatcher
+    try:
+        dispatcher._cache = _ForgivingCache(function)
+    except (RuntimeError, OSError) as error:
+        folder = numba.config.CACHE_DIR or Path(function.__code__.co_filename).parent / "__pycache__"
+        _warn(f"compiled functions cannot be cached in {folder}", error)
+    return dispatcher

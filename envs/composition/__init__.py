@@ -1,0 +1,1 @@
+"""The world of compositions: its space, feasibility, masks, tokens and kernel."""

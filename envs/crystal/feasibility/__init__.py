@@ -1,0 +1,1 @@
+"""Can a partial decoration still be finished? Exact sums, stoichiometry and search."""

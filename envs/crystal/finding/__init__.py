@@ -1,0 +1,1 @@
+"""From given crystals to states of the world."""

@@ -1,0 +1,286 @@
+"""Given crystals as states of a crystal world: the inverse of decoding, with rounding to the world's bins.
+
+A crystal is brought into the reduced cell that stands for it, its geometry to the nearest bins, and its labeling into
+canonical form. Crystals that the world does not hold are told apart by reason.
+"""
+
+from enum import StrEnum
+from itertools import permutations
+
+import numpy as np
+
+from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.compiled.jit import njit
+from oreflow.envs.crystal.feasibility.search import may_close
+from oreflow.envs.crystal.feasibility.sums import search_memory
+from oreflow.envs.crystal.feasibility.tables import AMOUNT, BIT, GROUPS
+from oreflow.envs.crystal.finding.reduced_cells import settings
+from oreflow.envs.crystal.finding.rounding import NO_ROOM, SETTLED, TOO_CLOSE, nearest_shapes, settle
+from oreflow.envs.crystal.grid.lattice import SYSTEM
+from oreflow.envs.crystal.labelings_of_states import label_rows
+from oreflow.envs.crystal.layout.world import GROUP, PAIRS, SIZE, World
+from oreflow.envs.crystal.space import SYSTEMS, WyckoffSpace
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.symmetry.canonical import canonicalise
+from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, N_LETTERS, GroupTables
+from oreflow.envs.symmetry.space_groups import LETTERS
+
+_SKEW_DEG, _UNEQUAL = 0.01, 1e-4  # how far a given cell may be from what its crystal system demands
+_TIE = 1e-6
+
+
+class Outside(StrEnum):
+    """Why a crystal is not of a world."""
+
+    SPACE_GROUP = "space_group"
+    POSITION = "position"  # the group has no such position
+    OCCUPIED_TWICE = "occupied_twice"  # a position without freedom
+    ELEMENT = "element"
+    N_ATOMS = "n_atoms"
+    N_ELEMENTS = "n_elements"
+    COMPOSITION = "composition"  # required elements, or the stoichiometry
+    NEUTRALITY = "neutrality"
+    NO_GEOMETRY = "no_geometry"
+    CELL = "cell"  # not one of the crystal system
+    AXIS_RATIO = "axis_ratio"
+    ANGLE = "angle"
+    VOLUME = "volume"
+    TOO_CLOSE = "too_close"
+    NO_ROOM = "no_room"  # several sites for one tuple of bins
+
+
+def find_states(
+    space: WyckoffSpace, tables: GroupTables, world: World, crystals: Crystals
+) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
+    """See `WyckoffKernel.find`."""
+    n = len(crystals)
+    states = np.zeros((n, world.stopped + 1), dtype=np.int16)
+    reasons: list[str | None] = [None] * n
+    element_of = np.full(256, -1, dtype=np.int64)
+    element_of[world.atomic_numbers] = np.arange(world.n_elements)
+    elements = element_of[np.clip(crystals.atomic_number, 0, 255)]
+    _judge_decorations(space, tables, world, crystals, elements, states, reasons)
+    if world.geometry:
+        _judge_cells(world, crystals, reasons)
+        _place(space, tables, world, crystals, element_of, states, reasons)
+    inside = np.array([reason is None for reason in reasons], dtype=np.bool_)
+    states[~inside] = 0
+    return states, inside, reasons
+
+
+def _judge_decorations(
+    space: WyckoffSpace,
+    tables: GroupTables,
+    world: World,
+    crystals: Crystals,
+    elements: np.ndarray,
+    states: np.ndarray,
+    reasons: list[str | None],
+) -> None:
+    """Gives a reason to crystals whose decoration is not of the world, and the others their states without geometry."""
+    groups = np.clip(crystals.space_group, 1, 230)
+    crystal = np.repeat(np.arange(len(crystals)), np.diff(crystals.site_offsets))
+    letters = crystals.letter.astype(np.int64)
+    exists = (letters >= 0) & (letters < tables.group[groups[crystal], N_LETTERS])
+    rows = np.where(exists, tables.group[groups[crystal], FIRST_ROW] + letters, 0)
+    atoms = np.bincount(crystal, np.where(exists, world.position[rows, SIZE], 0), minlength=len(crystals))
+    known = (groups == crystals.space_group) & (world.place[groups] >= 0)
+    names, bounds = symbols(), crystals.site_offsets.tolist()
+    low, high = world.n_atoms_min, world.n_atoms_max
+    chosen = []
+    for i, number in enumerate(crystals.space_group.tolist()):
+        sites = slice(bounds[i], bounds[i + 1])
+        own, fixed = letters[sites], letters[sites][tables.row[rows[sites], DOF] == 0]
+        if not known[i]:
+            reasons[i] = f"{Outside.SPACE_GROUP}: expected a space group of this world, got {number}"
+        elif not exists[sites].all():
+            last = LETTERS[tables.group[number, N_LETTERS] - 1]
+            reasons[i] = (
+                f"{Outside.POSITION}: expected positions a to {last} of space group {number}, got number {own.max()}"
+            )
+        elif len(set(fixed.tolist())) < len(fixed):
+            letter = LETTERS[int(np.bincount(fixed).argmax())]
+            reasons[i] = f"{Outside.OCCUPIED_TWICE}: expected one element on position {letter}, which has no freedom"
+        elif elements[sites].min(initial=0) < 0:
+            z = int(crystals.atomic_number[sites][elements[sites] < 0][0])
+            name = names[z] if 0 < z < len(names) else f"number {z}"
+            reasons[i] = f"{Outside.ELEMENT}: expected elements of this world, got {name}"
+        elif not low <= atoms[i] <= high:
+            cell = f"{space.cell} cell"
+            reasons[i] = f"{Outside.N_ATOMS}: expected {low} to {high} atoms in the {cell}, got {atoms[i]:.0f}"
+        else:
+            chosen.append(i)
+    if not chosen:
+        return
+    for i in chosen:
+        sites = slice(bounds[i], bounds[i + 1])
+        n_sites = bounds[i + 1] - bounds[i]
+        states[i, GROUP] = groups[i]
+        states[i, PAIRS : PAIRS + n_sites] = letters[sites] * world.n_elements + elements[sites] + 1
+    picked = np.array(chosen)
+    partial = states[picked]
+    closes = _close_rows(tables, world, partial)
+    partial[:, world.stopped] = 1
+    states[picked] = partial
+    for i in picked[~closes].tolist():
+        sites = slice(bounds[i], bounds[i + 1])
+        reasons[i] = _why_not(world, elements[sites], world.position[rows[sites], SIZE])
+
+
+@njit
+def _close_rows(tables: GroupTables, world: World, states: np.ndarray) -> np.ndarray:
+    """Brings decorations into canonical form in place; bool [batch], whether every rule of composition admits them."""
+    out = np.zeros(len(states), dtype=np.bool_)
+    work = search_memory(world)
+    codes, scratch = np.zeros(world.n_slots, dtype=np.int64), np.zeros(world.n_slots + 1, dtype=np.int64)
+    elements, counts = np.zeros(world.n_slots + 1, dtype=np.int64), np.zeros(world.n_slots + 1, dtype=np.int64)
+    for row in range(len(states)):
+        group, n, k, atoms = states[row, GROUP], 0, 0, 0
+        while n < world.n_slots and states[row, PAIRS + n]:
+            codes[n] = states[row, PAIRS + n]
+            position = tables.group[group, FIRST_ROW] + (codes[n] - 1) // world.n_elements
+            element, size = (codes[n] - 1) % world.n_elements, world.position[position, SIZE]
+            j = 0
+            while j < k and elements[j] != element:
+                j += 1
+            if j == k:
+                elements[k], counts[k] = element, 0
+                k += 1
+            counts[j] += size
+            atoms += size
+            n += 1
+        out[row] = may_close(world, elements, counts, k, atoms, work)
+        canonicalise(tables, group, world.n_elements, codes, n, -1, scratch)
+        for i in range(n):
+            states[row, PAIRS + i] = codes[i]
+    return out
+
+
+def _why_not(world: World, elements: np.ndarray, sizes: np.ndarray) -> str:
+    """The rule of composition that a decoration breaks."""
+    names = symbols()
+    counts = {e: int(sizes[elements == e].sum()) for e in sorted(set(elements.tolist()))}
+    formula = "".join(f"{names[world.atomic_numbers[e]]}{n if n > 1 else ''}" for e, n in counts.items())
+    low, high = world.n_elements_min, world.n_elements_max
+    if not low <= len(counts) <= high:
+        return f"{Outside.N_ELEMENTS}: expected {low} to {high} elements, got {len(counts)}"
+    met = int(np.bitwise_or.reduce(world.element[list(counts), GROUPS]))
+    if met != world.all_groups or not _plays_roles(world, counts):
+        return f"{Outside.COMPOSITION}: expected the required elements in the prescribed proportions, got {formula}"
+    return f"{Outside.NEUTRALITY}: expected a composition that oxidation states can balance, got {formula}"
+
+
+def _plays_roles(world: World, counts: dict[int, int]) -> bool:
+    """Whether elements can fill the parts of a prescribed stoichiometry, charges aside."""
+    if not len(world.role):
+        return True
+    units = sum(counts.values()) / int(world.role[:, AMOUNT].sum())
+    return any(
+        all(
+            counts[e] == units * amount and world.element[e, GROUPS] & bit
+            for e, (amount, bit) in zip(order, world.role[:, [AMOUNT, BIT]].tolist())
+        )
+        for order in permutations(counts)
+    )
+
+
+def _judge_cells(world: World, crystals: Crystals, reasons: list[str | None]) -> None:
+    """Gives a reason to crystals without geometry, and to those with a cell that their crystal system does not have."""
+    lattice = crystals.lattice
+    system = world.cell[np.clip(crystals.space_group, 1, 230), SYSTEM]
+    given = np.isfinite(lattice).all(axis=1) & (lattice[:, :3] > 0).all(axis=1)
+    crystal = np.repeat(np.arange(len(crystals)), np.diff(crystals.site_offsets))
+    given &= np.bincount(crystal, ~np.isfinite(crystals.parameters).all(axis=1), minlength=len(crystals)) == 0
+    right = np.abs(lattice[:, 3:] - 90) <= _SKEW_DEG
+    hexagonal = np.abs(lattice[:, 5] - 120) <= _SKEW_DEG
+    same_ab = np.abs(lattice[:, 1] / lattice[:, 0] - 1) <= _UNEQUAL
+    same_ac = np.abs(lattice[:, 2] / lattice[:, 0] - 1) <= _UNEQUAL
+    fits = np.ones(len(crystals), dtype=np.bool_)
+    is_ = [system == i for i in range(len(SYSTEMS))]
+    fits &= ~is_[1] | (right[:, 0] & right[:, 2])
+    fits &= ~(is_[2] | is_[3] | is_[6]) | right.all(axis=1)
+    fits &= ~(is_[4] | is_[5]) | (right[:, 0] & right[:, 1] & hexagonal)
+    fits &= (is_[0] | is_[1] | is_[2]) | same_ab
+    fits &= ~is_[6] | same_ac
+    x, y, z = np.cos(np.radians(lattice[:, 3:])).T
+    fits &= 1 - x * x - y * y - z * z + 2 * x * y * z > 1e-6
+    for i in np.flatnonzero(~(given & fits)).tolist():
+        if reasons[i] is None and not given[i]:
+            reasons[i] = f"{Outside.NO_GEOMETRY}: expected lattice and coordinates, got a decoration alone"
+        elif reasons[i] is None:
+            cell = ", ".join(f"{v:g}" for v in lattice[i])
+            reasons[i] = f"{Outside.CELL}: expected the standard cell of a {SYSTEMS[system[i]]} crystal, got {cell}"
+
+
+def _place(
+    space: WyckoffSpace,
+    tables: GroupTables,
+    world: World,
+    crystals: Crystals,
+    element_of: np.ndarray,
+    states: np.ndarray,
+    reasons: list[str | None],
+) -> None:
+    """Geometry: of all settings of a crystal the one that the grid strains least.
+
+    Of equally strained ones the one whose atoms move least, and of these the smallest state.
+    """
+    rows = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
+    if not len(rows):
+        return
+    cells, source = settings(crystals[rows])
+    shapes, strains = np.zeros((len(cells), 5), dtype=np.int64), np.zeros(len(cells))
+    nearest_shapes(world, cells.space_group.astype(np.int64), cells.lattice, shapes, strains)
+    least = np.full(len(rows), np.inf)
+    np.minimum.at(least, source, np.where(np.isneginf(strains), np.inf, strains))
+    for i in np.flatnonzero(np.isinf(least)).tolist():
+        a, b, c, *angles = crystals.lattice[rows[i]].tolist()
+        highest = (1 + space.length_bin) ** (world.n_ratios / 2 - 0.25)  # c/a; the grid for b/a ends later
+        wide = np.isneginf(strains[source == i]).all()
+        reasons[rows[i]] = (
+            f"{Outside.AXIS_RATIO}: expected b/a and c/a up to {highest:.3g} and not below the inverse, "
+            f"got {b / a:.3g} and {c / a:.3g}"
+            if wide
+            else f"{Outside.ANGLE}: expected a cell near an allowed shape, got {b / a:.3g}, {c / a:.3g} and {angles}"
+        )
+    kept = np.flatnonzero(np.isfinite(strains) & (strains <= least[source] + _TIE))
+    cells, shapes, source = cells[kept], shapes[kept], source[kept]
+    found = np.zeros((len(kept), states.shape[1]), dtype=np.int16)
+    verdicts, displacements = np.zeros(len(kept), dtype=np.int64), np.zeros(len(kept))
+    volumes = np.zeros((len(kept), 2))
+    codes = cells.letter.astype(np.int64) * world.n_elements + element_of[cells.atomic_number] + 1
+    groups = cells.space_group.astype(np.int64)
+    settle(
+        tables,
+        world,
+        groups,
+        cells.site_offsets,
+        codes,
+        cells.lattice,
+        cells.parameters,
+        shapes,
+        found,
+        verdicts,
+        displacements,
+        volumes,
+    )
+    canonical = found.copy()
+    label_rows(tables, world, found, canonical)
+    order = np.lexsort((*canonical.T[::-1], np.round(displacements / 1e-4), verdicts, source))
+    _, first = np.unique(source[order], return_index=True)
+    for k in order[first].tolist():
+        row = rows[source[k]]
+        if verdicts[k] == SETTLED:
+            states[row] = canonical[k]
+            continue
+        volume, smallest = volumes[k]
+        low, high = space.volume_a3_per_atom
+        if verdicts[k] == TOO_CLOSE:
+            reasons[row] = (
+                f"{Outside.TOO_CLOSE}: expected atoms {world.min_distance:g} A and {world.min_contact:g} of their "
+                f"covalent radii apart, which takes {smallest:.3g} A^3 an atom, got {volume:.3g}"
+            )
+        elif verdicts[k] == NO_ROOM:
+            reasons[row] = f"{Outside.NO_ROOM}: expected a place on the grid for each site; raise grid ({world.grid})"
+        else:
+            reasons[row] = f"{Outside.VOLUME}: expected {low:g} to {high:g} A^3 an atom, got {volume:.3g}"

@@ -1,0 +1,1 @@
+"""Bins of the lattice and of the free coordinates."""

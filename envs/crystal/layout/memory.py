@@ -1,0 +1,117 @@
+"""Scratch memory of the masks: what is known of a partial decoration while its next actions are judged."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from oreflow.envs.compiled.jit import njit
+from oreflow.envs.crystal.feasibility.sums import Search, search_memory
+from oreflow.envs.crystal.feasibility.tables import SiteTables
+from oreflow.envs.crystal.layout.world import GROUP, MOST_LETTERS, PAIRS, SIZE, STRIDE, World
+from oreflow.envs.symmetry.flat_tables import FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, GroupTables
+
+ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS, FITS = range(10)  # rows of `lists`
+
+
+class Memory(NamedTuple):
+    """Working memory of masks and moves, one for each thread. The first fields are those of `Search`.
+
+    Attributes:
+        lists: int64 [10, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
+            relabelings that leave the decoration as it is; tuple codes in use; two tuples; verdicts by
+            class and by letter.
+    """
+
+    steps: np.ndarray
+    bits: np.ndarray
+    used: np.ndarray
+    sums: np.ndarray
+    at: np.ndarray
+    looked_up: np.ndarray
+    lists: np.ndarray
+
+
+@njit
+def memory(tables: GroupTables, world: World) -> Memory:
+    n = max(world.n_slots + 1, len(world.cls), MOST_LETTERS)
+    for group in world.groups:
+        n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])
+    search = search_memory(_sites(world))
+    return Memory(
+        search.steps,
+        search.bits,
+        search.used,
+        search.sums,
+        search.at,
+        search.looked_up,
+        np.zeros((10, n), dtype=np.int64),
+    )
+
+
+@njit
+def summarise(
+    tables: GroupTables, world: World, states: np.ndarray, row: int, n: int, work: Memory
+) -> tuple[int, int, int]:
+    """Distinct elements, atoms and inventory state of n pairs; elements, counts and codes into `work`."""
+    first_row = tables.group[states[row, GROUP], FIRST_ROW]
+    k, atoms, state = 0, 0, 0
+    for i in range(n):
+        code = states[row, PAIRS + i]
+        work.lists[CODES, i] = code
+        position, element = first_row + (code - 1) // world.n_elements, (code - 1) % world.n_elements
+        size = world.position[position, SIZE]
+        state += world.position[position, STRIDE]
+        atoms += size
+        j = 0
+        while j < k and work.lists[ELEMENTS, j] != element:
+            j += 1
+        if j == k:
+            work.lists[ELEMENTS, k], work.lists[COUNTS, k] = element, 0
+            k += 1
+        work.lists[COUNTS, j] += size
+    return k, atoms, state
+
+
+@njit
+def _sites(world: World) -> SiteTables:
+    """The part of a world that verdicts read: functions that take fewer arrays compile faster."""
+    return SiteTables(
+        world.n_atoms_min,
+        world.n_atoms_max,
+        world.n_elements_min,
+        world.n_elements_max,
+        world.all_groups,
+        world.n_charges,
+        world.zero_charge,
+        world.width,
+        world.element,
+        world.cls,
+        world.members,
+        world.delta_start,
+        world.deltas,
+        world.charge_start,
+        world.charges,
+        world.charge_of,
+        world.inventory_of,
+        world.kind,
+        world.reach,
+        world.bounds,
+        world.only_member,
+        world.role,
+        world.part_charges,
+    )
+
+
+@njit
+def _search(work: Memory) -> Search:
+    return Search(work.steps, work.bits, work.used, work.sums, work.at, work.looked_up)
+
+
+@njit
+def first_equivalent(tables: GroupTables, world: World, work: Memory, n_keep: int, code: int) -> int:
+    """The smallest pair code that symmetry makes equivalent to this one, given the relabelings FOUND."""
+    best = code
+    letter, element = (code - 1) // world.n_elements, (code - 1) % world.n_elements
+    for p in range(n_keep):
+        best = min(best, tables.relabeling[work.lists[FOUND, p], letter] * world.n_elements + element + 1)
+    return best

@@ -1,0 +1,1 @@
+"""Which actions are allowed, stage by stage."""

@@ -1,0 +1,122 @@
+"""Masks of Wyckoff positions and their elements, compiled."""
+
+import numpy as np
+
+from oreflow.envs.compiled.jit import njit
+from oreflow.envs.crystal.feasibility.new_elements import new_elements
+from oreflow.envs.crystal.feasibility.search import can_finish, may_close
+from oreflow.envs.crystal.feasibility.sums import UNKNOWN, YES, Search
+from oreflow.envs.crystal.feasibility.tables import CLASS, SiteTables
+from oreflow.envs.crystal.layout.memory import (
+    CODES,
+    COUNTS,
+    ELEMENTS,
+    FITS,
+    FOUND,
+    SCRATCH,
+    VERDICTS,
+    Memory,
+    _search,
+    _sites,
+    summarise,
+)
+from oreflow.envs.crystal.layout.progress import n_pairs
+from oreflow.envs.crystal.layout.world import GROUP, PENDING, SIZE, STRIDE, World
+from oreflow.envs.symmetry.canonical import stabiliser
+from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, N_LETTERS, GroupTables
+
+
+@njit
+def _finishes_with(
+    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, which: int, lists: np.ndarray
+) -> bool:
+    """Whether the k elements in `lists` can be finished once `size` atoms join number `which`."""
+    lists[COUNTS, which] += size
+    verdict = can_finish(sites, kind, state, lists[ELEMENTS], lists[COUNTS], k, search)
+    lists[COUNTS, which] -= size
+    return verdict
+
+
+@njit
+def _some_element_fits(
+    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, lists: np.ndarray
+) -> bool:
+    """Whether any element, new or not, can take `size` atoms."""
+    if new_elements(sites, kind, state, lists[ELEMENTS], lists[COUNTS], k, size, True, lists[VERDICTS], search):
+        return True
+    for i in range(k):  # noqa: SIM110 - not all of Python compiles
+        if _finishes_with(sites, search, kind, state, k, size, i, lists):
+            return True
+    return False
+
+
+@njit
+def allow_letters(
+    tables: GroupTables, world: World, states: np.ndarray, row: int, allowed: np.ndarray, work: Memory
+) -> None:
+    group = states[row, GROUP]
+    n = n_pairs(world, states, row)
+    k, atoms, state = summarise(tables, world, states, row, n, work)
+    kind = world.inventory_of[group]
+    first_row = tables.group[group, FIRST_ROW]
+    n_letters = tables.group[group, N_LETTERS]
+    end = world.close if world.geometry else world.n_actions - 1
+    sites, search = _sites(world), _search(work)
+    allowed[row, end] = may_close(sites, work.lists[ELEMENTS], work.lists[COUNTS], k, atoms, search)
+    n_keep = stabiliser(tables, group, world.n_elements, work.lists[CODES], n, work.lists[SCRATCH], work.lists[FOUND])
+    work.lists[FITS, :n_letters] = UNKNOWN
+    for letter in range(n_letters):
+        position = first_row + letter
+        size, stride = world.position[position, SIZE], world.position[position, STRIDE]
+        if atoms + size > world.n_atoms_max:
+            continue
+        if tables.row[position, DOF] == 0:
+            taken = False
+            for i in range(n):
+                if work.lists[SCRATCH, i] == letter:
+                    taken = True
+                    break
+            if taken:
+                continue
+        smallest = True  # of the letters that symmetry makes equivalent here
+        for p in range(n_keep):
+            if tables.relabeling[work.lists[FOUND, p], letter] < letter:
+                smallest = False
+                break
+        if not smallest:
+            continue
+        known = UNKNOWN
+        for other in range(letter):  # equal sizes have equal verdicts
+            before = first_row + other
+            if (
+                work.lists[FITS, other] != UNKNOWN
+                and world.position[before, SIZE] == size
+                and world.position[before, STRIDE] == stride
+            ):
+                known = work.lists[FITS, other]
+                break
+        if known == UNKNOWN:
+            known = int(_some_element_fits(sites, search, kind, state + stride, k, size, work.lists))
+        work.lists[FITS, letter] = known
+        allowed[row, world.first_letter + letter] = known == YES
+
+
+@njit
+def allow_elements(
+    tables: GroupTables, world: World, states: np.ndarray, row: int, allowed: np.ndarray, work: Memory
+) -> None:
+    group = states[row, GROUP]
+    k, _, state = summarise(tables, world, states, row, n_pairs(world, states, row), work)
+    kind = world.inventory_of[group]
+    position = tables.group[group, FIRST_ROW] + states[row, PENDING] - 1
+    size, stride = world.position[position, SIZE], world.position[position, STRIDE]
+    sites, search, lists = _sites(world), _search(work), work.lists
+    if new_elements(
+        sites, kind, state + stride, lists[ELEMENTS], lists[COUNTS], k, size, False, lists[VERDICTS], search
+    ):
+        for element in range(world.n_elements):
+            allowed[row, world.first_element + element] = work.lists[VERDICTS, world.element[element, CLASS]] == YES
+    for i in range(k):
+        allowed[row, world.first_element + lists[ELEMENTS, i]] = _finishes_with(
+            sites, search, kind, state + stride, k, size, i, lists
+        )

@@ -1,0 +1,1 @@
+"""The faces that other libraries use: Gymnasium, its vector environments, torchgfn."""

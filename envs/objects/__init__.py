@@ -1,0 +1,1 @@
+"""What is built: compositions, crystals, atoms, and their names."""

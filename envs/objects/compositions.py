@@ -1,0 +1,108 @@
+"""A batch of compositions as integer arrays: what environments emit and rewards read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from oreflow.envs.chemistry.elements import N_ELEMENTS, symbols
+
+
+@dataclass(frozen=True)
+class Compositions:
+    """Compositions as padded pairs (atomic number, count), one row each.
+
+    Attributes:
+        atomic_numbers: int16 [batch, slot], strictly ascending within a row; 0 pads on the right.
+        counts: int32 [batch, slot], positive where `atomic_numbers` is; 0 pads.
+
+    Both arrays are read-only: a reward that tries to change its input raises.
+    """
+
+    atomic_numbers: np.ndarray
+    counts: np.ndarray
+
+    def __post_init__(self) -> None:
+        # Views, so that the caller's own arrays stay writeable.
+        object.__setattr__(self, "atomic_numbers", np.ascontiguousarray(self.atomic_numbers, dtype=np.int16).view())
+        object.__setattr__(self, "counts", np.ascontiguousarray(self.counts, dtype=np.int32).view())
+        if self.atomic_numbers.ndim != 2 or self.atomic_numbers.shape != self.counts.shape:
+            raise ValueError(
+                "expected atomic_numbers and counts of one shape [batch, slot], "
+                f"got {self.atomic_numbers.shape} and {self.counts.shape}"
+            )
+        self.atomic_numbers.setflags(write=False)
+        self.counts.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.atomic_numbers)
+
+    def __getitem__(self, index: slice | np.ndarray) -> "Compositions":
+        return Compositions(self.atomic_numbers[index], self.counts[index])
+
+    @staticmethod
+    def from_dicts(dicts: Sequence[dict[int, int]]) -> "Compositions":
+        """From mappings of atomic number to count."""
+        width = max((len(d) for d in dicts), default=1)
+        atomic_numbers = np.zeros((len(dicts), max(width, 1)), dtype=np.int16)
+        counts = np.zeros(atomic_numbers.shape, dtype=np.int32)
+        for row, d in enumerate(dicts):
+            for slot, z in enumerate(sorted(d)):
+                atomic_numbers[row, slot] = z
+                counts[row, slot] = d[z]
+        return Compositions(atomic_numbers, counts)
+
+    @staticmethod
+    def concatenate(batches: Sequence["Compositions"]) -> "Compositions":
+        """Rows of all batches, in order, padded to the widest."""
+        width = max(b.atomic_numbers.shape[1] for b in batches)
+        parts = [np.pad(b.pairs(), ((0, 0), (0, width - b.atomic_numbers.shape[1]), (0, 0))) for b in batches]
+        pairs = np.concatenate(parts)
+        return Compositions(pairs[..., 0], pairs[..., 1])
+
+    def pairs(self) -> np.ndarray:
+        """int32 [batch, slot, 2]: atomic number and count."""
+        return np.stack([self.atomic_numbers.astype(np.int32), self.counts], axis=-1)
+
+    @property
+    def n_elements(self) -> np.ndarray:
+        """int64 [batch]: number of distinct elements."""
+        return (self.atomic_numbers > 0).sum(axis=1)
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """int64 [batch]: atoms in the formula unit."""
+        return self.counts.sum(axis=1, dtype=np.int64)
+
+    def reduced(self) -> "Compositions":
+        """Counts divided by their greatest common divisor."""
+        divisor = np.gcd.reduce(self.counts, axis=1, keepdims=True)
+        return Compositions(self.atomic_numbers, self.counts // np.maximum(divisor, 1))
+
+    def keys(self) -> np.ndarray:
+        """Canonical integer keys, int64 [batch, slot]: equal rows mean equal reduced formulas.
+
+        Rows of batches with different widths compare after padding with zeros on the right.
+        """
+        reduced = self.reduced()
+        return (reduced.atomic_numbers.astype(np.int64) << 32) | reduced.counts
+
+    def key_bytes(self) -> list[bytes]:
+        """The keys as hashable bytes, independent of the batch's width."""
+        return [row[row > 0].tobytes() for row in self.keys()]
+
+    def dense(self) -> np.ndarray:
+        """int32 [batch, 119]: count by atomic number; column 0 stays empty."""
+        out = np.zeros((len(self), N_ELEMENTS + 1), dtype=np.int32)
+        np.put_along_axis(out, self.atomic_numbers.astype(np.int64), self.counts, axis=1)
+        out[:, 0] = 0
+        return out
+
+    def formulas(self) -> list[str]:
+        """Formulas in alphabetical order of symbols, as OPTIMADE's `chemical_formula_reduced`, not reduced here."""
+        names = symbols()
+        out = []
+        for zs, ns in zip(self.atomic_numbers.tolist(), self.counts.tolist()):
+            parts = sorted((names[z], n) for z, n in zip(zs, ns) if z)
+            out.append("".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in parts))
+        return out

@@ -1,0 +1,124 @@
+"""Between strings and integer arrays: pymatgen at the border, and nowhere else."""
+
+import re
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from oreflow.envs.chemistry.elements import atomic_number, symbols
+from oreflow.envs.errors import FormulaError, UnknownElementError
+from oreflow.envs.objects.compositions import Compositions
+
+_MAX_COUNT = 10_000
+_ISOTOPES = {"D": "H", "T": "H"}
+_HYDRATE = re.compile(r"[·•∙⋅*]|\.\s*\d*\s*H2O")
+
+
+def parse_formula(text: str) -> dict[int, int]:
+    """A formula such as "Fe3O4", "Ca(OH)2" or "NaN" (sodium nitride) as counts by atomic number, not reduced.
+
+    Raises:
+        FormulaError: for text that is no formula, for an unknown element, and for amounts that are not whole numbers
+            from 1 to 10 000.
+    """
+    from pymatgen.core import Composition
+
+    stripped = text.strip() if isinstance(text, str) else ""
+    if not stripped:
+        raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}")
+    if _HYDRATE.search(stripped):
+        # pymatgen takes the dot of CuSO4.5H2O for a decimal point.
+        raise FormulaError(f"cannot read {text!r}: expected the water of a hydrate in parentheses, as CuSO4(H2O)5")
+    try:
+        # One argument and no keywords: pymatgen reads NaN, given as text, as Na and N.
+        amounts = _silently(Composition, stripped).get_el_amt_dict()
+    except Exception as error:  # pymatgen raises many types; all mean that the text is no formula
+        raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}: {error}") from None
+    counts: dict[int, int] = {}
+    for symbol, amount in amounts.items():
+        symbol = _ISOTOPES.get(symbol, symbol)
+        try:
+            z = atomic_number(symbol)
+        except UnknownElementError as error:
+            raise FormulaError(f"cannot read {text!r}: {error}") from None
+        if not 0 < amount <= _MAX_COUNT or abs(amount - round(amount)) > 1e-6:
+            raise FormulaError(
+                f"expected whole numbers of atoms from 1 to {_MAX_COUNT}, got {amount:g} {symbol} in {text!r}"
+            )
+        counts[z] = counts.get(z, 0) + round(amount)
+    named = (_ISOTOPES.get(symbol, symbol) for symbol in re.findall("[A-Z][a-z]?", stripped))
+    dropped = [symbol for symbol in named if atomic_number(symbol) not in counts]
+    if dropped:  # pymatgen leaves out what occurs zero times
+        raise FormulaError(f"expected whole numbers of atoms, got 0 {dropped[0]} in {text!r}")
+    return counts
+
+
+def parse_formulas(texts: Sequence[str]) -> tuple[Compositions, np.ndarray, list[str]]:
+    """Formulas to compositions, bad ones set aside.
+
+    Returns:
+        compositions: the readable ones, in order.
+        rows: int64, the position of each in `texts`.
+        errors: by position in `texts`, "" where readable.
+    """
+    dicts, rows, errors = [], [], []
+    for row, text in enumerate(texts):
+        try:
+            dicts.append(parse_formula(text))
+            rows.append(row)
+            errors.append("")
+        except FormulaError as error:
+            errors.append(str(error))
+    return Compositions.from_dicts(dicts), np.array(rows, dtype=np.int64), errors
+
+
+def formula_columns(compositions: Compositions) -> dict[str, list]:
+    """The identity columns of the candidate table, in the notation of Materials Project and OPTIMADE."""
+    from pymatgen.core import Composition
+    from pymatgen.core.composition import reduce_formula
+
+    names = symbols()
+    pretty, texts, anonymous, systems = [], [], [], []
+    reduced = compositions.reduced()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of elements without an electronegativity: last in a formula
+        for zs, counts in zip(reduced.atomic_numbers.tolist(), reduced.counts.tolist()):
+            amounts = dict(sorted((names[z], n) for z, n in zip(zs, counts) if z))
+            # What Composition.reduced_formula does, without the parsing before it.
+            formula = reduce_formula(amounts)[0]
+            pretty.append(Composition.special_formulas.get(formula, formula))
+            texts.append("".join([symbol if n == 1 else f"{symbol}{n}" for symbol, n in amounts.items()]))
+            systems.append("-".join(amounts))
+            anonymous.append(_anonymous(sorted(amounts.values(), reverse=True)))
+    return {
+        "formula_pretty": pretty,
+        "formula_reduced": texts,
+        "formula_anonymous": anonymous,
+        "chemsys": systems,
+        "nelements": reduced.n_elements.tolist(),
+        "nsites": reduced.n_atoms.tolist(),
+    }
+
+
+def pymatgen_compositions(compositions: Compositions) -> tuple:
+    """The same as pymatgen `Composition` objects, elements in order of atomic number, one each row."""
+    from pymatgen.core import Composition, Element
+
+    elements = {z: Element.from_Z(z) for z in np.unique(compositions.atomic_numbers).tolist() if z}
+    return tuple(
+        _silently(Composition, {elements[z]: n for z, n in zip(zs, counts) if z})
+        for zs, counts in zip(compositions.atomic_numbers.tolist(), compositions.counts.tolist())
+    )
+
+
+def _silently(function, argument):
+    """pymatgen warns about every element without an electronegativity; formulas do not need one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return function(argument)
+
+
+def _anonymous(counts: list[int]) -> str:
+    """OPTIMADE's `chemical_formula_anonymous`: letters in order of falling count."""
+    return "".join(f"{chr(65 + i)}{n if n > 1 else ''}" for i, n in enumerate(counts))

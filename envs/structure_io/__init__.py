@@ -1,0 +1,1 @@
+"""Structures in files and in other libraries' objects."""

@@ -1,0 +1,249 @@
+"""Structures from the text of POSCAR, extended XYZ, pymatgen's JSON and tables, one entry each; CIF is in `cif_blocks`.
+
+Each reader yields `(block, read)`: the name of an entry in its file, and a function that returns its structure or
+raises `StructureError`, so that a bad entry costs only itself.
+"""
+
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from oreflow.envs.errors import StructureError
+from oreflow.envs.structure_io.reading.checks import (
+    Reason,
+    check_cell_parameters,
+    check_n_atoms,
+    check_occupancy,
+    check_vectors,
+    make_structure,
+    number,
+    read_element,
+)
+from oreflow.envs.structure_io.reading.cif import cif_blocks, cif_structure, holds_structure
+
+Read = Callable[[int, list[str]], Any]  # (max_atoms, notes) -> Structure
+Entries = Iterator[tuple[str, Read]]
+
+ID_COLUMNS = ("material_id", "candidate_id", "structure_id", "id")
+_PAIR = re.compile(r"""([\w.-]+)\s*=\s*("[^"]*"|'[^']*'|\{[^}]*\}|\S+)""")
+
+
+def cif_entries(text: str) -> Entries:
+    """Data blocks; those without cell and atoms are passed over where another block has them."""
+    blocks = cif_blocks(text)
+    for block in [b for b in blocks if holds_structure(b)] or blocks[:1]:
+        if holds_structure(block):
+            yield block.name, partial(cif_structure, block)
+        else:
+            yield block.name, partial(_fail, Reason.NO_STRUCTURE, "expected a block with a cell and atoms, found none")
+
+
+def poscar_entries(text: str) -> Entries:
+    """The one structure of a POSCAR or CONTCAR."""
+    yield "", partial(_poscar, text)
+
+
+def _poscar(text: str, max_atoms: int, notes: list[str]) -> Any:
+    lines = text.splitlines()
+    if len(lines) < 8:
+        raise StructureError(Reason.PARSE_ERROR, f"expected a POSCAR of at least 8 lines, got {len(lines)}")
+    scales = _floats(lines[1], Reason.BAD_CELL, "the scaling factor")
+    vectors = np.array([_floats(line, Reason.BAD_CELL, "a lattice vector", 3) for line in lines[2:5]])
+    if len(scales) not in (1, 3) or not all(scales) or (len(scales) == 3 and min(scales) < 0):
+        raise StructureError(Reason.BAD_CELL, f"expected one or three scaling factors other than 0, got {lines[1]!r}")
+    check_vectors(vectors)
+    scale = np.array(scales)
+    if scales[0] < 0:  # the volume of the cell
+        scale = (-scale / abs(np.linalg.det(vectors))) ** (1 / 3)
+    words = lines[5].split()
+    if words and re.fullmatch(r"\d+", words[0]):
+        names, counts, rest = lines[0].split(), words, lines[6:]
+    else:
+        names, counts, rest = words, lines[6].split(), lines[7:]
+    counts = list(itertools.takewhile(lambda word: re.fullmatch(r"\d{1,9}", word), counts))
+    if not counts:
+        raise StructureError(Reason.PARSE_ERROR, f"expected numbers of atoms in line 6 or 7, got {lines[5]!r}")
+    check_n_atoms(sum(map(int, counts)), max_atoms)
+    if len(names) < len(counts):
+        message = f"expected the symbols of {len(counts)} elements in line 6, got {lines[5]!r}"
+        raise StructureError(Reason.UNKNOWN_ELEMENT, message)
+    # POTCAR names such as Na_pv or Fe/1a2b3c
+    elements = [read_element(re.split("[_/]", name)[0], notes) for name in names[: len(counts)]]
+    species = [element for element, n in zip(elements, counts) for _ in range(int(n))]
+    if rest and rest[0].strip()[:1] in ("S", "s"):
+        rest = rest[1:]
+    cartesian = rest[0].strip()[:1] in ("C", "c", "K", "k") if rest else False
+    rows = rest[1 : 1 + len(species)]
+    if len(rows) < len(species):
+        message = f"expected coordinates of {len(species)} atoms, got {len(rows)} lines"
+        raise StructureError(Reason.BAD_COORDINATES, message)
+    positions = np.array([_floats(" ".join(row.split()[:3]), Reason.BAD_COORDINATES, "a position", 3) for row in rows])
+    scaled = vectors * scale
+    check_vectors(scaled)
+    if cartesian:
+        positions = positions * scale @ np.linalg.inv(scaled)
+    return make_structure(scaled, species, positions, notes)
+
+
+def extxyz_entries(text: str) -> Entries:
+    """The frames of an (extended) XYZ file."""
+    lines = text.splitlines()
+    position, frame = 0, 0
+    while position < len(lines):
+        if not lines[position].strip():
+            position += 1
+            continue
+        if not re.fullmatch(r"\s*\d{1,9}\s*", lines[position]):
+            message = (
+                f"expected the number of atoms of frame {frame} in line {position + 1}, got {lines[position][:40]!r}"
+            )
+            yield str(frame), partial(_fail, Reason.PARSE_ERROR, message)
+            return  # nothing says where the next frame begins
+        n_atoms = int(lines[position])
+        comment = lines[position + 1] if position + 1 < len(lines) else ""
+        rows = lines[position + 2 : position + 2 + n_atoms]
+        yield str(frame), partial(_xyz, n_atoms, comment, rows)
+        position += 2 + n_atoms
+        frame += 1
+
+
+def _xyz(n_atoms: int, comment: str, rows: list[str], max_atoms: int, notes: list[str]) -> Any:
+    check_n_atoms(n_atoms, max_atoms)
+    if len(rows) < n_atoms:
+        raise StructureError(Reason.PARSE_ERROR, f"expected {n_atoms} lines of atoms, got {len(rows)}")
+    values = {key.lower(): value.strip("\"'{}") for key, value in _PAIR.findall(comment)}
+    if "lattice" not in values:
+        message = 'expected Lattice="ax ay az bx by bz cx cy cz" in the second line, found none'
+        raise StructureError(Reason.NO_LATTICE, message)
+    if re.search(r"(?i)f", values.get("pbc", "T T T").replace(",", " ")):
+        raise StructureError(Reason.NOT_PERIODIC, f"expected a crystal, got pbc={values['pbc']!r}")
+    vectors = np.array(_floats(values["lattice"], Reason.BAD_CELL, "the lattice", 9)).reshape(3, 3)
+    check_vectors(vectors)
+    fields = values.get("properties", "species:S:1:pos:R:3").split(":")
+    starts, column = {}, 0
+    for name, kind, width in zip(fields[::3], fields[1::3], fields[2::3]):
+        if not re.fullmatch(r"\d{1,3}", width):
+            raise StructureError(Reason.PARSE_ERROR, f"expected a width of {name}:{kind}, got {width!r}")
+        starts[name.lower()] = column
+        column += int(width)
+    if "species" not in starts or "pos" not in starts:
+        raise StructureError(
+            Reason.PARSE_ERROR, f"expected Properties with species and pos, got {values['properties']!r}"
+        )
+    species, positions = [], []
+    for row in rows:
+        words = row.split()
+        if len(words) < column:
+            raise StructureError(Reason.PARSE_ERROR, f"expected {column} columns, got {row[:60]!r}")
+        species.append(read_element(words[starts["species"]], notes))
+        position = " ".join(words[starts["pos"] : starts["pos"] + 3])
+        positions.append(_floats(position, Reason.BAD_COORDINATES, "a position", 3))
+    return make_structure(vectors, species, np.array(positions) @ np.linalg.inv(vectors), notes)
+
+
+def json_entries(text: str) -> Entries:
+    """A pymatgen structure as a dictionary, a list of them, or a dictionary of them by name."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StructureError(Reason.PARSE_ERROR, f"expected JSON: {str(error)[:200]}") from None
+    if isinstance(data, dict) and "sites" not in data and isinstance(data.get("structure"), dict):
+        data = data["structure"]
+    if isinstance(data, dict) and ("sites" in data or "lattice" in data):
+        named = [("", data)]
+    elif isinstance(data, list):
+        named = [(str(index), item) for index, item in enumerate(data)]
+    elif isinstance(data, dict):
+        named = [(str(name), item) for name, item in data.items() if isinstance(item, dict)]
+    else:
+        named = []
+    if not named:
+        raise StructureError(Reason.NO_STRUCTURE, "expected pymatgen structures with lattice and sites, found none")
+    for name, item in named:
+        yield name, partial(_json_structure, item)
+
+
+def _json_structure(data: Any, max_atoms: int, notes: list[str]) -> Any:
+    # Not Structure.from_dict: it imports whatever modules the "@module" keys of properties name.
+    if isinstance(data, dict) and isinstance(data.get("structure"), dict):
+        data = data["structure"]
+    try:
+        vectors = np.array(data["lattice"]["matrix"], dtype=np.float64)
+        sites = data["sites"]
+        check_n_atoms(len(sites), max_atoms)
+        rows = [(site["species"], [float(x) for x in site["abc"]]) for site in sites]
+        occupants = [[(str(s["element"]), float(s.get("occu", 1))) for s in species] for species, _ in rows]
+        fractional = np.array([abc for _, abc in rows]).reshape(len(rows), 3)
+    except StructureError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        message = f"expected a pymatgen structure with lattice.matrix and sites of species and abc: {error!r:.120}"
+        raise StructureError(Reason.PARSE_ERROR, message) from None
+    check_vectors(vectors)
+    elements = []
+    for index, site in enumerate(occupants):
+        check_occupancy(sum(occupancy for _, occupancy in site), f"site {index}")
+        if len(site) != 1:
+            raise StructureError(Reason.PARTIAL_OCCUPANCY, f"expected one element on site {index}, got {len(site)}")
+        elements.append(read_element(site[0][0], notes))
+    return make_structure(vectors, elements, fractional, notes)
+
+
+def csv_entries(text: str) -> Entries:
+    """The rows of a table with columns `lattice` (a b c alpha beta gamma) and `sites` (El x y z; ...), or `cif`."""
+    csv.field_size_limit(1 << 28)
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    names = reader.fieldnames or []
+    if not {"lattice", "sites"} <= set(names) and "cif" not in names:
+        found = ", ".join(names)[:200]
+        raise StructureError(Reason.NO_STRUCTURE, f"expected columns lattice and sites, or cif, got {found}")
+    id_column = next((name for name in ID_COLUMNS if name in names), None)
+    try:
+        for row, cells in enumerate(reader, start=1):
+            block = (id_column and cells[id_column]) or f"row {row}"
+            if {"lattice", "sites"} <= set(names):
+                yield block, partial(_row, cells["lattice"], cells["sites"])
+            else:
+                yield block, partial(_cif_cell, cells["cif"])
+    except csv.Error as error:
+        yield "", partial(_fail, Reason.PARSE_ERROR, f"expected a CSV table: {error}")
+
+
+def _row(lattice: str | None, sites: str | None, max_atoms: int, notes: list[str]) -> Any:
+    from pymatgen.core import Lattice
+
+    cell = _floats(lattice or "", Reason.BAD_CELL, "the lattice", 6)
+    check_cell_parameters(cell)
+    parts = [part.split() for part in (sites or "").split(";") if part.strip()]
+    check_n_atoms(len(parts), max_atoms)
+    if wrong := [part for part in parts if len(part) != 4]:
+        raise StructureError(
+            Reason.PARSE_ERROR, f"expected sites such as 'Na 0 0 0.5', got {' '.join(wrong[0])[:60]!r}"
+        )
+    species = [read_element(part[0], notes) for part in parts]
+    fractional = [_floats(" ".join(part[1:]), Reason.BAD_COORDINATES, "a site", 3) for part in parts]
+    return make_structure(Lattice.from_parameters(*cell), species, np.array(fractional), notes)
+
+
+def _floats(text: str, code: Reason, what: str, n: int | None = None) -> list[float]:
+    words = text.split()
+    if n is not None and len(words) != n:
+        raise StructureError(code, f"expected {n} numbers for {what}, got {text[:60]!r}")
+    return [number(word, what, code) for word in words]
+
+
+def _cif_cell(text: str | None, max_atoms: int, notes: list[str]) -> Any:
+    """The first structure of a CIF in a cell of a table."""
+    _, read = next(cif_entries(text or ""))
+    return read(max_atoms, notes)
+
+
+def _fail(code: Reason, message: str, max_atoms: int, notes: list[str]) -> Any:
+    raise StructureError(code, message)

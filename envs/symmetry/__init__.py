@@ -1,0 +1,1 @@
+"""Space groups, Wyckoff positions, lattices, normalizers and canonical labelings."""

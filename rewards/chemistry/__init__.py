@@ -1,0 +1,1 @@
+"""Chemistry that several terms share: oxidation balance, element data, Magpie features."""

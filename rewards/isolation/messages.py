@@ -1,0 +1,47 @@
+"""Messages between a process and its worker: frames of bytes on a pipe."""
+
+import dataclasses
+import pickle
+import struct
+from typing import Any, BinaryIO
+
+_LENGTH = struct.Struct("<Q")
+
+
+def write_frame(stream: BinaryIO, message: Any) -> None:
+    """One message as its length and its bytes."""
+    try:
+        payload = pickle.dumps(message, protocol=5)
+    except Exception as error:  # of the many that pickle raises: something that belongs to one process, such as a file
+        complaint = f"expected columns of numbers and text, got what cannot be sent: {error}"
+        payload = pickle.dumps({"raised": "RewardContractError", "message": complaint}, protocol=5)
+    stream.write(_LENGTH.pack(len(payload)) + payload)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> Any:
+    """The next message.
+
+    Raises:
+        EOFError: when the other side is gone.
+    """
+    header = stream.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(header)
+    payload = stream.read(length)
+    if len(payload) < length:
+        raise EOFError
+    return pickle.loads(payload)
+
+
+def as_message(batch: Any) -> dict[str, Any]:
+    """A batch as the name of its class and its arrays."""
+    return {"kind": type(batch).__name__, "arrays": {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}}
+
+
+def _from_message(message: dict[str, Any]) -> Any:
+    from oreflow.envs.objects.compositions import Compositions
+    from oreflow.envs.objects.crystals import Crystals
+
+    return {"Compositions": Compositions, "Crystals": Crystals}[message["kind"]](**message["arrays"])

@@ -1,0 +1,1 @@
+"""Fitted models of formation energies and other properties."""

@@ -1,0 +1,98 @@
+"""The content of a crystal energy model's `weights.safetensors`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from oreflow.rewards.models.composition.inputs import Prototypes
+from oreflow.rewards.models.crystal.inputs import CrystalVocabulary
+from oreflow.rewards.models.crystal.network import CrystalArchitecture, parameter_shapes
+from oreflow.rewards.models.ensemble.distance import TrainingSummary
+from oreflow.rewards.models.ensemble.layers import Parameters
+
+_HASHES = ("formula.ordered", "formula.anonymous", "crystal.ordered", "crystal.anonymous", "seen")
+_GROUPS = "space_groups"
+_PROJECTION, _CENTRES = "training.projection", "training.centres"
+_SCALE = ".scale"
+_LARGEST = 127.0
+
+
+def _compressed(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Matrices and tables as whole numbers of one byte with a half-precision scale for each column; others in half."""
+    if tensor.shape[1] == 1:
+        return {name: tensor.half().contiguous()}
+    scale = (tensor.abs().amax(dim=1, keepdim=True) / _LARGEST).clamp(min=1e-6).half()
+    whole = (tensor / scale.to(torch.float32)).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
+    return {name: whole.contiguous(), f"{name}{_SCALE}": scale.contiguous()}
+
+
+@dataclass(frozen=True)
+class CrystalModelWeights:
+    """All fitted numbers of a crystal energy model that are not in its description.
+
+    Attributes:
+        parameters: of the network, float32.
+        architecture: its sizes.
+        composition_prototypes: of formulas, those with a vector of their own.
+        vocabulary: space groups, site symmetries and crystal prototypes with a vector of their own.
+        seen: int64, ascending hashes of all positions-only prototypes among the training crystals.
+        summary: where the training crystals' compositions lie.
+    """
+
+    parameters: Parameters
+    architecture: CrystalArchitecture
+    composition_prototypes: Prototypes
+    vocabulary: CrystalVocabulary
+    seen: np.ndarray
+    summary: TrainingSummary
+
+    def to_bytes(self) -> bytes:
+        """As stored. The names of site symmetries stand in `model.json`."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, tensor in self.parameters.items():
+            tensors |= _compressed(name, tensor)
+        tensors[_PROJECTION] = torch.from_numpy(self.summary.projection.astype(np.float16))
+        tensors[_CENTRES] = torch.from_numpy(self.summary.centres.astype(np.float16))
+        tensors[_GROUPS] = torch.from_numpy(self.vocabulary.space_groups)
+        formulas, crystals = self.composition_prototypes, self.vocabulary.prototypes
+        hashes = (formulas.ordered, formulas.anonymous, crystals.ordered, crystals.anonymous, self.seen)
+        tensors |= {f"hashes.{name}": torch.from_numpy(values) for name, values in zip(_HASHES, hashes)}
+        return save(tensors)
+
+    @staticmethod
+    def from_bytes(content: bytes, architecture: dict[str, Any], symbols: list[str]) -> "CrystalModelWeights":
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError, safetensors.SafetensorError: when it is not of this architecture.
+        """
+        a = CrystalArchitecture.from_dict(architecture)
+        stored = load(content)
+        *known, seen = (stored.pop(f"hashes.{name}").numpy() for name in _HASHES)
+        groups = stored.pop(_GROUPS).numpy()
+        projection, centres = (stored.pop(name).to(torch.float32).numpy() for name in (_PROJECTION, _CENTRES))
+        scales = {name: stored.pop(f"{name}{_SCALE}") for name in list(stored) if f"{name}{_SCALE}" in stored}
+        parameters = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
+        for name, scale in scales.items():
+            parameters[name] *= scale.to(torch.float32)
+        shapes = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
+        if shapes != parameter_shapes(a):
+            raise ValueError("parameters of other names or shapes")
+        sizes = (a.composition.n_ordered_prototypes, a.composition.n_anonymous_prototypes, a.n_ordered, a.n_anonymous)
+        if tuple(len(hashes) + 1 for hashes in known) != sizes or len(groups) + 1 != a.n_space_groups:
+            raise ValueError("another number of prototypes or space groups")
+        if len(symbols) + 1 != a.n_symbols:
+            raise ValueError("another number of site symmetries")
+        if projection.shape[0] != a.composition.n_features or projection.shape[1:] != centres.shape[1:]:
+            raise ValueError("a summary of the training rows of another shape")
+        return CrystalModelWeights(
+            parameters,
+            a,
+            Prototypes(*known[:2]),
+            CrystalVocabulary(groups, tuple(symbols), Prototypes(*known[2:])),
+            seen,
+            TrainingSummary(projection, centres),
+        )

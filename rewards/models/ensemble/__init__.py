@@ -1,0 +1,1 @@
+"""What the fitted models share: layers, training, metrics, folder, card."""

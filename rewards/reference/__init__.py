@@ -1,0 +1,1 @@
+"""Known compounds and the convex hull over them."""

@@ -1,0 +1,1 @@
+"""The rewards themselves: one file a reward."""
