@@ -115,7 +115,8 @@ def sample(
     Args:
         rows_per_chunk: rows in memory while the files are written; of no influence on what they hold.
         beta, weights: the condition to sample under, as `agent.learners.reward_families.choose` takes them.
-            `log_reward` and `log_pf` are those under the condition; the log-scores of the terms stay those of the config.
+            `log_reward` and `log_pf` are those under the condition; the log-scores of the terms stay those of the
+            config.
 
     Raises:
         ConditionError: when the run was not trained for the condition.

@@ -3,9 +3,10 @@
     python -m tests.benchmarks.bench_wyckoff_training [--steps 20] [--batch 512] [--threads 2] [--world large]
 
 Training is `agent.learners.gflownet.GFlowNetLearner` with the default network and trajectory balance, rewarded for the
-predicted formation energy of the composition; sampling is `agent.rollout.rollout.draw_objects` with batches of 1024 under
-the policy just trained. Compilation, kernel and a few steps to warm up are excluded. Other work on the machine slows both,
-so the best step counts beside the median. Parts are timed without what they call in other parts; `masks` are the
+predicted formation energy of the composition; sampling is `agent.rollout.rollout.draw_objects` with batches of 1024
+under the policy just trained. Compilation, kernel and a few steps to warm up are excluded. Other work on the machine
+slows both, so the best step counts beside the median. Parts are timed without what they call in other parts; `masks`
+are the
 kernel's forward masks, `network forward` is encoding, hidden layers and logits, `choice` softmax and drawing on them,
 `network backward` all of the gradient, `optimizer` clipping and Adam, `rest` transitions, finding equal states,
 bookkeeping.

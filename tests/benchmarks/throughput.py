@@ -4,10 +4,10 @@
 
 Network: multilayer perceptron 2 x 256. A training step of ours is a forward rollout, trajectory balance and a clipped
 step of fused Adam, with one workspace kept, as `agent/learners/gflownet.py` does it; torchgfn's is its sampler, which
-keeps the log-probabilities of its pass, `TBGFlowNet.loss`, and the same clipped step. Both sum up the weights' factors once
-a step. Reward: a constant, so that only sampler, loss and descent are timed. Rounds alternate between the two, so that
-a change of the machine's speed meets both; medians and the median of the paired ratios are printed. Compilation and
-one warm-up step are excluded.
+keeps the log-probabilities of its pass, `TBGFlowNet.loss`, and the same clipped step. Both sum up the weights' factors
+once a step. Reward: a constant, so that only sampler, loss and descent are timed. Rounds alternate between the two, so
+that a change of the machine's speed meets both; medians and the median of the paired ratios are printed. Compilation
+and one warm-up step are excluded.
 
 For ours, the share of a training step outside the network is printed too. Network is: summing up the weights' factors,
 the bag of embeddings, hidden layers, ReLU, and the products of the output layers' weights with the hidden layer, all

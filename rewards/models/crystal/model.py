@@ -1,8 +1,8 @@
 """Formation energies of crystals from space group and occupied positions: an ensemble with a calibrated deviation.
 
 A model is a directory as `rewards.models.composition.model` describes it, of the kind "crystal";
-`rewards.models.crystal.fit` writes it. Lattice and coordinates are not used: a crystal with geometry has the energy of its decoration. Importing
-this module does not import torch; the first prediction does.
+`rewards.models.crystal.fit` writes it. Lattice and coordinates are not used: a crystal with geometry has the energy of
+its decoration. Importing this module does not import torch; the first prediction does.
 """
 
 from functools import cached_property

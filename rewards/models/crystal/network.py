@@ -1,10 +1,10 @@
 """The network of the crystal energy model: that of the composition model, and a second set network over sites.
 
-A crystal's composition goes through the network of `rewards.models.composition.network` up to its residual stream. There
-the crystal joins in: its space group, its prototypes, and its sites, nodes of which each is an element on a position and
-which exchange messages with their weighted mean. What a row without sites gets is the composition model, so that one
-ensemble learns from energies of crystals and from energies of compositions (Goodall et al., Sci. Adv. 8, eabn4117
-(2022), show that element and Wyckoff position go far without coordinates).
+A crystal's composition goes through the network of `rewards.models.composition.network` up to its residual stream.
+There the crystal joins in: its space group, its prototypes, and its sites, nodes of which each is an element on a
+position and which exchange messages with their weighted mean. What a row without sites gets is the composition model,
+so that one ensemble learns from energies of crystals and from energies of compositions (Goodall et al., Sci. Adv. 8,
+eabn4117 (2022), show that element and Wyckoff position go far without coordinates).
 """
 
 from dataclasses import asdict, dataclass

@@ -26,8 +26,8 @@ class SmactValidity:
 
     Args:
         table: the oxidation-state table, as `envs.chemistry.oxidation.resolve_table` takes it (SMACT's
-            `oxidation_states_set`: its names stand under "smact14", "smact_icsd16", "smact_icsd24", "smact_pymatgen_sp" and "smact_wiki").
-            None: SMACT's filter of the ICSD of 2024, by the three parameters below.
+            `oxidation_states_set`: its names stand under "smact14", "smact_icsd16", "smact_icsd24", "smact_pymatgen_sp"
+            and "smact_wiki"). None: SMACT's filter of the ICSD of 2024, by the three parameters below.
         use_pauling_test: whether cations must be less electronegative than anions.
         include_alloys: whether formulas of metals only are valid.
         mixed_valence: False gives all atoms of an element one state. True also tries, as SMACT's option does, one state
