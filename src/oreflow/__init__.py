@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # The threads of torch and numba would otherwise spin while they wait for one another. On a machine that has other work
 # this costs a factor of twenty and more; OpenMP reads the setting when the first library that uses it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Where colorama is installed numba would otherwise write an escape sequence to the terminal at every exit.
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 # Name: where it is defined, "module:attribute".
 _PUBLIC = {

@@ -19,8 +19,14 @@ from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.chemistry.oxidation_rules import expect_bool, independent_elements, missing_states
 from oreflow.rewards.contract.protocol import TermValues
-from oreflow.rewards.terms.structure.cells import as_atoms, cell_numbers, compositions_of, reasons_for, volumes_per_atom
-from oreflow.rewards.terms.structure.coordination import MIN_VOLUME_A3_PER_ATOM
+from oreflow.rewards.terms.structure.cells import (
+    MIN_VOLUME_A3_PER_ATOM,
+    as_atoms,
+    cell_numbers,
+    compositions_of,
+    reasons_for,
+    volumes_per_atom,
+)
 
 SOFTNESS_ANGSTROM = 0.37
 CUTOFF_ANGSTROM = 6.0

@@ -9,6 +9,8 @@ from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 
+MIN_VOLUME_A3_PER_ATOM = 0.1  # no crystal is denser; below it neighbours within a cutoff are too many to count
+
 
 def as_atoms(batch: Atoms | Crystals) -> Atoms:
     """The atoms of primitive cells, or the cells as they are given.

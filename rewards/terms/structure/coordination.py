@@ -10,12 +10,17 @@ from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.contract.protocol import TermValues
 from oreflow.rewards.errors import RewardParameterError
-from oreflow.rewards.terms.structure.cells import as_atoms, cell_numbers, reasons_for, volumes_per_atom
+from oreflow.rewards.terms.structure.cells import (
+    MIN_VOLUME_A3_PER_ATOM,
+    as_atoms,
+    cell_numbers,
+    reasons_for,
+    volumes_per_atom,
+)
 
 _RULES = {"nearest": 1.1, "radii": 1.2}
 _STATISTICS = ("mean", "smallest", "largest")
 # Below, all atoms overlap, and counting neighbours within a fixed distance would take minutes.
-MIN_VOLUME_A3_PER_ATOM = 0.1
 
 
 class Coordination:
