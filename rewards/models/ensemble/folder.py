@@ -100,8 +100,12 @@ def command_of(fit: Callable[..., Any], arguments: dict[str, Any]) -> str:
     return " \\\n    ".join(words)
 
 
-def write_atomically(out_dir: Path, contents: dict[str, bytes]) -> None:
-    """Writes each file beside its place and renames it; a reader sees the old or the new file, never a half."""
+def write_model_files(out_dir: Path, contents: dict[str, bytes]) -> None:
+    """Write each file beside its place and rename it; a reader sees the old or the new file, never a half.
+
+    Raises:
+        FitOutputError: when the folder cannot be written.
+    """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
