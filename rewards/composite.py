@@ -11,6 +11,7 @@ from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.cache import CachedTerm
 from oreflow.rewards.contract.evaluation import evaluate_term
 from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.registry import check_parameters, is_built_in, make_term
 from oreflow.rewards.shaping import SHAPES, Shape
@@ -79,7 +80,7 @@ class Reward:
             raise RewardParameterError(f"expected each reward once, got {', '.join(names)}; tell them apart by a label")
         if not log_min < log_max:
             raise RewardParameterError(f"expected log_min < log_max, got {log_min} and {log_max}")
-        self.terms = list(terms)
+        self.terms = [(as_term(term), shape) for term, shape in terms]
         self.beta = beta
         self.log_min = log_min
         self.log_max = log_max
@@ -115,7 +116,7 @@ class Reward:
     @property
     def nondeterministic(self) -> list[str]:
         """Names of the terms found to answer the same question differently."""
-        return [term.name for term, _ in self.terms if not getattr(term, "deterministic", True)]
+        return [term.name for term, _ in self.terms if not term.deterministic]
 
 
 def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
@@ -136,7 +137,7 @@ def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
     return SHAPES[kind](**params)
 
 
-def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
+def build_term(entry: Mapping[str, Any]) -> tuple[Term, Shape]:
     """A term and its shape from plain data.
 
     Args:
@@ -154,7 +155,7 @@ def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
 
         options = {key: entry[key] for key in ("time_limit_s", "workers") if entry.get(key) is not None}
         check_parameters(name, params)
-        term: RewardTerm = IsolatedTerm(name, params, **options)
+        term: Term = IsolatedTerm(name, params, **options)
     else:
         term = make_term(name, params)
     remember, label = entry.get("cache"), entry.get("label")

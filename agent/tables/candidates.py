@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from oreflow.envs.structure_io.crystal_text import crystal_to_text
 from oreflow.envs.structure_io.encode import found_space_groups
 from oreflow.rewards import Reward, RewardValues
 from oreflow.rewards.contract.protocol import RewardTerm, TermValues
+from oreflow.rewards.isolation.term import IsolatedTerm
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL
 from oreflow.rewards.models.crystal.model import DEFAULT_CRYSTAL_MODEL
 from oreflow.rewards.terms.composition.charge_balance import ChargeBalance, witnesses
@@ -63,7 +63,7 @@ def candidate_table(
     n = len(objects)
     table = resolve_table(table)
     energy = _plain_energy(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
-    compositions = objects.compositions.reduced() if isinstance(objects, Crystals) else objects
+    compositions = objects.formula_units()
     neutral, ordered = verdicts(compositions, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
     columns |= object_columns(objects)
@@ -120,17 +120,17 @@ def energy_model_of(reward: Reward, crystals: bool = False) -> EnergyTerm:
     """
     if crystals:
         for term, _ in reward.terms:
-            judge: Any = getattr(term, "term", term)
+            judge = term.unwrapped
             if isinstance(judge, CrystalFormationEnergy):
                 return CrystalFormationEnergy(judge.model.directory)
-            if getattr(judge, "registered_name", None) == "crystal_formation_energy":  # in a worker
+            if isinstance(judge, IsolatedTerm) and judge.registered_name == "crystal_formation_energy":
                 return CrystalFormationEnergy(judge.params.get("model", DEFAULT_CRYSTAL_MODEL))
         return CrystalFormationEnergy()
     for term, _ in reward.terms:
-        own: Any = getattr(term, "term", term)
+        own = term.unwrapped
         if isinstance(own, FormationEnergy | EnergyAboveHull):
             return FormationEnergy(own.model.directory)
-        if getattr(own, "registered_name", None) in ("formation_energy", "energy_above_hull"):  # in a worker
+        if isinstance(own, IsolatedTerm) and own.registered_name in ("formation_energy", "energy_above_hull"):
             return FormationEnergy(own.params.get("model", DEFAULT_MODEL))
     return FormationEnergy()
 

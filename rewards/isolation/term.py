@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 import oreflow.rewards.errors
+from oreflow.rewards.contract.batches import labels_of
 from oreflow.rewards.contract.evaluation import join, scatter
 from oreflow.rewards.contract.guard import report
-from oreflow.rewards.contract.protocol import Batch, Requires, RewardTerm, TermValues, labels_of
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardBudgetError, RewardContractError, RewardParameterError
 from oreflow.rewards.isolation.process import _Worker, _WorkerLost
 from oreflow.rewards.registry import plugin_files
@@ -34,7 +36,7 @@ def _stop_all(workers: list[_Worker]) -> None:
         worker.stop()
 
 
-class IsolatedTerm:
+class IsolatedTerm(Term):
     """A term that lives in worker processes.
 
     A batch is cut into one part for each worker. When a worker dies or runs out of time, its part is evaluated again,
@@ -87,9 +89,8 @@ class IsolatedTerm:
         self.name: str = about["name"]
         self.unit: str = about["unit"]
         self.version: str = about["version"]
-        self.citations: tuple[str, ...] = about["citations"]
-        self.requires: Requires = about["requires"]
-        self.needs_geometry: bool = about["needs_geometry"]
+        self.citations, self.requires = about["citations"], about["requires"]
+        self.needs_geometry = about["needs_geometry"]
 
     def __call__(self, batch: Batch) -> TermValues:
         """Values of a batch, in its order.

@@ -57,15 +57,21 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="No Pauling electronegativity")
     inbox: queue.Queue = queue.Queue()
     threading.Thread(target=_read_until_parent_is_gone, args=(requests, inbox), daemon=True).start()
+    from oreflow.rewards.contract.term import as_term
     from oreflow.rewards.errors import RewardWarning
 
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-            term = _build(inbox.get())
-        about = {key: getattr(term, key) for key in ("name", "unit", "version", "citations", "requires")}
-        about["needs_geometry"] = getattr(term, "needs_geometry", True)
+            term = as_term(_build(inbox.get()))
+        about: dict[str, Any] = {
+            "name": term.name,
+            "unit": term.unit,
+            "version": term.version,
+            "citations": term.citations,
+        }
+        about |= {"requires": term.requires, "needs_geometry": term.needs_geometry}
         told = [str(warning.message) for warning in said if issubclass(warning.category, RewardWarning)]
         write_frame(answers, {"ready": about, "warnings": told})
     except (Exception, SystemExit) as error:

@@ -14,6 +14,7 @@ from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.chemistry.element_data import _column, _mass_weighted
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 
 # Lists of elements that name their source. Chromium is absent where only Cr(VI) is meant: a formula does not tell.
@@ -31,7 +32,7 @@ HAZARD_LISTS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Scarcity:
+class Scarcity(Term):
     """Herfindahl-Hirschman index of the elements' supply, from 0 (spread over many countries) to 10 000 (in one).
 
     The mean over the elements, weighted by mass fraction. Below 1500 counts as low, above 2500 as high. Invalid where
@@ -42,7 +43,6 @@ class Scarcity:
     unit = "HHI"
     version = "1"
     citations = ("Gaultois et al., Chem. Mater. 25, 2911 (2013), doi:10.1021/cm400893e",)
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(self, measure: Literal["production", "reserve"] = "production") -> None:
         """Chooses the index.
@@ -63,7 +63,7 @@ class Scarcity:
         return _mass_weighted(batch, _column(f"hhi_{self.measure}"), what)
 
 
-class Price:
+class Price(Term):
     """Price of the pure elements in a kilogram of the compound, USD/kg.
 
     The mean of the elements' prices, weighted by mass fraction. It is not the price of the compound, nor of the ores
@@ -76,7 +76,6 @@ class Price:
     unit = "USD/kg"
     version = "1"
     citations = ("Ong et al., Comput. Mater. Sci. 68, 314 (2013), doi:10.1016/j.commatsci.2012.10.028",)
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(self, prices: Mapping[str, float] | None = None) -> None:
         """Takes the shipped prices, and those given in their place.
@@ -101,7 +100,7 @@ class Price:
         return _mass_weighted(batch, self._prices, "price")
 
 
-class HazardousElements:
+class HazardousElements(Term):
     """Share of atoms that are of hazardous elements, or the verdict that there are none.
 
     The column `hazardous_elements_found` names them. An element's place in a list says that it or its compounds can be
@@ -116,7 +115,6 @@ class HazardousElements:
         "Directive 2011/65/EU, Annex II",
         "40 CFR 401.15",
     )
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(
         self,

@@ -8,7 +8,8 @@ import numpy as np
 from oreflow.envs.chemistry.radii import covalent_radii
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.protocol import Requires, TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.terms.structure.cells import as_atoms, cell_numbers, reasons_for, volumes_per_atom
 
@@ -18,7 +19,7 @@ _STATISTICS = ("mean", "smallest", "largest")
 MIN_VOLUME_A3_PER_ATOM = 0.1
 
 
-class Coordination:
+class Coordination(Term):
     """Coordination number, over all atoms of the cell: their mean, or the smallest or the largest.
 
     Neighbours are counted by one of two rules:
@@ -36,7 +37,7 @@ class Coordination:
     unit = "neighbours"
     version = "1"
     citations = ("Cordero et al., Dalton Trans. 2832 (2008), doi:10.1039/b801115j",)
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
 
     def __init__(
         self,
