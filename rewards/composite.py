@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.cache import CachedTerm
 from oreflow.rewards.contract.evaluation import evaluate_term
@@ -31,17 +32,17 @@ class RewardValues:
             filled it in; 0 otherwise, which is right wherever an object is one state.
     """
 
-    log_reward: np.ndarray
-    valid: np.ndarray
+    log_reward: Floats
+    valid: Bools
     terms: dict[str, TermValues]
-    log_scores: dict[str, np.ndarray]
-    bounded: np.ndarray
-    log_labelings: np.ndarray | float = 0.0
+    log_scores: dict[str, Floats]
+    bounded: Bools
+    log_labelings: Floats | float = 0.0
 
     @property
-    def log_share(self) -> np.ndarray:
+    def log_share(self) -> Floats:
         """log R of a terminal state: the object's, shared out evenly among the states that it is."""
-        share: np.ndarray = self.log_reward - self.log_labelings
+        share: Floats = self.log_reward - self.log_labelings
         return share
 
     def reasons(self) -> dict[int, str]:

@@ -62,7 +62,7 @@ def candidate_table(
     """
     n = len(objects)
     table = resolve_table(table)
-    energy = _plain_energy(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
+    energy = _energy_of_reward(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
     compositions = objects.formula_units()
     neutral, ordered = verdicts(compositions, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
@@ -90,7 +90,7 @@ def candidate_table(
         for column, values in term.columns.items():
             if name in same_model and column in known:
                 continue  # the table has these in any case
-            columns[column if column not in columns else f"{name}_{column}"] = _plain(values)
+            columns[column if column not in columns else f"{name}_{column}"] = _storable(values)
     if isinstance(objects, Crystals):
         columns["structure"] = crystal_to_text(objects)
     return pd.DataFrame(columns)
@@ -135,7 +135,7 @@ def energy_model_of(reward: Reward, crystals: bool = False) -> EnergyTerm:
     return FormationEnergy()
 
 
-def _plain_energy(terms: Sequence[RewardTerm], result: RewardValues, energy_model: EnergyTerm) -> TermValues | None:
+def _energy_of_reward(terms: Sequence[RewardTerm], result: RewardValues, energy_model: EnergyTerm) -> TermValues | None:
     """What `energy_model` says, where a term of the reward has said it already."""
     plain = (energy_model.name, energy_model.version, 0.0, None)  # a label would rename the columns
     for term in terms:
@@ -144,7 +144,7 @@ def _plain_energy(terms: Sequence[RewardTerm], result: RewardValues, energy_mode
     return None
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
+def _storable(values: np.ndarray) -> np.ndarray:
     """A column that every file format can hold: objects other than text become text."""
     if values.dtype.kind == "S":
         return np.char.decode(values, errors="replace")

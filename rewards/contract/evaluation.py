@@ -4,6 +4,7 @@ import traceback
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints
 from oreflow.envs.errors import OreflowError
 from oreflow.rewards.contract.batches import as_batch_type, as_required
 from oreflow.rewards.contract.guard import guarded, report
@@ -112,7 +113,7 @@ def join(parts: list[TermValues]) -> TermValues:
     return TermValues(values, np.concatenate([part.valid for part in parts]), columns, reasons, tracebacks)
 
 
-def scatter(result: TermValues, rows: np.ndarray, n: int, reasons: dict[int, str]) -> TermValues:
+def scatter(result: TermValues, rows: Ints, n: int, reasons: dict[int, str]) -> TermValues:
     """Values of some rows as those of a batch of n, whose other rows are invalid for the given reasons.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 
@@ -25,8 +26,8 @@ class TermValues:
         tracebacks: where the term raised, by row; oreflow fills it in.
     """
 
-    values: np.ndarray
-    valid: np.ndarray
+    values: Floats
+    valid: Bools
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     tracebacks: dict[int, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oreflow.rewards.models.composition.data import read_table
+from oreflow.rewards.models.composition.data import read_property_table
 from oreflow.rewards.models.composition.inputs import composition_features, element_index, encode, prototypes_of
 from oreflow.rewards.models.composition.model import EnergyModel
 from oreflow.rewards.models.ensemble.folder import FORMATION_ENERGY_COLUMN, FORMATION_ENERGY_UNIT, SCHEMA_VERSION
@@ -102,7 +102,7 @@ def fit_energy(
     target = _target(target_column, formation_energy, unit)
     seed_split, seed_fit, seed_summary = np.random.SeedSequence(seed).spawn(3)
     report(shared.stage_event("read", n_epochs))
-    table = read_table(
+    table = read_property_table(
         csv_path,
         formula_column=formula_column,
         target_column=target_column,

@@ -82,7 +82,7 @@ def stage_event(name: str, n_epochs: int) -> dict[str, Any]:
     return {"stage": name, "done": n_epochs if done else 0, "total": n_epochs, "fraction_done": float(done)}
 
 
-def scope_and_normalisation(train: Compositions, features: np.ndarray, values: Floats) -> dict[str, Any]:
+def scope_and_normalisation(train: Compositions, features: Floats, values: Floats) -> dict[str, Any]:
     """Return what `model.json` says of scope and normalisation.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number, presets, resolve, symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.suggestions import nearest
-from oreflow.rewards.chemistry.element_data import _column, _mass_weighted
+from oreflow.rewards.chemistry.element_data import element_column, mass_weighted_term
 from oreflow.rewards.contract.protocol import TermValues
 from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
@@ -60,7 +60,7 @@ class Scarcity(Term):
     def __call__(self, batch: Compositions) -> TermValues:
         """Index of every row."""
         what = f"Herfindahl-Hirschman index ({self.measure})"
-        return _mass_weighted(batch, _column(f"hhi_{self.measure}"), what)
+        return mass_weighted_term(batch, element_column(f"hhi_{self.measure}"), what)
 
 
 class Price(Term):
@@ -89,7 +89,7 @@ class Price(Term):
         """
         if prices is not None and not isinstance(prices, Mapping):
             raise RewardParameterError(f"expected prices as a mapping of symbol to USD/kg, got {prices!r}")
-        self._prices = _column("price_usd_per_kg").copy()
+        self._prices = element_column("price_usd_per_kg").copy()
         for symbol, price in (prices or {}).items():
             if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
                 raise RewardParameterError(f"expected the price of {symbol} in USD/kg, 0 or more, got {price!r}")
@@ -97,7 +97,7 @@ class Price(Term):
 
     def __call__(self, batch: Compositions) -> TermValues:
         """Price of every row."""
-        return _mass_weighted(batch, self._prices, "price")
+        return mass_weighted_term(batch, self._prices, "price")
 
 
 class HazardousElements(Term):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import TermValues
 from oreflow.rewards.contract.term import Term
@@ -31,7 +32,7 @@ class KnownFormulas:
                 return
             self._seed += np.uint64(1)  # two formulas share a hash: hash all of them otherwise
 
-    def contain(self, batch: Compositions) -> np.ndarray:
+    def contain(self, batch: Compositions) -> Bools:
         """bool [batch]: whether each reduced formula is among the known ones, by integer keys, exactly."""
         if not len(self._hashes) or not len(batch):
             return np.zeros(len(batch), dtype=np.bool_)

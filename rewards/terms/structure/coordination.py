@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.radii import covalent_radii
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.crystals import Crystals
@@ -64,7 +65,7 @@ class Coordination(Term):
             raise RewardParameterError(f"expected tolerance from 1 to 2, got {tolerance!r}")
         self.rule, self.statistic, self.tolerance = rule, statistic, float(tolerance)
 
-    def numbers(self, atoms: Atoms) -> np.ndarray:
+    def numbers(self, atoms: Atoms) -> Floats:
         """Neighbours of every atom, int64 [atom]; -1 where an element has no radius, or the cell no volume."""
         from oreflow.rewards.terms.structure.neighbours_compiled import coordination_numbers
 

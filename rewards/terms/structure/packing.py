@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import N_ELEMENTS, electronegativities
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.crystals import Crystals
@@ -22,7 +23,7 @@ _NONE_UNKNOWN = np.zeros(N_ELEMENTS + 1, dtype=np.bool_)
 
 
 @cache
-def element_volumes() -> np.ndarray:
+def element_volumes() -> Floats:
     """Volume v of an atom and its change w with electronegativity, float64 [2, 119], cubic angstrom; NaN where unknown.
 
     The volume expected of a cell is the sum over its atoms of v + w (X - x), with the atom's electronegativity x and
@@ -36,7 +37,7 @@ def element_volumes() -> np.ndarray:
     return values
 
 
-def expected_volumes(atoms: Atoms) -> np.ndarray:
+def expected_volumes(atoms: Atoms) -> Floats:
     """Volume per atom expected of the composition, cubic angstrom, float64 [batch]; NaN where an element is unknown."""
     (volume, change), chi = element_volumes(), electronegativities()
     return element_means(atoms, volume - change * chi) + element_means(atoms, change) * element_means(atoms, chi)
