@@ -12,9 +12,10 @@ from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.objects.formulas import pymatgen_compositions
 from oreflow.rewards.check_probes import probe_compositions, probe_crystals, relabelled_crystals, reverse_sites
 from oreflow.rewards.composite import Reward
-from oreflow.rewards.contract.cache import CachedTerm
+from oreflow.rewards.contract.batches import as_required, labels_of
 from oreflow.rewards.contract.evaluation import call_guarded, evaluate_term, is_mutation, join, said
-from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues, as_required, labels_of
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardContractError
 from oreflow.rewards.registry import check_identity
 
@@ -29,9 +30,8 @@ def check_reward_term(term: RewardTerm, batch: Batch | None = None) -> None:
     Raises:
         RewardContractError: with the clause that does not hold and what usually causes it.
     """
-    if isinstance(term, CachedTerm):
-        term = term.term  # a remembered answer would hide a change
     check_identity(term)
+    term = as_term(term).unwrapped  # a remembered answer would hide a change
     of_structures = term.requires == "structure"
     given, batch = batch, batch if batch is not None else probe_crystals() if of_structures else probe_compositions()
     batch, rows, reason = as_required(term, batch)
@@ -58,11 +58,11 @@ def check_reward_term(term: RewardTerm, batch: Batch | None = None) -> None:
     )
     wider = Compositions(np.pad(batch.atomic_numbers, ((0, 0), (0, 2))), np.pad(batch.counts, ((0, 0), (0, 2))))
     _expect_same(term, result, evaluate_term(term, wider), "changes with padding: skip slots with atomic number 0")
-    if getattr(term, "batch_type", "arrays") == "pymatgen":
+    if term.batch_type == "pymatgen":
         check_element_order(term, batch, result)
 
 
-def check_element_order(term: RewardTerm, batch: Compositions, result: TermValues) -> None:
+def check_element_order(term: Term, batch: Compositions, result: TermValues) -> None:
     """A term that takes pymatgen objects reads nothing from the order of their elements."""
     from pymatgen.core import Composition
 
@@ -72,7 +72,7 @@ def check_element_order(term: RewardTerm, batch: Compositions, result: TermValue
     _expect_same(term, result, term(reversed_elements), "depends on the order of the elements")
 
 
-def check_raises_nothing(term: RewardTerm, batch: Batch) -> None:
+def check_raises_nothing(term: Term, batch: Batch) -> None:
     """Items that the term has no value for are marked, not raised upon, and what is marked valid is a number."""
     try:
         raw = call_guarded(term, batch)
@@ -113,7 +113,7 @@ def check_shaped(reward: Reward, batch: Batch) -> None:
             )
 
 
-def _expect_same(term: RewardTerm, a: TermValues, b: TermValues, complaint: str) -> None:
+def _expect_same(term: Term, a: TermValues, b: TermValues, complaint: str) -> None:
     close = np.isclose(a.values, b.values, rtol=1e-5, atol=1e-5) | ~a.valid
     wrong = np.flatnonzero((a.valid != b.valid) | ~close)
     if len(wrong):

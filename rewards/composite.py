@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.cache import CachedTerm
 from oreflow.rewards.contract.evaluation import evaluate_term
 from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.registry import check_parameters, is_built_in, make_term
 from oreflow.rewards.shaping import SHAPES, Shape
@@ -30,17 +32,17 @@ class RewardValues:
             filled it in; 0 otherwise, which is right wherever an object is one state.
     """
 
-    log_reward: np.ndarray
-    valid: np.ndarray
+    log_reward: Floats
+    valid: Bools
     terms: dict[str, TermValues]
-    log_scores: dict[str, np.ndarray]
-    bounded: np.ndarray
-    log_labelings: np.ndarray | float = 0.0
+    log_scores: dict[str, Floats]
+    bounded: Bools
+    log_labelings: Floats | float = 0.0
 
     @property
-    def log_share(self) -> np.ndarray:
+    def log_share(self) -> Floats:
         """log R of a terminal state: the object's, shared out evenly among the states that it is."""
-        share: np.ndarray = self.log_reward - self.log_labelings
+        share: Floats = self.log_reward - self.log_labelings
         return share
 
     def reasons(self) -> dict[int, str]:
@@ -79,7 +81,7 @@ class Reward:
             raise RewardParameterError(f"expected each reward once, got {', '.join(names)}; tell them apart by a label")
         if not log_min < log_max:
             raise RewardParameterError(f"expected log_min < log_max, got {log_min} and {log_max}")
-        self.terms = list(terms)
+        self.terms = [(as_term(term), shape) for term, shape in terms]
         self.beta = beta
         self.log_min = log_min
         self.log_max = log_max
@@ -115,7 +117,7 @@ class Reward:
     @property
     def nondeterministic(self) -> list[str]:
         """Names of the terms found to answer the same question differently."""
-        return [term.name for term, _ in self.terms if not getattr(term, "deterministic", True)]
+        return [term.name for term, _ in self.terms if not term.deterministic]
 
 
 def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
@@ -136,7 +138,7 @@ def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
     return SHAPES[kind](**params)
 
 
-def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
+def build_term(entry: Mapping[str, Any]) -> tuple[Term, Shape]:
     """A term and its shape from plain data.
 
     Args:
@@ -154,7 +156,7 @@ def build_term(entry: Mapping[str, Any]) -> tuple[RewardTerm, Shape]:
 
         options = {key: entry[key] for key in ("time_limit_s", "workers") if entry.get(key) is not None}
         check_parameters(name, params)
-        term: RewardTerm = IsolatedTerm(name, params, **options)
+        term: Term = IsolatedTerm(name, params, **options)
     else:
         term = make_term(name, params)
     remember, label = entry.get("cache"), entry.get("label")

@@ -17,6 +17,7 @@ from oreflow.envs.errors import OreflowError
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.guard import guarded, report
 from oreflow.rewards.contract.protocol import BatchType, Requires, RewardTerm
+from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import (
     PluginError,
     RewardContractError,
@@ -224,8 +225,8 @@ def check_identity(term: RewardTerm) -> None:
         raise RewardContractError(f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}")
 
 
-def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
-    """Builds a term.
+def make_term(name: str, params: dict[str, Any] | None = None) -> Term:
+    """Build a term; one of a plain class gets the defaults of `Term`.
 
     Raises:
         UnknownRewardError: with near misses.
@@ -249,7 +250,9 @@ def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:
     if term.name != name:
         raise RewardContractError(f"expected the term registered as {name!r} to have that name, got {term.name!r}")
     check_identity(term)
-    batch_type = getattr(term, "batch_type", "arrays")
-    if batch_type not in get_args(BatchType):
-        raise RewardContractError(f"reward {name!r}: expected batch_type 'arrays' or 'pymatgen', got {batch_type!r}")
-    return term
+    made = as_term(term)
+    if made.batch_type not in get_args(BatchType):
+        raise RewardContractError(
+            f"reward {name!r}: expected batch_type 'arrays' or 'pymatgen', got {made.batch_type!r}"
+        )
+    return made

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.rewards.errors import RewardParameterError
 
-Shape = Callable[[np.ndarray], np.ndarray]
+Shape = Callable[[Floats], Floats]
 
 
 def minimise(beta: float) -> Shape:
@@ -65,7 +66,7 @@ def logarithm(exponent: float) -> Shape:
     """log-score = exponent * log(value): the value is itself a reward, 0 or more; 0 ends at the floor of log R."""
     _positive("exponent", exponent)
 
-    def shape(values: np.ndarray) -> np.ndarray:
+    def shape(values: Floats) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             return exponent * np.log(values)
 

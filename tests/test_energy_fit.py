@@ -79,11 +79,11 @@ def test_fit_is_reproducible_and_independent_of_the_order_of_rows(tmp_path):
 
 
 def test_chemical_systems_set_aside_share_nothing_with_the_rest(tmp_path):
-    from oreflow.rewards.models.composition.data import read_table
+    from oreflow.rewards.models.composition.data import read_property_table
     from oreflow.rewards.models.ensemble.tables import split_table
 
     csv = write_csv(tmp_path / "t.csv", synthetic_rows(300, seed=10))
-    table = read_table(csv, **COLUMNS)
+    table = read_property_table(csv, **COLUMNS)
     split = split_table(table, np.random.SeedSequence(0), validation=0.1, test=0.1, test_chemsys=0.1)
     parts = [split.train, split.validation, split.test, split.test_chemsys]
     assert sorted(np.concatenate(parts).tolist()) == list(range(300))
@@ -93,7 +93,7 @@ def test_chemical_systems_set_aside_share_nothing_with_the_rest(tmp_path):
 
 
 def test_bad_rows_are_counted_with_their_lines_and_duplicates_keep_the_lowest(tmp_path):
-    from oreflow.rewards.models.composition.data import read_table
+    from oreflow.rewards.models.composition.data import read_property_table
 
     clean = synthetic_rows(100, seed=11)
     extra = [
@@ -108,7 +108,7 @@ def test_bad_rows_are_counted_with_their_lines_and_duplicates_keep_the_lowest(tm
         "Fe,0.0",
     ]
     csv = write_csv(tmp_path / "t.csv", [*extra, *clean, "NaH,", "NaH,nan", ",1.0"])
-    table = read_table(csv, **COLUMNS)
+    table = read_property_table(csv, **COLUMNS)
     energy = dict(zip(table.compositions.formulas(), table.values))
     assert energy["NNa"] == 0.25  # sodium nitride, not a missing value
     assert energy["BrK"] == -2.0
@@ -169,13 +169,13 @@ def test_files_that_are_no_table(tmp_path, content, message):
 
 
 def test_compressed_tables_blank_rows_and_a_byte_order_mark(tmp_path):
-    from oreflow.rewards.models.composition.data import read_table
+    from oreflow.rewards.models.composition.data import read_property_table
 
     rows = synthetic_rows(70, seed=12)
     text = "\n".join(["\ufeffformula,formation_energy_per_atom", *rows[:3], "", ",", *rows[3:], "", ""])
-    plain = read_table(write_text(tmp_path / "t.csv", text), **COLUMNS)
+    plain = read_property_table(write_text(tmp_path / "t.csv", text), **COLUMNS)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.replace("\n", "\r\n").encode()))
-    compressed = read_table(tmp_path / "t.csv.gz", **COLUMNS)
+    compressed = read_property_table(tmp_path / "t.csv.gz", **COLUMNS)
     assert len(plain) == 70
     np.testing.assert_array_equal(plain.values, compressed.values)
     for table in (plain, compressed):
@@ -194,16 +194,16 @@ def test_missing_table(tmp_path):
 
 
 def test_other_properties_keep_pure_elements_and_take_the_median_of_duplicates(tmp_path):
-    from oreflow.rewards.models.composition.data import read_table
+    from oreflow.rewards.models.composition.data import read_property_table
 
     extra = ["KBr,1.0", "K2Br2,5.0", "BrK,2.0", "Fe,3.5", "Fe2,4.5", "NaN,0.25"]
     csv = write_csv(tmp_path / "t.csv", [*extra, *synthetic_rows(100, seed=13)], "formula,band_gap")
-    table = read_table(csv, formula_column="formula", target_column="band_gap", formation_energy=False)
+    table = read_property_table(csv, formula_column="formula", target_column="band_gap", formation_energy=False)
     values = dict(zip(table.compositions.formulas(), table.values))
     assert (values["BrK"], values["Fe"], values["NNa"]) == (2.0, 4.0, 0.25)
     assert (table.report["pure_element_rows"], table.report["duplicate_rows"]) == (2, 3)
     assert table.report["duplicates_kept"] == "median"
-    as_energy = read_table(csv, formula_column="formula", target_column="band_gap", formation_energy=True)
+    as_energy = read_property_table(csv, formula_column="formula", target_column="band_gap", formation_energy=True)
     values = dict(zip(as_energy.compositions.formulas(), as_energy.values))
     assert values["BrK"] == 1.0
     assert "Fe" not in values

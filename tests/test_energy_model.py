@@ -167,12 +167,12 @@ def test_stoichiometric_features_by_hand():
 
 
 def test_distance_is_that_to_the_nearest_centre(model):
-    from oreflow.rewards.models.ensemble.distance import TrainingSummary, summarise
+    from oreflow.rewards.models.ensemble.distance import TrainingSummary, summarise_training_rows
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(500, 12)).astype(np.float32)
     features[:, 0] *= 5.0
-    summary = summarise(features, np.random.SeedSequence(1))
+    summary = summarise_training_rows(features, np.random.SeedSequence(1))
     np.testing.assert_allclose(summary.projection.T @ summary.projection, np.eye(12), atol=1e-5)
     assert summary.projection[0, 0] ** 2 > 0.9  # the component of largest variance comes first
     points = rng.normal(size=(40, 12)).astype(np.float32)

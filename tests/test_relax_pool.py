@@ -3,7 +3,6 @@
 import errno
 import functools
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from oreflow.agent.errors import OutputError, RelaxationError, RunFolderError
 from oreflow.agent.relaxation.inputs import Candidate, read_candidates
 from oreflow.agent.relaxation.pool import Outcome, run_tasks
 from oreflow.agent.relaxation.relax import JOURNAL_FILE, Relaxed, Settings, relax_candidates
+from oreflow.rewards.isolation.process import running_workers
 from tests import processes, relax_fakes
 
 ROOT = Path(__file__).parent.parent
@@ -83,9 +83,9 @@ def test_leaves_no_process_and_no_setting_behind() -> None:
     before = os.environ.get("OMP_NUM_THREADS")
     running = run_tasks(["a", "hang"], relax_fakes.make_echo, workers=1, time_limit_s=60)
     next(running)
-    assert multiprocessing.active_children()
+    assert running_workers()
     running.close()
-    assert not multiprocessing.active_children()
+    assert not running_workers()
     assert os.environ.get("OMP_NUM_THREADS") == before
 
 
@@ -138,7 +138,7 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_finished(
         patch.setattr("oreflow.agent.relaxation.journal.os.fsync", full)
         with pytest.raises(OutputError, match="No space left on device; what was relaxed before is kept"):
             relaxed(candidates, out, log)
-    assert not multiprocessing.active_children()
+    assert not running_workers()
     assert relaxed(candidates, out, log).n_resumed >= 1
 
 
@@ -183,18 +183,18 @@ def test_a_signal_ends_it_cleanly_and_the_same_command_goes_on(tmp_path: Path) -
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     code = (
-        "import os, multiprocessing\n"
+        "from oreflow.rewards.isolation.process import running_workers\n"
         "from oreflow.agent.relaxation.pool import run_tasks\n"
         "from tests import relax_fakes\n"
         "if __name__ == '__main__':\n"
         "    tasks = run_tasks(['a', 'hang'], relax_fakes.make_echo, workers=1, time_limit_s=600)\n"
         "    next(tasks)\n"
-        "    print(multiprocessing.active_children()[0].pid, flush=True)\n"
+        "    print(running_workers()[0], flush=True)\n"
         "    next(tasks)\n"
     )
     script = tmp_path / "parent.py"
     script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
     assert parent.stdout is not None
     worker = int(parent.stdout.readline())

@@ -55,7 +55,7 @@ def evaluate(
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
     known = read_reference(reference)
-    formulas = known.compositions.reduced() if isinstance(known, Crystals) else known
+    formulas = None if known is None else known.formula_units()
     metrics = compute(
         compositions, len(bad), formulas, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")
     )

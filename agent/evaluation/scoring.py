@@ -129,7 +129,7 @@ def _score(
         if name == "charge_balance":
             neutral = pd.arrays.BooleanArray(result.values == 0, ~result.valid)
             columns["charge_neutral"] = pd.array(spread(list(neutral), pd.NA), dtype="boolean")
-            own = getattr(term, "term", term)  # its own rule, which `params` or a config may have set
+            own = term.unwrapped  # its own rule, which `params` or a config may have set
             judged, mixed = (own.table, own.mixed_valence) if isinstance(own, ChargeBalance) else (table, mixed_valence)
             columns["oxidation_states"] = spread(witnesses(compositions, judged, mixed), "")
             columns["oxidation_table"] = judged.label + (" (mixed valence)" if mixed else "")

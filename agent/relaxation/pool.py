@@ -1,30 +1,23 @@
 """Independent, slow tasks in worker processes: one that crashes or hangs costs itself, and nothing else.
 
-A worker is a fresh Python process (spawned, never forked: the threads of torch do not survive a fork). It builds what
-it needs once, then answers one task after another.
+A worker (`oreflow.rewards.isolation.process`) builds what it needs once, then answers one task after another.
 """
 
 import contextlib
-import multiprocessing
-import os
-import shutil
-import signal
+import pickle
+import queue
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from oreflow.agent.errors import RelaxationError
+from oreflow.rewards.isolation.process import WorkerProcess
 
 START_LIMIT_S = 180.0
 # So many crashes in a row: the machine or the potential is broken, not the structures.
 MAX_CRASHES_IN_A_ROW = 8
-_LAST_WORDS_S = 2.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Make = Callable[[], Callable[[Any], Any]]
 Kind = Literal["done", "raised", "crashed", "hung"]
@@ -48,18 +41,20 @@ class Outcome:
 
 
 class _Worker:
-    """One process, and the task that it is at."""
+    """One process, and the task that it is at. Its answers arrive in `inbox`, each with this worker."""
 
-    def __init__(self, make: Make, scratch: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_work, args=(make, theirs, scratch), daemon=True)
-        with _one_thread_each():
-            self._process.start()
-        theirs.close()
+    def __init__(self, make: Make, scratch: str, inbox: queue.Queue) -> None:
+        self._process = WorkerProcess(
+            "oreflow.rewards.isolation.tasks", 1, lambda answer: inbox.put((self, answer)), keep_output=False
+        )
+        self._send({"make": pickle.dumps(make), "scratch": scratch})
         self.task: int | None = None
         self.ready = self.gone = False
         self.since = time.monotonic()
+
+    def _send(self, message: Any) -> None:
+        with contextlib.suppress(OSError):  # a dead worker shows when its answer is read
+            self._process.send(message)
 
     @property
     def seconds(self) -> float:
@@ -74,24 +69,26 @@ class _Worker:
 
     def give(self, number: int, task: Any) -> None:
         self.task, self.since = number, time.monotonic()
-        with contextlib.suppress(OSError):  # a dead worker shows when its answer is read
-            self.connection.send(task)
+        self._send({"task": task})
 
-    def listen(self) -> Outcome | None:
-        """What it has to say: the outcome of its task, or nothing but that it is ready.
+    def outcome_of(self, answer: dict[str, Any] | None) -> Outcome | None:
+        """What an answer says: the outcome of its task, or nothing but that it is ready. None is the end of it.
 
         Raises:
             RelaxationError: when it could not start.
         """
         seconds = self.seconds
-        try:
-            kind, value, reason = self.connection.recv()
-        except (EOFError, OSError):
-            kind, value, reason = "crashed", None, self.stop(_LAST_WORDS_S)
-        if not self.ready and kind != "ready":
-            raise RelaxationError(f"a worker process cannot start: {reason}")
+        if answer is None:
+            answer = {"kind": "crashed", "reason": self._process.how_it_died()}
+            self.stop()
+        elif "raised" in answer:  # a value that cannot be sent
+            answer = {"kind": "raised", "reason": answer["message"]}
+        if not self.ready and answer["kind"] != "ready":
+            raise RelaxationError(f"a worker process cannot start: {answer['reason']}")
         self.ready = True
-        return None if kind == "ready" else Outcome(kind, value, reason, seconds)
+        if answer["kind"] == "ready":
+            return None
+        return Outcome(answer["kind"], answer.get("value"), answer["reason"], seconds)
 
     def silent(self, time_limit_s: float) -> Outcome:
         """Gives it up, as it has been silent for too long."""
@@ -100,15 +97,10 @@ class _Worker:
             raise RelaxationError(f"a worker process did not start within {START_LIMIT_S:g} s")
         return Outcome("hung", None, f"no answer within {time_limit_s:g} s; its process was stopped", self.seconds)
 
-    def stop(self, patience_s: float = 0.0) -> str:
-        """Ends the process; says how it had ended by itself, if it had."""
+    def stop(self) -> None:
+        """End the process."""
         self.gone = True
-        self._process.join(patience_s)
-        code = self._process.exitcode
-        self._process.kill()
-        self._process.join()
-        self.connection.close()
-        return _how_it_ended(code)
+        self._process.stop()
 
 
 def run_tasks(
@@ -128,6 +120,7 @@ def run_tasks(
     """
     waiting = list(range(len(tasks)))[::-1]
     crew: list[_Worker] = []
+    inbox: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
     n_crashes = 0
     scratch = tempfile.TemporaryDirectory()  # chgnet writes a file into the working folder when it fails on a structure
     try:
@@ -136,13 +129,13 @@ def run_tasks(
             if not waiting and not n_busy:
                 return
             while len(crew) < min(workers, len(waiting) + n_busy):
-                crew.append(_Worker(make, scratch.name))
+                crew.append(_Worker(make, scratch.name, inbox))
             left = min(worker.limit_s(time_limit_s) - worker.seconds for worker in crew)
-            heard = wait([worker.connection for worker in crew], timeout=min(max(left, 0.0), 1.0))
+            heard = _all_in(inbox, min(max(left, 0.0), 1.0))
             for worker in list(crew):
                 outcome = None
-                if worker.connection in heard:
-                    outcome = worker.listen()
+                if worker in heard:
+                    outcome = worker.outcome_of(heard[worker])
                 elif worker.seconds > worker.limit_s(time_limit_s):
                     outcome = worker.silent(time_limit_s)
                 if worker.gone:
@@ -165,61 +158,16 @@ def run_tasks(
         scratch.cleanup()
 
 
-def _how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "its process was stopped"
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    try:
-        return f"its process was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"its process was killed by signal {-code}"
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started within read from their environment that they have one thread; libraries look when loaded."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _work(make: Make, connection: Connection, scratch: str) -> None:
-    """The worker process."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print would end up in the command's own output
-    for name in ("SIGINT", "SIGUSR1"):  # Ctrl-C reaches the whole group, and is the parent's to answer
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:  # no orphans, also when the task hangs
-        parent.join()
-        shutil.rmtree(scratch, ignore_errors=True)
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    try:
-        function = make()
-    except BaseException as error:
-        connection.send(("failed", None, f"{type(error).__name__}: {error}"))
-        return
-    connection.send(("ready", None, ""))
-    os.chdir(scratch)
-    while True:
-        try:
-            task = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer: tuple[str, Any, str] = ("done", function(task), "")
-        except Exception as error:
-            answer = ("raised", None, " ".join(str(error).split()) or type(error).__name__)
-        connection.send(answer)
+def _all_in(inbox: queue.Queue, timeout_s: float) -> dict[_Worker, Any]:
+    """All answers that are there, or the first that comes; a worker has one at most, or its end behind it."""
+    heard: dict[_Worker, Any] = {}
+    with contextlib.suppress(queue.Empty):
+        worker, answer = inbox.get(timeout=timeout_s)
+        heard[worker] = answer
+        while inbox.qsize():
+            worker, answer = inbox.get_nowait()
+            if worker in heard:  # its end, which is told after its answer
+                inbox.put((worker, answer))
+                break
+            heard[worker] = answer
+    return heard

@@ -1,52 +1,14 @@
-"""Writing files so that a crash or a full disk never leaves half of one."""
+"""What a run writes: text and JSON, each file whole or not at all (`oreflow.envs.atomic_files`)."""
 
-import contextlib
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from oreflow.envs.atomic_files import replacing, sync, write_atomically
 
-@contextlib.contextmanager
-def replacing(*paths: Path, scratch: Path | None = None) -> Iterator[list[Path]]:
-    """Context with a temporary file for each path, to write to; all are moved there at its end, none on failure.
-
-    Args:
-        scratch: folder of the temporary files, on the same disk; None puts each beside its path.
-    """
-    temporaries = [(scratch or path.parent) / f".{path.name}.{os.getpid()}.tmp" for path in paths]
-    try:
-        yield temporaries
-        for temporary in temporaries:
-            sync(temporary)
-        for temporary, path in zip(temporaries, paths):
-            os.replace(temporary, path)
-    finally:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary sibling, then moves it to `path`; on failure the old file stays."""
-    with replacing(path) as (temporary,):
-        write(temporary)
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        if not path.is_dir():  # some file systems cannot do this for folders
-            raise
-    finally:
-        os.close(handle)
+__all__ = ["replacing", "sha256", "sync", "to_json", "write_atomically", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:

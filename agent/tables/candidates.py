@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from oreflow.envs.structure_io.crystal_text import crystal_to_text
 from oreflow.envs.structure_io.encode import found_space_groups
 from oreflow.rewards import Reward, RewardValues
 from oreflow.rewards.contract.protocol import RewardTerm, TermValues
+from oreflow.rewards.isolation.term import IsolatedTerm
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL
 from oreflow.rewards.models.crystal.model import DEFAULT_CRYSTAL_MODEL
 from oreflow.rewards.terms.composition.charge_balance import ChargeBalance, witnesses
@@ -62,8 +62,8 @@ def candidate_table(
     """
     n = len(objects)
     table = resolve_table(table)
-    energy = _plain_energy(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
-    compositions = objects.compositions.reduced() if isinstance(objects, Crystals) else objects
+    energy = _energy_of_reward(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
+    compositions = objects.formula_units()
     neutral, ordered = verdicts(compositions, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
     columns |= object_columns(objects)
@@ -90,7 +90,7 @@ def candidate_table(
         for column, values in term.columns.items():
             if name in same_model and column in known:
                 continue  # the table has these in any case
-            columns[column if column not in columns else f"{name}_{column}"] = _plain(values)
+            columns[column if column not in columns else f"{name}_{column}"] = _storable(values)
     if isinstance(objects, Crystals):
         columns["structure"] = crystal_to_text(objects)
     return pd.DataFrame(columns)
@@ -120,22 +120,22 @@ def energy_model_of(reward: Reward, crystals: bool = False) -> EnergyTerm:
     """
     if crystals:
         for term, _ in reward.terms:
-            judge: Any = getattr(term, "term", term)
+            judge = term.unwrapped
             if isinstance(judge, CrystalFormationEnergy):
                 return CrystalFormationEnergy(judge.model.directory)
-            if getattr(judge, "registered_name", None) == "crystal_formation_energy":  # in a worker
+            if isinstance(judge, IsolatedTerm) and judge.registered_name == "crystal_formation_energy":
                 return CrystalFormationEnergy(judge.params.get("model", DEFAULT_CRYSTAL_MODEL))
         return CrystalFormationEnergy()
     for term, _ in reward.terms:
-        own: Any = getattr(term, "term", term)
+        own = term.unwrapped
         if isinstance(own, FormationEnergy | EnergyAboveHull):
             return FormationEnergy(own.model.directory)
-        if getattr(own, "registered_name", None) in ("formation_energy", "energy_above_hull"):  # in a worker
+        if isinstance(own, IsolatedTerm) and own.registered_name in ("formation_energy", "energy_above_hull"):
             return FormationEnergy(own.params.get("model", DEFAULT_MODEL))
     return FormationEnergy()
 
 
-def _plain_energy(terms: Sequence[RewardTerm], result: RewardValues, energy_model: EnergyTerm) -> TermValues | None:
+def _energy_of_reward(terms: Sequence[RewardTerm], result: RewardValues, energy_model: EnergyTerm) -> TermValues | None:
     """What `energy_model` says, where a term of the reward has said it already."""
     plain = (energy_model.name, energy_model.version, 0.0, None)  # a label would rename the columns
     for term in terms:
@@ -144,7 +144,7 @@ def _plain_energy(terms: Sequence[RewardTerm], result: RewardValues, energy_mode
     return None
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
+def _storable(values: np.ndarray) -> np.ndarray:
     """A column that every file format can hold: objects other than text become text."""
     if values.dtype.kind == "S":
         return np.char.decode(values, errors="replace")

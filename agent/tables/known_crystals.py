@@ -114,10 +114,7 @@ def is_known_object(objects: Compositions | Crystals, reference: Compositions | 
     if isinstance(objects, Crystals) and isinstance(reference, Crystals):
         known = set(_labels_as_found(reference)) | set(protostructure_labels(reference))
         return np.array([label in known for label in _labels_as_found(objects)], dtype=np.bool_)
-    formulas, known_formulas = (
-        batch.compositions if isinstance(batch, Crystals) else batch for batch in (objects, reference)
-    )
-    return KnownFormulas(known_formulas).contain(formulas)
+    return KnownFormulas(reference.formula_units()).contain(objects.formula_units())
 
 
 def _labels_as_found(crystals: Crystals) -> list[str]:

@@ -146,7 +146,9 @@ def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | N
     out.mkdir(parents=True, exist_ok=True)
     if format_ == "extxyz":
         path = out / "structures.extxyz"
-        columns = {name: _plain(chosen[name]) for name in chosen.columns if name not in (*ID_COLUMNS, "structure")}
+        columns = {
+            name: _numbers_or_text(chosen[name]) for name in chosen.columns if name not in (*ID_COLUMNS, "structure")
+        }
         with replacing(path) as (temporary,):
             write_extxyz(temporary, crystals, ids, columns)
         n_files = 1
@@ -186,7 +188,7 @@ def _file_names(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _plain(column: pd.Series) -> list[Any]:
+def _numbers_or_text(column: pd.Series) -> list[Any]:
     """Values of a column; text as numbers where all of it is, empty cells as None."""
     values = [None if value is None or value != value or value == "" else value for value in column.tolist()]
     if all(value is None or (isinstance(value, str) and _NUMBER.fullmatch(value)) for value in values):

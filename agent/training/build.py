@@ -64,7 +64,7 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
     return rewards.Reward(pairs, beta=reward.beta, log_min=reward.log_min, log_max=reward.log_max)
 
 
-def _lacking(term: rewards.RewardTerm, config: Config) -> str:
+def _lacking(term: rewards.Term, config: Config) -> str:
     """What the world does not have that a term reads; "" where nothing is lacking."""
     world = config.world
     if term.requires != "structure":
@@ -74,7 +74,7 @@ def _lacking(term: rewards.RewardTerm, config: Config) -> str:
             "expected a reward of compositions, as world.kind is composition; this one needs structures: set "
             "world.kind: wyckoff, or take the term out"
         )
-    if not world.geometry and getattr(term, "needs_geometry", True):
+    if not world.geometry and term.needs_geometry:
         return (
             "expected a reward of decorations, as world.geometry is false; this one needs a lattice and coordinates: "
             "set world.geometry: true, or take the term out"

@@ -54,7 +54,7 @@ class _Figures:
         self._add("share_unique", len(distinct(canonical(kernel, update.states))[0]), len(update.states))
         objects = kernel.objects(update.states)
         if isinstance(objects, Compositions | Crystals):
-            residual = self._neutral(objects if isinstance(objects, Compositions) else objects.compositions.reduced())
+            residual = self._neutral(objects.formula_units())
             self._add("share_neutral", int(np.sum(residual.valid & (residual.values == 0))), len(objects))
         for name, value in update.figures.items():
             self._add(name, value, 1)

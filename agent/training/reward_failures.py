@@ -9,7 +9,7 @@ from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.structure_io.crystal_text import crystal_to_text
 from oreflow.rewards import RewardValues
-from oreflow.rewards.contract.protocol import labels_of
+from oreflow.rewards.contract.batches import labels_of
 
 _MAX_SAVED = 1000  # a term that fails differently on everything must not fill the disk
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")

@@ -40,11 +40,15 @@ def read_table(path: Path) -> dict[str, Any]:
     return SUFFIXES[path.suffix.lower()](text, str(path))
 
 
+def _twice(key: Any, source: str) -> OxidationTableError:
+    return OxidationTableError(f"{source}: expected each element once, got {key!r} twice; merge its states")
+
+
 def _distinct(pairs: Iterable[tuple[Any, Any]], source: str) -> dict[Any, Any]:
     content: dict[Any, Any] = {}
     for key, value in pairs:
         if key in content:
-            raise OxidationTableError(f"{source}: expected each element once, got {key!r} twice; merge its states")
+            raise _twice(key, source)
         content[key] = value
     return content
 
@@ -86,21 +90,17 @@ def _read_json(text: str, source: str) -> dict[str, Any]:
 def _read_yaml(text: str, source: str) -> dict[str, Any]:
     import yaml
 
-    class Loader(yaml.BaseLoader):
-        """All scalars stay text, so that No and Y are elements; refuses elements that stand twice."""
+    from oreflow.envs.strict_yaml import TextLoader
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            return _distinct(
-                (
-                    (self.construct_object(key, deep=True), self.construct_object(value, deep=True))
-                    for key, value in node.value
-                ),
-                source,
-            )
+    class Loader(TextLoader):
+        aliases = True  # elements may share a list of states
+
+        def duplicate_key(self, key: Any, mark: Any) -> Exception:
+            return _twice(key, source)
 
     try:
         content = yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, RecursionError, TypeError) as error:  # TypeError: a list as a key
+    except (yaml.YAMLError, RecursionError) as error:
         raise OxidationTableError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
     return _mapping(content, source)
 

@@ -79,6 +79,13 @@ class Compositions:
         divisor = np.gcd.reduce(self.counts, axis=1, keepdims=True)
         return Compositions(self.atomic_numbers, self.counts // np.maximum(divisor, 1))
 
+    def formula_units(self) -> "Compositions":
+        """Return what is compared with known formulas: the compositions themselves, as `Crystals` have it too.
+
+        The counts stay as they are, for the worlds count atoms; `reduced` divides them.
+        """
+        return self
+
     def keys(self) -> np.ndarray:
         """Canonical integer keys, int64 [batch, slot]: equal rows mean equal reduced formulas.
 

@@ -116,6 +116,10 @@ class Crystals:
         atomic_numbers[pairs[0], slot], amounts[pairs[0], slot] = pairs[1], totals
         return Compositions(atomic_numbers, amounts)
 
+    def formula_units(self) -> Compositions:
+        """Return the reduced composition of every crystal, as `Compositions` have it too."""
+        return self.compositions.reduced()
+
     def atoms(self, primitive: bool = True) -> Atoms:
         """All atoms in the primitive cell, or in the conventional one; the first atom of each orbit is the site's
         first coordinate triplet in the International Tables.

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools
 from oreflow.envs.chemistry.elements import N_ELEMENTS, symbols
 from oreflow.envs.chemistry.oxidation import OxidationTable, oxidation_states
 from oreflow.envs.objects.compositions import Compositions
@@ -19,12 +20,12 @@ def expect_bool(name: str, value: object) -> bool:
     return value
 
 
-def independent_elements(mixed_valence: bool) -> np.ndarray:
+def independent_elements(mixed_valence: bool) -> Bools:
     """bool [119]: of which elements each atom chooses its own state; all of them or none."""
     return np.full(N_ELEMENTS + 1, mixed_valence)
 
 
-def missing_states(batch: Compositions, rows: np.ndarray, table: OxidationTable) -> dict[int, str]:
+def missing_states(batch: Compositions, rows: Bools, table: OxidationTable) -> dict[int, str]:
     """Reasons for the flagged rows: which elements have no oxidation state in the table."""
     known = oxidation_states(table)
     names = symbols()

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.rewards.contract.batches import labels_of
 from oreflow.rewards.contract.evaluation import evaluate_term
-from oreflow.rewards.contract.protocol import Batch, Requires, RewardTerm, TermValues, labels_of
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardWarning
 
 # Beyond so many values the oldest are forgotten, so that memory stays flat.
@@ -25,7 +27,7 @@ class _Entry(NamedTuple):
     cells: tuple
 
 
-class CachedTerm:
+class CachedTerm(Term):
     """A term whose values are computed once for each reduced formula, or crystal where it requires structures.
 
     In calls number 1, 2, 4, 8 and so on a few items are evaluated a second time. A term that answers differently is
@@ -38,10 +40,9 @@ class CachedTerm:
     """
 
     def __init__(self, term: RewardTerm, *, remember: bool = True, max_items: int = MAX_ITEMS) -> None:
-        self.term = term
+        self.term = term = as_term(term)
         self.name, self.unit, self.version, self.citations = term.name, term.unit, term.version, term.citations
-        self.requires: Requires = term.requires
-        self.needs_geometry: bool = getattr(term, "needs_geometry", True)
+        self.requires, self.needs_geometry = term.requires, term.needs_geometry
         self.deterministic = True
         self.n_evaluated = 0
         self._remember = remember
@@ -49,6 +50,11 @@ class CachedTerm:
         self._known: dict[bytes, _Entry] = {}
         self._column_types: dict[str, np.dtype] = {}
         self._n_calls = 0
+
+    @property
+    def unwrapped(self) -> Term:
+        """The term whose values are remembered."""
+        return self.term.unwrapped
 
     def __call__(self, batch: Batch) -> TermValues:
         """Values of a batch; every distinct new formula goes to the term once, in one batch."""

@@ -4,12 +4,16 @@ import traceback
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints
 from oreflow.envs.errors import OreflowError
+from oreflow.rewards.contract.batches import as_batch_type, as_required
 from oreflow.rewards.contract.guard import guarded, report
-from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues, as_batch_type, as_required
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.term import PlainTerm, Term, as_term
 from oreflow.rewards.errors import RewardContractError
 
 _COLUMN_KINDS = "fiubUSMmO"
+_OWN_FILES = (__file__, PlainTerm.__call__.__code__.co_filename)
 
 
 def evaluate_term(term: RewardTerm, batch: Batch, *, watched: bool = True) -> TermValues:
@@ -28,6 +32,7 @@ def evaluate_term(term: RewardTerm, batch: Batch, *, watched: bool = True) -> Te
         RewardContractError: naming what was expected and what arrived.
         OreflowError: as the term itself raises it, such as a model without weights.
     """
+    term = as_term(term)
     usable, rows, reason = as_required(term, batch)
     if reason:
         if not len(rows):
@@ -47,9 +52,9 @@ def evaluate_term(term: RewardTerm, batch: Batch, *, watched: bool = True) -> Te
     return _isolate(term, batch, caught, watched)  # not while handling it: the halves' tracebacks would pile up
 
 
-def call_guarded(term: RewardTerm, batch: Batch) -> TermValues:
+def call_guarded(term: Term, batch: Batch) -> TermValues:
     """Calls a term and puts back what it changes on the side; oreflow's own terms change nothing: not watched."""
-    if type(term).__module__.startswith("oreflow.rewards."):
+    if type(term).__module__.startswith("oreflow.rewards.") and not isinstance(term, PlainTerm):
         return term(as_batch_type(term, batch))
     with guarded() as found:
         result = term(as_batch_type(term, batch))
@@ -62,7 +67,7 @@ def is_mutation(error: BaseException) -> bool:
     return isinstance(error, ValueError) and "read-only" in str(error)
 
 
-def _isolate(term: RewardTerm, batch: Batch, error: BaseException, watched: bool) -> TermValues:
+def _isolate(term: Term, batch: Batch, error: BaseException, watched: bool) -> TermValues:
     if is_mutation(error):
         complaint = "changes its input, which is read-only; work on a copy"
         raise RewardContractError(f"reward {term.name!r} {complaint}") from error
@@ -85,7 +90,7 @@ def said(error: BaseException) -> str:
 def _text_from_term_on(error: BaseException) -> str:
     """The traceback without oreflow's own frames above the term's."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in _OWN_FILES:
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames))
 
@@ -108,7 +113,7 @@ def join(parts: list[TermValues]) -> TermValues:
     return TermValues(values, np.concatenate([part.valid for part in parts]), columns, reasons, tracebacks)
 
 
-def scatter(result: TermValues, rows: np.ndarray, n: int, reasons: dict[int, str]) -> TermValues:
+def scatter(result: TermValues, rows: Ints, n: int, reasons: dict[int, str]) -> TermValues:
     """Values of some rows as those of a batch of n, whose other rows are invalid for the given reasons.
 
     Args:
@@ -127,7 +132,7 @@ def scatter(result: TermValues, rows: np.ndarray, n: int, reasons: dict[int, str
     return TermValues(values, valid, columns, reasons, tracebacks)
 
 
-def _checked(term: RewardTerm, result: TermValues, n: int) -> TermValues:
+def _checked(term: Term, result: TermValues, n: int) -> TermValues:
     if not isinstance(result, TermValues):
         raise RewardContractError(f"reward {term.name!r}: expected TermValues, got {type(result).__name__}")
     try:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 
@@ -25,8 +26,8 @@ class TermValues:
         tracebacks: where the term raised, by row; oreflow fills it in.
     """
 
-    values: np.ndarray
-    valid: np.ndarray
+    values: Floats
+    valid: Bools
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     tracebacks: dict[int, str] = field(default_factory=dict)
@@ -40,13 +41,10 @@ class RewardTerm(Protocol):
     of the elements or sites nor on the number of formula units.
 
     A term that requires "composition" gets `Compositions`, also of crystals. A term that requires "structure" gets
-    `Crystals` that all have a geometry; what has none is invalid without being asked about. With the class attribute
-    `needs_geometry = False` it gets the others too: space group and occupied positions are then all it reads.
+    `Crystals` that all have a geometry; what has none is invalid without being asked about.
 
-    Two further class attributes are read where they exist: `batch_type` ("arrays", or "pymatgen" for a tuple of
-    `pymatgen.core.Composition`, or of `pymatgen.core.Structure` where a structure is required) and `path_params` (names
-    of parameters that are files, so that relative paths in a config still lead there when the run is used from another
-    folder).
+    `rewards.Term` is a base class that fulfils this, with further attributes (`needs_geometry`, `batch_type`,
+    `path_params`) and their defaults. A plain class may set those too.
     """
 
     name: str
@@ -58,43 +56,3 @@ class RewardTerm(Protocol):
     def __call__(self, batch: Any) -> TermValues:
         """Values and validity of every row of `batch`: what `requires` and `batch_type` ask for."""
         ...
-
-
-def as_required(term: RewardTerm, batch: Batch) -> tuple[Batch, np.ndarray, str]:
-    """What of a batch a term can be asked about.
-
-    Returns:
-        batch: the rows with what the term requires, as `Compositions` or `Crystals`.
-        rows: int64, where they stand in the given batch.
-        reason: why the others are missing; "" where all rows are there.
-    """
-    everything = np.arange(len(batch))
-    if term.requires == "composition":
-        return (batch.compositions.reduced() if isinstance(batch, Crystals) else batch), everything, ""
-    if isinstance(batch, Compositions):
-        return batch[:0], everything[:0], f"{term.name} needs a structure, got a composition"
-    if not getattr(term, "needs_geometry", True) or batch.has_geometry.all():
-        return batch, everything, ""
-    rows = np.flatnonzero(batch.has_geometry)
-    return batch[rows], rows, f"{term.name} needs a lattice and coordinates, got a crystal without"
-
-
-def as_batch_type(term: RewardTerm, batch: Batch) -> Any:
-    """The batch, which `as_required` has prepared, in the form that the term asks for."""
-    if getattr(term, "batch_type", "arrays") == "pymatgen":
-        if isinstance(batch, Crystals):
-            from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
-
-            return pymatgen_structures(batch)
-        from oreflow.envs.objects.formulas import pymatgen_compositions
-
-        return pymatgen_compositions(batch)
-    return batch
-
-
-def labels_of(batch: Batch) -> list[str]:
-    """What messages call the items: the formula, and the space group of a crystal."""
-    if isinstance(batch, Compositions):
-        return batch.formulas()
-    formulas = batch.compositions.reduced().formulas()
-    return [f"{formula} in space group {number}" for formula, number in zip(formulas, batch.space_group.tolist())]

@@ -16,6 +16,7 @@ def rows() -> list[list[str]]:
 
 
 def main() -> None:
+    """Write the table of bond valence parameters."""
     with Path(__file__).with_name("bond_valence.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["atomic_number", "symbol", "r_angstrom", "c"])

@@ -73,6 +73,7 @@ def structure(row: Any) -> Any:
 
 
 def main() -> None:
+    """Write the reference energies of the elements under CHGNet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("--n-fit", type=int, default=720)

@@ -45,6 +45,7 @@ def rows() -> list[list[str]]:
 
 
 def main() -> None:
+    """Write the table of prices, scarcities and hazards."""
     path = Path(__file__).with_name("element_penalties.csv")
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

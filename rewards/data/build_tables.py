@@ -12,6 +12,7 @@ from pymatgen.core import Element
 
 
 def main() -> None:
+    """Write the tables of this folder."""
     # impute_nan=False: an unknown property must stay blank, matminer would else write the mean over all elements.
     preset = ElementProperty.from_preset("magpie", impute_nan=False)
     path = Path(__file__).with_name("element_properties.csv")

@@ -68,6 +68,7 @@ def relative_errors(counts: np.ndarray, volumes: np.ndarray, fitted: np.ndarray)
 
 
 def main() -> None:
+    """Write the table of element volumes."""
     counts, volumes, systems = read(sys.argv[1])
     names = np.unique(systems)
     held_out = np.isin(systems, np.random.default_rng(0).permutation(names)[: len(names) // 10])

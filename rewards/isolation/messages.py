@@ -9,7 +9,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 def write_frame(stream: BinaryIO, message: Any) -> None:
-    """One message as its length and its bytes."""
+    """Write one message as its length and its bytes."""
     try:
         payload = pickle.dumps(message, protocol=5)
     except Exception as error:  # of the many that pickle raises: something that belongs to one process, such as a file
@@ -20,7 +20,7 @@ def write_frame(stream: BinaryIO, message: Any) -> None:
 
 
 def read_frame(stream: BinaryIO) -> Any:
-    """The next message.
+    """Read the next message.
 
     Raises:
         EOFError: when the other side is gone.
@@ -36,11 +36,12 @@ def read_frame(stream: BinaryIO) -> Any:
 
 
 def as_message(batch: Any) -> dict[str, Any]:
-    """A batch as the name of its class and its arrays."""
+    """Take a batch apart: the name of its class, and its arrays."""
     return {"kind": type(batch).__name__, "arrays": {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}}
 
 
-def _from_message(message: dict[str, Any]) -> Any:
+def from_message(message: dict[str, Any]) -> Any:
+    """Build the batch that `as_message` took apart."""
     from oreflow.envs.objects.compositions import Compositions
     from oreflow.envs.objects.crystals import Crystals
 

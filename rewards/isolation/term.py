@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 import oreflow.rewards.errors
+from oreflow.rewards.contract.batches import labels_of
 from oreflow.rewards.contract.evaluation import join, scatter
 from oreflow.rewards.contract.guard import report
-from oreflow.rewards.contract.protocol import Batch, Requires, RewardTerm, TermValues, labels_of
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardBudgetError, RewardContractError, RewardParameterError
-from oreflow.rewards.isolation.process import _Worker, _WorkerLost
+from oreflow.rewards.isolation.process import TermWorker, WorkerLost
 from oreflow.rewards.registry import plugin_files
 
 # So many formulas in a row without a single value: the term is broken, not the formulas.
@@ -29,12 +31,12 @@ _PATIENCE = 10.0
 _N_ALONE = 2
 
 
-def _stop_all(workers: list[_Worker]) -> None:
+def _stop_all(workers: list[TermWorker]) -> None:
     for worker in workers:
         worker.stop()
 
 
-class IsolatedTerm:
+class IsolatedTerm(Term):
     """A term that lives in worker processes.
 
     A batch is cut into one part for each worker. When a worker dies or runs out of time, its part is evaluated again,
@@ -73,7 +75,7 @@ class IsolatedTerm:
         }
         self._time_limit_s = time_limit_s
         n_threads = max((os.cpu_count() or 1) // workers, 1)
-        self._workers = [_Worker(recipe, n_threads) for _ in range(workers)]
+        self._workers = [TermWorker(recipe, n_threads) for _ in range(workers)]
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
         self._quarantine: dict[bytes, str] = {}
         self._lock = threading.Lock()
@@ -87,9 +89,8 @@ class IsolatedTerm:
         self.name: str = about["name"]
         self.unit: str = about["unit"]
         self.version: str = about["version"]
-        self.citations: tuple[str, ...] = about["citations"]
-        self.requires: Requires = about["requires"]
-        self.needs_geometry: bool = about["needs_geometry"]
+        self.citations, self.requires = about["citations"], about["requires"]
+        self.needs_geometry = about["needs_geometry"]
 
     def __call__(self, batch: Batch) -> TermValues:
         """Values of a batch, in its order.
@@ -119,13 +120,13 @@ class IsolatedTerm:
                 raise
         return scatter(join(parts), sound, len(batch), reasons)
 
-    def _evaluate(self, worker: _Worker, batch: Batch) -> TermValues:
+    def _evaluate(self, worker: TermWorker, batch: Batch) -> TermValues:
         # Two formulas alone first: one to load what loads late, one to learn how long the rest may take.
         if self._n_timed < _N_ALONE and len(batch) > 1:
             return join([self._evaluate(worker, part) for part in (batch[:1], batch[1:])])
         try:
             return self._call(worker, batch)
-        except _WorkerLost as error:
+        except WorkerLost as error:
             if worker.halted:
                 raise
             with self._lock:
@@ -147,7 +148,7 @@ class IsolatedTerm:
         reasons, tracebacks = {0: f"{reason}; set aside"}, {0: output or reason}
         return TermValues(np.array([np.nan]), np.array([False]), reasons=reasons, tracebacks=tracebacks)
 
-    def _call(self, worker: _Worker, batch: Batch) -> TermValues:
+    def _call(self, worker: TermWorker, batch: Batch) -> TermValues:
         limit = self._time_limit_s * len(batch)
         if self._n_timed >= _N_ALONE:
             limit = min(limit, max(self._time_limit_s, _PATIENCE * self._seconds_per_item * len(batch)))

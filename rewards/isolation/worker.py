@@ -9,23 +9,53 @@ import faulthandler
 import os
 import pickle
 import queue
+import shutil
 import signal
 import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from oreflow.rewards.isolation.messages import _from_message, read_frame, write_frame
+from oreflow.rewards.isolation.messages import from_message, read_frame, write_frame
 
 _SHOWN_CHARACTERS = 200
 
 
-def _read_until_parent_is_gone(stream: BinaryIO, inbox: queue.Queue) -> None:
+def private_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Move the pipes to the parent away from the standard streams, and leave an empty standard input.
+
+    Returns:
+        requests, answers: what the parent sends, and what it reads.
+    """
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    return requests, answers
+
+
+def read_in_background(stream: BinaryIO, leftovers: Sequence[str] = ()) -> queue.Queue:
+    """Read messages in a thread, and end this process when its parent is gone, also when its main thread hangs.
+
+    Args:
+        stream: where the messages come from.
+        leftovers: folders to remove at that end; they may be added later.
+
+    Returns:
+        the queue that receives the messages.
+    """
+    inbox: queue.Queue = queue.Queue()
+    threading.Thread(target=_read_until_parent_is_gone, args=(stream, inbox, leftovers), daemon=True).start()
+    return inbox
+
+
+def _read_until_parent_is_gone(stream: BinaryIO, inbox: queue.Queue, leftovers: Sequence[str]) -> None:
     try:
         while True:
             inbox.put(read_frame(stream))
     except (EOFError, OSError):
+        for folder in leftovers:
+            shutil.rmtree(folder, ignore_errors=True)
         # Also when the term hangs, and with what it has started: no orphans.
         if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)
@@ -43,29 +73,32 @@ def _build(recipe: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    """Runs the worker; `oreflow.rewards.isolation.term` starts it."""
+    """Run the worker; `oreflow.rewards.isolation.term` starts it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     # Private copies of the pipes; then the term's own standard streams lead elsewhere, for C code too.
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
+    requests, answers = private_pipes()
     printed = os.fdopen(os.dup(2), "r+b", buffering=0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     faulthandler.enable()  # a crash, or the parent's SIGABRT when time is up, leaves its traceback in that file
 
     # pymatgen says this of every element without one; it is no message of the term's.
     warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-    inbox: queue.Queue = queue.Queue()
-    threading.Thread(target=_read_until_parent_is_gone, args=(requests, inbox), daemon=True).start()
+    inbox = read_in_background(requests)
+    from oreflow.rewards.contract.term import as_term
     from oreflow.rewards.errors import RewardWarning
 
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-            term = _build(inbox.get())
-        about = {key: getattr(term, key) for key in ("name", "unit", "version", "citations", "requires")}
-        about["needs_geometry"] = getattr(term, "needs_geometry", True)
+            term = as_term(_build(inbox.get()))
+        about: dict[str, Any] = {
+            "name": term.name,
+            "unit": term.unit,
+            "version": term.version,
+            "citations": term.citations,
+        }
+        about |= {"requires": term.requires, "needs_geometry": term.needs_geometry}
         told = [str(warning.message) for warning in said if issubclass(warning.category, RewardWarning)]
         write_frame(answers, {"ready": about, "warnings": told})
     except (Exception, SystemExit) as error:
@@ -85,7 +118,7 @@ def _answer(term: Any, request: dict[str, Any], printed: BinaryIO) -> dict[str, 
     from oreflow.rewards.contract.evaluation import evaluate_term
     from oreflow.rewards.contract.guard import guarded
 
-    batch = _from_message(request)
+    batch = from_message(request)
     try:
         # Standard streams stay those of the process, so that Python's and C's output meet in one file.
         with guarded(capture=False) as found:

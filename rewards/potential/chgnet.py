@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.rewards.errors import MissingPackageError, PotentialError, RewardParameterError
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Relaxation:
 
     status: Status
     reason: str
-    vectors: np.ndarray
-    fractional: np.ndarray
+    vectors: Floats
+    fractional: Floats
     energy_before_ev_per_atom: float
     energy_ev_per_atom: float
     max_force_ev_per_a: float
@@ -103,7 +104,7 @@ class Chgnet:
             self._calculator = CHGNetCalculator(self._model, use_device="cpu", on_isolated_atoms="error")
         self.version = version
 
-    def energies(self, structures: "Sequence[Structure]", batch_size: int = 16) -> np.ndarray:
+    def energies(self, structures: "Sequence[Structure]", batch_size: int = 16) -> Floats:
         """Potential energies of structures as they are, float64 [structure], eV/atom.
 
         Raises:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number
 from oreflow.rewards.errors import PotentialError
 
@@ -33,7 +34,7 @@ class ReferenceEnergies:
         version: twelve digits that tell one file from another.
     """
 
-    energies_ev_per_atom: np.ndarray
+    energies_ev_per_atom: Floats
     version: str
 
     def formation_energy(self, structure: "Structure", energy_ev_per_atom: float) -> float:

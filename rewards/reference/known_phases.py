@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.suggestions import nearest
@@ -49,7 +50,7 @@ class Reference:
     path: Path
     sha256: str
     compositions: Compositions
-    energies: np.ndarray
+    energies: Floats
     bad_rows: tuple[str, ...]
     report: dict[str, int]
 

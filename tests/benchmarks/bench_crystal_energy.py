@@ -72,7 +72,7 @@ def composition_error(
 ) -> float:
     """MAE, eV/atom, on crystals `rows` of a composition model fitted to given energies."""
     from oreflow.rewards.models.composition.network import Architecture, forward, initial_parameters, pack
-    from oreflow.rewards.models.ensemble.training import FitSettings, fit_parameters
+    from oreflow.rewards.models.ensemble.training import FitSettings, FittedRows, Network, fit_parameters
 
     def run(event: dict) -> None:
         if event["done"] % 4 == 0:
@@ -98,20 +98,15 @@ def composition_error(
         n_anonymous_prototypes=len(prototypes.anonymous) + 1,
     )
     mean, std = float(values.mean()), float(values.std())
-    fitted, record = fit_parameters(
-        lambda seed: initial_parameters(a, seed),
-        lambda parameters, batch, dropout: forward(parameters, batch, a, dropout),
-        FitSettings(),
+    network = Network(
+        initial=lambda seed: initial_parameters(a, seed),
+        forward=lambda parameters, batch, dropout: forward(parameters, batch, a, dropout),
         encode=lambda chosen: pack(encoded[chosen], a.n_elements),
-        values=energies[order],
-        target_mean=mean,
-        target_std=std,
-        train=np.sort(place[: ends[0]]),
-        validation=np.sort(place[ends[0] : ends[1]]),
-        seed=np.random.SeedSequence(0),
-        max_minutes=minutes,
-        progress=run,
     )
+    train, validation = np.sort(place[: ends[0]]), np.sort(place[ends[0] : ends[1]])
+    rows_to_fit = FittedRows(energies[order], mean, std, train, validation)
+    seed = np.random.SeedSequence(0)
+    fitted, record = fit_parameters(network, rows_to_fit, FitSettings(), seed=seed, max_minutes=minutes, progress=run)
     import torch
 
     test = np.sort(place[ends[1] :])

@@ -26,7 +26,7 @@ from tests.test_features import random_compositions
 
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.chemistry.magpie import magpie_features
-from oreflow.rewards.models.composition.data import read_table
+from oreflow.rewards.models.composition.data import read_property_table
 from oreflow.rewards.models.composition.fit import TEST_CHEMSYS_SHARE, TEST_SHARE, VALIDATION_SHARE
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
 from oreflow.rewards.models.ensemble.metrics import error_metrics
@@ -52,7 +52,7 @@ def speed(model: EnergyModel, rounds: int) -> None:
 
 
 def errors(model: EnergyModel, data: Path, formula_column: str, seed: int, peer_iterations: int) -> None:
-    table = read_table(
+    table = read_property_table(
         data,
         formula_column=formula_column,
         target_column=model.target_name,

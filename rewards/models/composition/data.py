@@ -35,7 +35,9 @@ def _parse_formula(text: str) -> dict[int, int]:
     return {z: counts[z] // divisor for z in sorted(counts)}
 
 
-def read_table(path: str | Path, *, formula_column: str, target_column: str, formation_energy: bool) -> PropertyTable:
+def read_property_table(
+    path: str | Path, *, formula_column: str, target_column: str, formation_energy: bool
+) -> PropertyTable:
     """Reads a CSV with a header row, plain or compressed with gzip, bzip2 or xz.
 
     All cells are read as text, so that the formula NaN, sodium nitride, is not taken for a missing value. Rows that

@@ -3,40 +3,24 @@
 Made for formation energies; any property of which there is a table of formulas and values is fitted in the same way.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oreflow.envs.chemistry.elements import symbols
-from oreflow.rewards.models.composition.data import read_table
+from oreflow.rewards.models.composition.data import read_property_table
 from oreflow.rewards.models.composition.inputs import composition_features, element_index, encode, prototypes_of
 from oreflow.rewards.models.composition.model import EnergyModel
-from oreflow.rewards.models.ensemble.folder import (
-    CARD_FILE,
-    FORMATION_ENERGY_COLUMN,
-    FORMATION_ENERGY_UNIT,
-    MODEL_FILE,
-    SCHEMA_VERSION,
-    WEIGHTS_FILE,
-    command_of,
-    versions,
-    write_atomically,
-)
-from oreflow.rewards.models.ensemble.metrics import calibrate, error_metrics, errors_by_distance, significant
-from oreflow.rewards.models.ensemble.tables import EnergyDataError, PropertyTable, split_table
+from oreflow.rewards.models.ensemble.folder import FORMATION_ENERGY_COLUMN, FORMATION_ENERGY_UNIT, SCHEMA_VERSION
+from oreflow.rewards.models.ensemble.tables import EnergyDataError, split_table
+
+if TYPE_CHECKING:
+    from oreflow.rewards.models.ensemble.training import Progress
 
 VALIDATION_SHARE, TEST_SHARE, TEST_CHEMSYS_SHARE = 0.04, 0.05, 0.03
-# A number of elements is in scope when this share of the training rows has it.
-_SCOPE_SHARE = 1e-3
 # A prototype of fewer training rows has no vector of its own.
 _ROWS_PER_PROTOTYPE = 20
-# Shares of the validation rows at whose distances the table of errors by distance is divided; the last is the threshold
-# beyond which a composition counts as far.
-_DISTANCE_QUANTILES = (0.5, 0.9, 0.99)
 
 
 def _target(column: str, formation_energy: bool | None, unit: str | None) -> dict[str, Any]:
@@ -52,23 +36,6 @@ def _target(column: str, formation_energy: bool | None, unit: str | None) -> dic
             "(formation_energy=False) under another column name"
         )
     return {"name": column, "unit": unit, "formation_energy": formation_energy}
-
-
-def _scope_and_normalisation(table: PropertyTable, train: np.ndarray, target: dict[str, Any]) -> dict[str, Any]:
-    compositions, values = table.compositions[train], table.values[train]
-    sizes = np.flatnonzero(np.bincount(compositions.n_elements) >= _SCOPE_SHARE * len(train))
-    sizes = sizes[np.isin(sizes, compositions.n_elements)]
-    features = composition_features(compositions)
-    spread = features.std(axis=0)
-    present = np.unique(compositions.atomic_numbers)
-    return {
-        "target": {**target, "mean": float(values.mean()), "std": float(values.std()) or 1.0},
-        "elements": [symbols()[z] for z in present[present > 0]],
-        "min_elements": int(sizes.min()),
-        "max_elements": int(sizes.max()),
-        "feature_mean": features.mean(axis=0).tolist(),
-        "feature_std": np.where(spread > 1e-9, spread, 1.0).tolist(),
-    }
 
 
 def fit_energy(
@@ -88,7 +55,7 @@ def fit_energy(
     max_minutes: float = 45.0,
     data_source: str = "",
     citations: Sequence[str] = (),
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: "Progress | None" = None,
 ) -> dict[str, Any]:
     """Fits an ensemble to a CSV of formulas and values and writes it to a folder.
 
@@ -123,34 +90,36 @@ def fit_energy(
         FitOutputError: when the folder cannot be written.
     """
     arguments = dict(locals())
+    from oreflow.rewards.models.composition.card import render_card
+    from oreflow.rewards.models.composition.network import Architecture, forward, initial_parameters, pack
+    from oreflow.rewards.models.composition.weights import ModelWeights
+    from oreflow.rewards.models.ensemble import fit as shared
+    from oreflow.rewards.models.ensemble.distance import summarise_training_rows
+    from oreflow.rewards.models.ensemble.training import FitSettings, FittedRows, Network, fit_parameters
 
-    def report(event: dict[str, Any]) -> None:
-        if progress is not None:
-            progress(event)
-
+    # Read and split the table.
+    report = shared.reporter(progress)
     target = _target(target_column, formation_energy, unit)
     seed_split, seed_fit, seed_summary = np.random.SeedSequence(seed).spawn(3)
-    report({"stage": "read", "done": 0, "total": n_epochs, "fraction_done": 0.0})
-    table = read_table(
+    report(shared.stage_event("read", n_epochs))
+    table = read_property_table(
         csv_path,
         formula_column=formula_column,
         target_column=target_column,
         formation_energy=target["formation_energy"],
     )
-    from oreflow.rewards.models.composition.card import render_card
-    from oreflow.rewards.models.composition.network import Architecture, forward, initial_parameters, pack
-    from oreflow.rewards.models.composition.weights import ModelWeights
-    from oreflow.rewards.models.ensemble.distance import summarise
-    from oreflow.rewards.models.ensemble.training import FitSettings, fit_parameters
-
     split = split_table(
         table, seed_split, validation=VALIDATION_SHARE, test=TEST_SHARE, test_chemsys=TEST_CHEMSYS_SHARE
     )
-    card: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_scope_and_normalisation(table, split.train, target)}
+    trained = table.compositions[split.train]
+    scope = shared.scope_and_normalisation(trained, composition_features(trained), table.values[split.train])
+    card: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **scope, "target": {**target, **scope["target"]}}
+
+    # Encode its rows, and fit the network.
     scope_model = EnergyModel(Path(out_dir), card)
     in_scope, _ = scope_model.scope(table.compositions)
     validation = split.validation[in_scope[split.validation]]
-    prototypes = prototypes_of(table.compositions[split.train], at_least=_ROWS_PER_PROTOTYPE)
+    prototypes = prototypes_of(trained, at_least=_ROWS_PER_PROTOTYPE)
     encoded = encode(
         table.compositions,
         element_index(scope_model.elements),
@@ -169,58 +138,29 @@ def fit_energy(
         n_blocks=n_blocks,
     )
     settings = FitSettings(n_epochs=n_epochs)
-    fitted, record = fit_parameters(
-        lambda seed: initial_parameters(architecture, seed),
-        lambda parameters, batch, dropout: forward(parameters, batch, architecture, dropout),
-        settings,
+    network = Network(
+        initial=lambda seed: initial_parameters(architecture, seed),
+        forward=lambda parameters, batch, dropout: forward(parameters, batch, architecture, dropout),
         encode=lambda rows: pack(encoded[rows], architecture.n_elements),
-        values=table.values,
-        target_mean=card["target"]["mean"],
-        target_std=card["target"]["std"],
-        train=split.train,
-        validation=validation,
-        seed=seed_fit,
-        max_minutes=max_minutes,
-        progress=report,
+    )
+    fitted_rows = FittedRows(table.values, card["target"]["mean"], card["target"]["std"], split.train, validation)
+    fitted, record = fit_parameters(
+        network, fitted_rows, settings, seed=seed_fit, max_minutes=max_minutes, progress=report
     )
 
-    report({"stage": "test", "done": n_epochs, "total": n_epochs, "fraction_done": 1.0})
-    summary = summarise(encoded.features[split.train], seed_summary)
+    # Measure it with the weights as stored: calibration and all errors are those that users will see.
+    report(shared.stage_event("test", n_epochs))
+    summary = summarise_training_rows(encoded.features[split.train], seed_summary)
     content = ModelWeights(fitted, architecture, prototypes, summary).to_bytes()
-    # From here on with the weights as stored: calibration and all errors are those that users will see.
     weights = ModelWeights.from_bytes(content, architecture.to_dict())
-    model = EnergyModel(Path(out_dir), card, weights)
-    member_mean, member_scale, distance = model.predict_members(table.compositions[validation])
-    card["calibration"] = calibrate(member_mean, member_scale, table.values[validation])
-    edges = [significant(float(q)) for q in np.quantile(distance, _DISTANCE_QUANTILES)]
-    parts = {"validation": split.validation, "test": split.test, "test_chemsys": split.test_chemsys}
     unseen = np.concatenate([split.test, split.test_chemsys])
+    rows = shared.MeasuredRows(table.compositions, table.values, split, validation, unseen)
+    shared.measure(EnergyModel(Path(out_dir), card, weights), card, rows, summary)
     card |= {
-        "metrics": {
-            name: error_metrics(model, table.compositions[rows], table.values[rows]) for name, rows in parts.items()
-        },
-        "distance": {
-            "threshold": edges[-1],
-            "quantiles": list(_DISTANCE_QUANTILES),
-            "test_errors": errors_by_distance(model, table.compositions[unseen], table.values[unseen], edges),
-            "n_components": summary.projection.shape[1],
-            "n_centres": len(summary.centres),
-        },
-        "split": {"train": len(split.train), **{name: len(rows) for name, rows in parts.items()}},
         "architecture": architecture.to_dict(),
         "n_parameters": sum(tensor.numel() for tensor in weights.parameters.values()),
         "fit": {**settings.to_dict(), **record, "seed": seed},
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "data": {"file": Path(csv_path).name, "source": data_source, "target_column": target_column, **table.report},
-        "citations": list(citations),
-        "command": command_of(fit_energy, arguments),
-        "versions": versions(),
+        **shared.provenance(fit_energy, arguments, content, table.report),
     }
-    # The description last: until it is there, its hash tells that the weights are not the ones it describes.
-    contents = {
-        WEIGHTS_FILE: content,
-        CARD_FILE: render_card(card).encode(),
-        MODEL_FILE: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    write_atomically(Path(out_dir), contents)
+    shared.write_model(Path(out_dir), card, content, render_card(card))
     return card

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oreflow.envs.arrays import Float32s, Ints
 from oreflow.envs.chemistry.elements import N_ELEMENTS
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.chemistry.magpie import magpie_features
@@ -23,12 +24,12 @@ class EncodedRows:
         prototypes: int64 [batch, 2], index of the prototype by electronegativity and by size; 0 is a rare one.
     """
 
-    features: np.ndarray
-    elements: np.ndarray
-    fractions: np.ndarray
-    prototypes: np.ndarray
+    features: Float32s
+    elements: Ints
+    fractions: Float32s
+    prototypes: Ints
 
-    def __getitem__(self, rows: np.ndarray) -> "EncodedRows":
+    def __getitem__(self, rows: Ints) -> "EncodedRows":
         """Rows at the given positions."""
         return EncodedRows(self.features[rows], self.elements[rows], self.fractions[rows], self.prototypes[rows])
 
@@ -37,8 +38,8 @@ class EncodedRows:
 class Prototypes:
     """Ascending hashes, int64 each, of the prototypes that have a vector of their own."""
 
-    ordered: np.ndarray
-    anonymous: np.ndarray
+    ordered: Ints
+    anonymous: Ints
 
 
 def composition_features(batch: Compositions, dtype: type[np.floating] = np.float64) -> np.ndarray:
@@ -57,7 +58,7 @@ def prototypes_of(batch: Compositions, *, at_least: int) -> Prototypes:
     return Prototypes(*(frequent_prototypes(hashes[:, k], at_least=at_least) for k in (0, 1)))
 
 
-def element_index(elements: tuple[int, ...]) -> np.ndarray:
+def element_index(elements: tuple[int, ...]) -> Ints:
     """int64 [119]: position among `elements` by atomic number; -1 for all others and for the padding 0."""
     index = np.full(N_ELEMENTS + 1, -1, dtype=np.int64)
     index[list(elements)] = np.arange(len(elements))
@@ -65,7 +66,7 @@ def element_index(elements: tuple[int, ...]) -> np.ndarray:
 
 
 def encode(
-    batch: Compositions, index: np.ndarray, feature_mean: np.ndarray, feature_std: np.ndarray, prototypes: Prototypes
+    batch: Compositions, index: Ints, feature_mean: Float32s, feature_std: Float32s, prototypes: Prototypes
 ) -> EncodedRows:
     """Encodes compositions of which all elements are in scope.
 

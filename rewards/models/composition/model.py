@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.chemistry.elements import atomic_number, symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.models.composition.inputs import EncodedRows, element_index, encode
@@ -159,7 +160,7 @@ class EnergyModel:
                 f"expected weights in {path} as {MODEL_FILE} describes, got {error}; {advice}"
             ) from None
 
-    def scope(self, batch: Compositions) -> tuple[np.ndarray, dict[int, str]]:
+    def scope(self, batch: Compositions) -> tuple[Bools, dict[int, str]]:
         """Which rows the model may judge: bool [batch], and the reason by row for the others.
 
         Of a formation energy model pure elements are in scope, although none was fitted: they have 0 by definition.
@@ -188,7 +189,7 @@ class EnergyModel:
         """What the network is given; every row must be in scope."""
         return encode(batch, self._index, self._feature_mean, self._feature_std, self._weights.prototypes)
 
-    def predict_members(self, batch: Compositions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def predict_members(self, batch: Compositions) -> tuple[Floats, Floats, Floats]:
         """What each member of the ensemble says, before calibration; every row must be in scope.
 
         Returns:

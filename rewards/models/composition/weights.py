@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 
@@ -11,9 +10,9 @@ from oreflow.rewards.models.composition.inputs import Prototypes
 from oreflow.rewards.models.composition.network import Architecture, parameter_shapes
 from oreflow.rewards.models.ensemble.distance import TrainingSummary
 from oreflow.rewards.models.ensemble.layers import Parameters
+from oreflow.rewards.models.ensemble.stored_weights import check_stored, summary_tensors, take_summary
 
 _ORDERED, _ANONYMOUS = "prototypes.ordered", "prototypes.anonymous"
-_PROJECTION, _CENTRES = "training.projection", "training.centres"
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class ModelWeights:
     def to_bytes(self) -> bytes:
         """As stored: numbers in half precision."""
         tensors = {name: tensor.half().contiguous() for name, tensor in self.parameters.items()}
-        tensors[_PROJECTION] = torch.from_numpy(self.summary.projection.astype(np.float16))
-        tensors[_CENTRES] = torch.from_numpy(self.summary.centres.astype(np.float16))
+        tensors |= summary_tensors(self.summary)
         tensors[_ORDERED] = torch.from_numpy(self.prototypes.ordered)
         tensors[_ANONYMOUS] = torch.from_numpy(self.prototypes.anonymous)
         return save(tensors)
@@ -51,17 +49,13 @@ class ModelWeights:
         sizes = Architecture(**architecture)
         stored = load(content)
         ordered, anonymous = stored.pop(_ORDERED).numpy(), stored.pop(_ANONYMOUS).numpy()
-        projection, centres = (stored.pop(name).to(torch.float32).numpy() for name in (_PROJECTION, _CENTRES))
-        shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
-        if shapes != parameter_shapes(sizes):
-            raise ValueError("parameters of other names or shapes")
+        summary = take_summary(stored)
+        check_stored(stored, parameter_shapes(sizes), summary, sizes.n_features)
         if (len(ordered) + 1, len(anonymous) + 1) != (sizes.n_ordered_prototypes, sizes.n_anonymous_prototypes):
             raise ValueError("another number of prototypes")
-        if projection.shape[0] != sizes.n_features or projection.shape[1:] != centres.shape[1:]:
-            raise ValueError("a summary of the training rows of another shape")
         return ModelWeights(
             {name: tensor.to(torch.float32) for name, tensor in stored.items()},
             sizes,
             Prototypes(ordered, anonymous),
-            TrainingSummary(projection, centres),
+            summary,
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import N_ELEMENTS, symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
@@ -45,7 +46,7 @@ class CrystalTable:
 
     crystals: Crystals
     compositions: Compositions
-    values: np.ndarray
+    values: Floats
     report: dict[str, Any]
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ def _numbers(text: str, n: int, what: str) -> list[float]:
     return numbers
 
 
-def _vectors(text: str) -> np.ndarray:
+def _vectors(text: str) -> Floats:
     """Lattice vectors as rows, angstrom, from a b c alpha beta gamma."""
     a, b, c, *angles = _numbers(text, 6, "a lattice (a b c in angstrom, alpha beta gamma in degrees)")
     cos_a, cos_b, cos_c = np.cos(np.radians(angles))
@@ -88,7 +89,7 @@ def _vectors(text: str) -> np.ndarray:
     return np.array([[a, 0, 0], [b * cos_c, b * sin_c, 0], [c * cos_b, c * y, c * math.sqrt(squared)]])
 
 
-def _atoms(text: str, number_of: dict[str, int]) -> tuple[list[int], np.ndarray]:
+def _atoms(text: str, number_of: dict[str, int]) -> tuple[list[int], Floats]:
     """Atomic numbers and fractional coordinates from "Na 0 0 0; Cl 0.5 0.5 0.5"."""
     known = elements_with_all_properties()
     numbers, coordinates = [], []
@@ -103,7 +104,7 @@ def _atoms(text: str, number_of: dict[str, int]) -> tuple[list[int], np.ndarray]
     return numbers, np.array(coordinates)
 
 
-def decoration(vectors: np.ndarray, coordinates: np.ndarray, numbers: list[int]) -> tuple[int, list[tuple[int, int]]]:
+def decoration(vectors: Floats, coordinates: Floats, numbers: list[int]) -> tuple[int, list[tuple[int, int]]]:
     """Space-group number of a structure, and letter index and atomic number of each occupied position.
 
     Raises:
@@ -196,7 +197,7 @@ def read_crystals(path: str | Path, *, target_column: str) -> CrystalTable:
     return _sorted_by_content(decorations, np.array(values), report)
 
 
-def _sorted_by_content(crystals: Crystals, values: np.ndarray, report: dict[str, Any]) -> CrystalTable:
+def _sorted_by_content(crystals: Crystals, values: Floats, report: dict[str, Any]) -> CrystalTable:
     """In descending order of the number of elements, and independent of the order of the file's rows."""
     compositions = crystals.compositions.reduced()
     keys = [

@@ -5,72 +5,41 @@ the table. Tables of different releases differ by their corrections: the differe
 the formulas that both tables hold, and added to the compositions' energies.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.arrays import Bools, Ints
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.models.composition.inputs import composition_features, element_index, encode, prototypes_of
 from oreflow.rewards.models.crystal.data import CrystalTable
 from oreflow.rewards.models.crystal.inputs import concatenate, encode_compositions, encode_crystals, vocabulary_of
 from oreflow.rewards.models.crystal.model import CrystalEnergyModel
 from oreflow.rewards.models.crystal.training_tables import TrainingTables, formula_keys, training_tables
-from oreflow.rewards.models.ensemble.folder import (
-    CARD_FILE,
-    FORMATION_ENERGY_COLUMN,
-    FORMATION_ENERGY_UNIT,
-    MODEL_FILE,
-    SCHEMA_VERSION,
-    WEIGHTS_FILE,
-    command_of,
-    versions,
-    write_atomically,
-)
-from oreflow.rewards.models.ensemble.metrics import calibrate, error_metrics, errors_by_distance, significant
+from oreflow.rewards.models.ensemble.folder import FORMATION_ENERGY_COLUMN, FORMATION_ENERGY_UNIT, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from oreflow.rewards.models.ensemble.training import Progress
 
 # Polymorphs of one formula that differ by less are not told apart by the data either, eV/atom.
 POLYMORPH_DIFFERENCE = 0.02
 # Predictions nearer than this differ by rounding, eV/atom.
 _TIE = 1e-4
-# A number of elements is in scope when this share of the training crystals has it.
-_SCOPE_SHARE = 1e-3
 _ROWS_PER_FORMULA_PROTOTYPE, _ROWS_PER_CRYSTAL_PROTOTYPE = 30, 8
-_DISTANCE_QUANTILES = (0.5, 0.9, 0.99)
 
 
-def _scope(table: CrystalTable, tables: TrainingTables) -> tuple[dict[str, Any], np.ndarray]:
-    """Scope and normalisation for `model.json`, and which rows of the compositions have all elements in scope."""
-    train = table.compositions[tables.split.train]
-    present = np.unique(train.atomic_numbers)
-    present = present[present > 0]
-    sizes = np.flatnonzero(np.bincount(train.n_elements) >= _SCOPE_SHARE * len(train))
-    other = tables.compositions
-    usable = (
-        np.isin(other.atomic_numbers, [0, *present.tolist()]).all(axis=1) if len(other) else np.zeros(0, dtype=bool)
-    )
-    features, values = composition_features(train), table.values[tables.split.train]
-    if usable.any():
-        features = np.concatenate([features, composition_features(other[usable])])
-        values = np.concatenate([values, tables.energies[usable]])
-    spread = features.std(axis=0)
-    card = {
-        "target": {"mean": float(values.mean()), "std": float(values.std()) or 1.0},
-        "elements": [symbols()[z] for z in present.tolist()],
-        "min_elements": int(sizes.min()),
-        "max_elements": int(sizes.max()),
-        "feature_mean": features.mean(axis=0).tolist(),
-        "feature_std": np.where(spread > 1e-9, spread, 1.0).tolist(),
-    }
-    return card, usable
+def _fitted_compositions(tables: TrainingTables) -> Bools:
+    """Which rows of the table of compositions hold only elements of the training crystals; bool [composition]."""
+    if not len(tables.compositions):
+        return np.zeros(0, dtype=np.bool_)
+    present = np.unique(tables.crystals.compositions[tables.split.train].atomic_numbers)
+    return np.isin(tables.compositions.atomic_numbers, [0, *present.tolist()]).all(axis=1)
 
 
-def polymorph_order(model: CrystalEnergyModel, table: CrystalTable, rows: np.ndarray) -> dict[str, Any]:
+def polymorph_order(model: CrystalEnergyModel, table: CrystalTable, rows: Ints) -> dict[str, Any]:
     """How often the lower of two crystals of one formula is predicted to be the lower one.
 
     Returns:
@@ -112,7 +81,7 @@ def fit_crystal_energy(
     max_minutes: float = 60.0,
     data_source: str = "",
     citations: Sequence[str] = (),
-    progress: Callable[[dict[str, Any]], None] | None = None,
+    progress: "Progress | None" = None,
 ) -> dict[str, Any]:
     """Fits an ensemble to a CSV of structures and their formation energies, and writes it to a folder.
 
@@ -147,32 +116,37 @@ def fit_crystal_energy(
     # The command in the model card names the file, not where it was.
     compositions_path = None if compositions_path is None else Path(compositions_path)
     arguments = dict(locals())
-
-    def report(event: dict[str, Any]) -> None:
-        if progress is not None:
-            progress(event)
-
-    seed_split, seed_fit, seed_summary = np.random.SeedSequence(seed).spawn(3)
-    report({"stage": "read", "done": 0, "total": n_epochs, "fraction_done": 0.0})
-    tables = training_tables(csv_path, compositions_path, target_column, seed_split)
-    table, split = tables.crystals, tables.split
-    scope, usable = _scope(table, tables)
-    target = {"name": target_column, "unit": FORMATION_ENERGY_UNIT, "formation_energy": True, **scope.pop("target")}
-    card: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "kind": "crystal", "target": target, **scope}
-
     from oreflow.rewards.models.composition.network import Architecture
     from oreflow.rewards.models.crystal.card import render_card
     from oreflow.rewards.models.crystal.network import CrystalArchitecture, forward, initial_parameters, pack_crystals
     from oreflow.rewards.models.crystal.prototypes import prototype_hashes
     from oreflow.rewards.models.crystal.weights import CrystalModelWeights
-    from oreflow.rewards.models.ensemble.distance import summarise
-    from oreflow.rewards.models.ensemble.training import FitSettings, fit_parameters
+    from oreflow.rewards.models.ensemble import fit as shared
+    from oreflow.rewards.models.ensemble.distance import summarise_training_rows
+    from oreflow.rewards.models.ensemble.training import FitSettings, FittedRows, Network, fit_parameters
 
+    # Read and split the tables.
+    report = shared.reporter(progress)
+    seed_split, seed_fit, seed_summary = np.random.SeedSequence(seed).spawn(3)
+    report(shared.stage_event("read", n_epochs))
+    tables = training_tables(csv_path, compositions_path, target_column, seed_split)
+    table, split = tables.crystals, tables.split
+    usable = _fitted_compositions(tables)
+    trained_formulas = table.compositions[split.train]
+    features, energies = composition_features(trained_formulas), table.values[split.train]
+    if usable.any():
+        features = np.concatenate([features, composition_features(tables.compositions[usable])])
+        energies = np.concatenate([energies, tables.energies[usable]])
+    scope = shared.scope_and_normalisation(trained_formulas, features, energies)
+    target = {"name": target_column, "unit": FORMATION_ENERGY_UNIT, "formation_energy": True, **scope.pop("target")}
+    card: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "kind": "crystal", "target": target, **scope}
+
+    # Encode crystals and compositions as rows of one batch, and fit the network.
     in_scope, _ = CrystalEnergyModel(Path(out_dir), card).scope(table.compositions)
     known, validation = (rows[in_scope[rows]] for rows in (np.arange(len(table)), split.validation))
     others = tables.compositions[usable]
     trained = table.crystals[split.train]
-    formulas = Compositions.concatenate([table.compositions[split.train], others])
+    formulas = Compositions.concatenate([trained_formulas, others])
     formula_prototypes = prototypes_of(formulas, at_least=_ROWS_PER_FORMULA_PROTOTYPE)
     vocabulary = vocabulary_of(trained, at_least=_ROWS_PER_CRYSTAL_PROTOTYPE)
     index = element_index(tuple(CrystalEnergyModel(Path(out_dir), card).elements))
@@ -212,74 +186,43 @@ def fit_crystal_energy(
         site_width=site_width,
     )
     settings = FitSettings(n_epochs=n_epochs)
-    fitted, record = fit_parameters(
-        lambda seed: initial_parameters(architecture, seed),
-        lambda parameters, batch, dropout: forward(parameters, batch, architecture, dropout),
-        settings,
+    network = Network(
+        initial=lambda seed: initial_parameters(architecture, seed),
+        forward=lambda parameters, batch, dropout: forward(parameters, batch, architecture, dropout),
         encode=lambda rows: pack_crystals(encoded[rows], composition.n_elements),
-        values=values,
-        target_mean=target["mean"],
-        target_std=target["std"],
-        train=np.concatenate(shown),
-        validation=np.sort(new_place[place[validation]]),
-        seed=seed_fit,
-        max_minutes=max_minutes,
-        progress=report,
+    )
+    validation_places = np.sort(new_place[place[validation]])
+    fitted_rows = FittedRows(values, target["mean"], target["std"], np.concatenate(shown), validation_places)
+    fitted, record = fit_parameters(
+        network, fitted_rows, settings, seed=seed_fit, max_minutes=max_minutes, progress=report
     )
 
-    report({"stage": "test", "done": n_epochs, "total": n_epochs, "fraction_done": 1.0})
-    summary = summarise(encoded.composition.features[np.sort(new_place[place[split.train]])], seed_summary)
+    # Measure it with the weights as stored: calibration and all errors are those that users will see.
+    report(shared.stage_event("test", n_epochs))
+    training_features = encoded.composition.features[np.sort(new_place[place[split.train]])]
+    summary = summarise_training_rows(training_features, seed_summary)
     seen = np.unique(prototype_hashes(trained)[:, 1])
     content = CrystalModelWeights(fitted, architecture, formula_prototypes, vocabulary, seen, summary).to_bytes()
-    # From here on with the weights as stored: calibration and all errors are those that users will see.
     weights = CrystalModelWeights.from_bytes(content, architecture.to_dict(), list(vocabulary.symbols))
     model = CrystalEnergyModel(Path(out_dir), card, weights)
-    member_mean, member_scale, distance = model.predict_members(table.crystals[validation])
-    card["calibration"] = calibrate(member_mean, member_scale, table.values[validation])
-    edges = [significant(float(q)) for q in np.quantile(distance, _DISTANCE_QUANTILES)]
-    parts = {"validation": split.validation, "test": split.test, "test_chemsys": split.test_chemsys}
     unseen = np.sort(np.concatenate([split.test, split.test_chemsys]))
+    rows = shared.MeasuredRows(table.crystals, table.values, split, validation, unseen)
+    shared.measure(model, card, rows, summary)
+    card["metrics"] |= shared.errors_of_parts(model, rows, {"unseen": unseen})
     seen_rows = model.prototype_known(table.crystals[unseen])
     by_prototype = {"known": unseen[seen_rows], "new": unseen[~seen_rows]}
+    of_compositions = tables.report | ({"rows_fitted": len(others)} if tables.report else {})
+    origin = shared.provenance(fit_crystal_energy, arguments, content, table.report | {"compositions": of_compositions})
     card |= {
         "site_symmetries": list(vocabulary.symbols),
-        "metrics": {
-            name: error_metrics(model, table.crystals[rows], table.values[rows])
-            for name, rows in {**parts, "unseen": unseen}.items()
-        },
-        "by_prototype": {
-            name: error_metrics(model, table.crystals[rows], table.values[rows]) for name, rows in by_prototype.items()
-        },
+        "by_prototype": shared.errors_of_parts(model, rows, by_prototype),
         "polymorphs": polymorph_order(model, table, unseen),
-        "distance": {
-            "threshold": edges[-1],
-            "quantiles": list(_DISTANCE_QUANTILES),
-            "test_errors": errors_by_distance(model, table.crystals[unseen], table.values[unseen], edges),
-            "n_components": summary.projection.shape[1],
-            "n_centres": len(summary.centres),
-        },
-        "split": {"train": len(split.train), **{name: len(rows) for name, rows in parts.items()}},
         "architecture": architecture.to_dict(),
         "n_parameters": sum(tensor.numel() for tensor in weights.parameters.values()),
         "n_prototypes_seen": len(seen),
         "fit": {**settings.to_dict(), **record, "crystal_repeats": crystal_repeats, "seed": seed},
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "data": {
-            "file": Path(csv_path).name,
-            "source": data_source,
-            "target_column": target_column,
-            **table.report,
-            "compositions": tables.report | ({"rows_fitted": len(others)} if tables.report else {}),
-        },
-        "citations": list(citations),
-        "command": command_of(fit_crystal_energy, arguments),
-        "versions": {**versions(), "moyopy": version("moyopy")},
+        **origin,
     }
-    # The description last: until it is there, its hash tells that the weights are not the ones it describes.
-    contents = {
-        WEIGHTS_FILE: content,
-        CARD_FILE: render_card(card).encode(),
-        MODEL_FILE: (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    write_atomically(Path(out_dir), contents)
+    card["versions"]["moyopy"] = version("moyopy")
+    shared.write_model(Path(out_dir), card, content, render_card(card))
     return card

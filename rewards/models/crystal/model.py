@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.models.composition.inputs import element_index
@@ -64,7 +65,7 @@ class CrystalEnergyModel(EnergyModel):
 
     def predict_members(  # type: ignore[override]
         self, crystals: Crystals, compositions: Compositions | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[Floats, Floats, Floats]:
         """What each member says, before calibration; every row must be in scope.
 
         Returns:
@@ -93,7 +94,7 @@ class CrystalEnergyModel(EnergyModel):
         target = self.card["target"]
         return target["mean"] + target["std"] * mean, target["std"] * np.exp(log_scale), distance
 
-    def prototype_known(self, crystals: Crystals) -> np.ndarray:
+    def prototype_known(self, crystals: Crystals) -> Bools:
         """Whether the training data hold a crystal with the same positions occupied, by whatever elements; [batch]."""
         from oreflow.rewards.models.crystal.prototypes import prototype_hashes
 

@@ -6,6 +6,7 @@ second to import: import this module on first use only.
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.chemistry.stoichiometry import magpie_electronegativity
@@ -72,7 +73,7 @@ def _hash_crystals(group, offsets, letter, atomic_number, chi, map_start, maps, 
             out[row, with_elements] = value
 
 
-def prototype_hashes(crystals: Crystals) -> np.ndarray:
+def prototype_hashes(crystals: Crystals) -> Ints:
     """int64 [batch, 2]: hash of the occupied positions with the elements on them ranked by electronegativity, and of
     the positions alone. Every element has an electronegativity."""
     tables = site_tables()

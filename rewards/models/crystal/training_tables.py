@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.objects.compositions import Compositions
-from oreflow.rewards.models.composition.data import read_table
+from oreflow.rewards.models.composition.data import read_property_table
 from oreflow.rewards.models.crystal.data import CrystalTable, read_crystals
 from oreflow.rewards.models.ensemble.metrics import significant
 from oreflow.rewards.models.ensemble.tables import EnergyDataError, PropertyTable, Split, split_table
@@ -35,7 +36,7 @@ class TrainingTables:
     crystals: CrystalTable
     split: Split
     compositions: Compositions
-    energies: np.ndarray
+    energies: Floats
     report: dict[str, Any]
 
 
@@ -59,12 +60,12 @@ def split_by_formula(table: CrystalTable, seed: np.random.SeedSequence) -> Split
     return Split(*(np.flatnonzero(np.isin(formula, part)) for part in parts))
 
 
-def _fractions(compositions: Compositions) -> np.ndarray:
+def _fractions(compositions: Compositions) -> Floats:
     dense = compositions.dense().astype(np.float64)
     return dense / dense.sum(axis=1, keepdims=True)
 
 
-def corrections(fractions: np.ndarray, differences: np.ndarray) -> np.ndarray:
+def corrections(fractions: Floats, differences: Floats) -> Floats:
     """Energies per element, float64 [119], of which the mean over a compound's atoms comes nearest to its difference.
 
     Least absolute deviations, by reweighting: a few compounds differ because one table holds another polymorph, and
@@ -98,7 +99,9 @@ def training_tables(
     if compositions_path is None:
         none = Compositions.from_dicts([])
         return TrainingTables(table, split, none, np.zeros(0), {})
-    other = read_table(compositions_path, formula_column="formula", target_column=target_column, formation_energy=True)
+    other = read_property_table(
+        compositions_path, formula_column="formula", target_column=target_column, formation_energy=True
+    )
     held_out = np.concatenate([split.validation, split.test, split.test_chemsys])
     keys = formula_keys(table.compositions)
     held_keys = {keys[row] for row in held_out.tolist()}

@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from oreflow.envs.arrays import Ints
 from oreflow.rewards.models.composition.inputs import Prototypes
 from oreflow.rewards.models.crystal.inputs import CrystalVocabulary
 from oreflow.rewards.models.crystal.network import CrystalArchitecture, parameter_shapes
 from oreflow.rewards.models.ensemble.distance import TrainingSummary
 from oreflow.rewards.models.ensemble.layers import Parameters
+from oreflow.rewards.models.ensemble.stored_weights import check_stored, summary_tensors, take_summary
 
 _HASHES = ("formula.ordered", "formula.anonymous", "crystal.ordered", "crystal.anonymous", "seen")
 _GROUPS = "space_groups"
-_PROJECTION, _CENTRES = "training.projection", "training.centres"
 _SCALE = ".scale"
 _LARGEST = 127.0
 
@@ -46,7 +46,7 @@ class CrystalModelWeights:
     architecture: CrystalArchitecture
     composition_prototypes: Prototypes
     vocabulary: CrystalVocabulary
-    seen: np.ndarray
+    seen: Ints
     summary: TrainingSummary
 
     def to_bytes(self) -> bytes:
@@ -54,8 +54,7 @@ class CrystalModelWeights:
         tensors: dict[str, torch.Tensor] = {}
         for name, tensor in self.parameters.items():
             tensors |= _compressed(name, tensor)
-        tensors[_PROJECTION] = torch.from_numpy(self.summary.projection.astype(np.float16))
-        tensors[_CENTRES] = torch.from_numpy(self.summary.centres.astype(np.float16))
+        tensors |= summary_tensors(self.summary)
         tensors[_GROUPS] = torch.from_numpy(self.vocabulary.space_groups)
         formulas, crystals = self.composition_prototypes, self.vocabulary.prototypes
         hashes = (formulas.ordered, formulas.anonymous, crystals.ordered, crystals.anonymous, self.seen)
@@ -73,26 +72,22 @@ class CrystalModelWeights:
         stored = load(content)
         *known, seen = (stored.pop(f"hashes.{name}").numpy() for name in _HASHES)
         groups = stored.pop(_GROUPS).numpy()
-        projection, centres = (stored.pop(name).to(torch.float32).numpy() for name in (_PROJECTION, _CENTRES))
+        summary = take_summary(stored)
         scales = {name: stored.pop(f"{name}{_SCALE}") for name in list(stored) if f"{name}{_SCALE}" in stored}
         parameters = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
         for name, scale in scales.items():
             parameters[name] *= scale.to(torch.float32)
-        shapes = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
-        if shapes != parameter_shapes(a):
-            raise ValueError("parameters of other names or shapes")
+        check_stored(parameters, parameter_shapes(a), summary, a.composition.n_features)
         sizes = (a.composition.n_ordered_prototypes, a.composition.n_anonymous_prototypes, a.n_ordered, a.n_anonymous)
         if tuple(len(hashes) + 1 for hashes in known) != sizes or len(groups) + 1 != a.n_space_groups:
             raise ValueError("another number of prototypes or space groups")
         if len(symbols) + 1 != a.n_symbols:
             raise ValueError("another number of site symmetries")
-        if projection.shape[0] != a.composition.n_features or projection.shape[1:] != centres.shape[1:]:
-            raise ValueError("a summary of the training rows of another shape")
         return CrystalModelWeights(
             parameters,
             a,
             Prototypes(*known[:2]),
             CrystalVocabulary(groups, tuple(symbols), Prototypes(*known[2:])),
             seen,
-            TrainingSummary(projection, centres),
+            summary,
         )

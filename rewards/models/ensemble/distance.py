@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from oreflow.envs.arrays import Float32s, Floats, Ints
+
 N_COMPONENTS = 24
 MOST_CENTRES = 1024
 # Clusters of fewer training rows would follow single formulas.
@@ -30,17 +32,17 @@ class TrainingSummary:
         centres: float32 [centre, component].
     """
 
-    projection: np.ndarray
-    centres: np.ndarray
+    projection: Float32s
+    centres: Float32s
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
-        """Distance of standardised features [batch, feature] to the nearest centre, float64 [batch], no unit."""
+    def distance(self, features: Float32s) -> Floats:
+        """Return the distance of standardised features [batch, feature] to the nearest centre; float64 [batch]."""
         points = torch.from_numpy(features).mm(torch.from_numpy(self.projection)).numpy()
         squares, _ = _nearest(points, self.centres)
         return np.sqrt(np.maximum(squares, 0.0) / len(self.projection)).astype(np.float64)
 
 
-def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(points: Float32s, centres: Float32s) -> tuple[Float32s, Ints]:
     """Squared distance to the nearest centre, and which it is; [point] each."""
     # With torch, as the network: a second pool of threads, such as numpy's, would compete with torch's for the cores.
     transposed = -2.0 * torch.from_numpy(centres).T
@@ -54,8 +56,8 @@ def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.nd
     return squares, index
 
 
-def summarise(features: np.ndarray, seed: np.random.SeedSequence) -> TrainingSummary:
-    """Principal components and k-means centres of the training rows.
+def summarise_training_rows(features: Float32s, seed: np.random.SeedSequence) -> TrainingSummary:
+    """Find the principal components and k-means centres of the training rows.
 
     Args:
         features: float32 [row, feature], standardised.

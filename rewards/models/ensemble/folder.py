@@ -1,16 +1,15 @@
 """The folder of a fitted model: its files, names and versions, written whole or not at all."""
 
 import inspect
-import os
 import platform
 import shlex
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from oreflow.envs.atomic_files import replacing
 from oreflow.envs.errors import OreflowError
 from oreflow.envs.suggestions import nearest
 
@@ -57,6 +56,7 @@ class FitOutputError(OreflowError, OSError):
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a fit depends on, by name."""
     packages = ("numpy", "torch", "numba", "pymatgen", "safetensors")
     return {"python": platform.python_version(), **{name: version(name).split("+")[0] for name in packages}}
 
@@ -100,17 +100,17 @@ def command_of(fit: Callable[..., Any], arguments: dict[str, Any]) -> str:
     return " \\\n    ".join(words)
 
 
-def write_atomically(out_dir: Path, contents: dict[str, bytes]) -> None:
-    """Writes each file beside its place and renames it; a reader sees the old or the new file, never a half."""
+def write_model_files(out_dir: Path, contents: dict[str, bytes]) -> None:
+    """Write all files beside their places, then rename them in order; a reader never sees half of one.
+
+    Raises:
+        FitOutputError: when the folder cannot be written.
+    """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            with tempfile.NamedTemporaryFile(dir=out_dir, prefix=f".{name}.", delete=False) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # temporary files are private to the user
-            os.replace(file.name, out_dir / name)
+        with replacing(*(out_dir / name for name in contents)) as temporaries:
+            for temporary, content in zip(temporaries, contents.values()):
+                temporary.write_bytes(content)
     except OSError as error:
         raise FitOutputError(
             f"expected a folder that can be written at {out_dir}, got: {error}; choose another folder, or free space"

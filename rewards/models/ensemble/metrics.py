@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.rewards.models.ensemble.predictions import Prediction, calibrated_std
 
 
@@ -20,7 +21,7 @@ class Predictor(Protocol):
 _Z90 = 1.6448536269514722
 
 
-def calibrate(mean: np.ndarray, scale: np.ndarray, values: np.ndarray) -> dict[str, float]:
+def calibrate(mean: Floats, scale: Floats, values: Floats) -> dict[str, float]:
     """Spread weight by Laplace likelihood, then the factor by the 90 % quantile of |error| / std."""
     error = np.abs(mean.mean(axis=0) - values)
     candidates = []
@@ -32,7 +33,7 @@ def calibrate(mean: np.ndarray, scale: np.ndarray, values: np.ndarray) -> dict[s
     return {"spread_weight": float(spread_weight), "factor": float(np.quantile(error / std, 0.9) / _Z90)}
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def _ranks(values: Floats) -> Floats:
     return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
 
 
@@ -41,7 +42,7 @@ def significant(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def error_metrics(model: Predictor, compositions: Any, values: np.ndarray) -> dict[str, Any]:
+def error_metrics(model: Predictor, compositions: Any, values: Floats) -> dict[str, Any]:
     """Errors of a model on rows with known values, in its unit; rows out of its scope are counted and left out.
 
     `spearman_std_error` is the rank correlation of predicted standard deviation and absolute error, `coverage_90` the
@@ -67,7 +68,7 @@ def error_metrics(model: Predictor, compositions: Any, values: np.ndarray) -> di
 
 
 def errors_by_distance(
-    model: Predictor, compositions: Any, values: np.ndarray, edges: Sequence[float]
+    model: Predictor, compositions: Any, values: Floats, edges: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Mean absolute error and mean std of the rows between neighbouring distances, the last without an upper end."""
     prediction = model.predict(compositions)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -17,14 +19,14 @@ class Prediction:
         reasons: why a row is out of scope, by row.
     """
 
-    mean: np.ndarray
-    std: np.ndarray
-    distance: np.ndarray
-    in_scope: np.ndarray
+    mean: Floats
+    std: Floats
+    distance: Floats
+    in_scope: Bools
     reasons: dict[int, str]
 
 
-def calibrated_std(mean: np.ndarray, scale: np.ndarray, *, spread_weight: float, factor: float) -> np.ndarray:
+def calibrated_std(mean: Floats, scale: Floats, *, spread_weight: float, factor: float) -> Floats:
     """factor · sqrt(spread_weight · variance between members + mean squared scale), float64 [batch].
 
     Args:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.errors import OreflowError
 from oreflow.envs.objects.compositions import Compositions
 
@@ -45,7 +46,7 @@ class PropertyTable:
     """
 
     compositions: Compositions
-    values: np.ndarray
+    values: Floats
     report: dict[str, Any]
 
     def __len__(self) -> int:
@@ -59,10 +60,10 @@ class Split:
     `test_chemsys` holds all rows of some chemical systems, of which no other part has a row.
     """
 
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    test_chemsys: np.ndarray
+    train: Ints
+    validation: Ints
+    test: Ints
+    test_chemsys: Ints
 
 
 def parse_value(text: str) -> float:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from oreflow.envs.arrays import Float32s, Floats, Ints
 from oreflow.rewards.models.ensemble.layers import Dropout, Parameters
 from oreflow.rewards.models.ensemble.optimizer import EnsembleOptimizer
 
-Encode = Callable[[np.ndarray], Any]
+Encode = Callable[[Ints], Any]
 Forward = Callable[[Parameters, Any, "Dropout | None"], tuple[torch.Tensor, torch.Tensor]]
 Progress = Callable[[dict[str, Any]], None]
 
@@ -58,6 +59,39 @@ class FitSettings:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Network:
+    """The network that is fitted, as three functions.
+
+    Attributes:
+        initial: random parameters from a seed, every one with the member as its axis 0.
+        forward: mean and log scale, [member, batch] each, from parameters, network input and dropout.
+        encode: network input of given row indices, which are in descending order of their number of elements.
+    """
+
+    initial: Callable[[int], Parameters]
+    forward: Forward
+    encode: Encode
+
+
+@dataclass(frozen=True)
+class FittedRows:
+    """The values that a network is fitted to.
+
+    Attributes:
+        values: float64 [row].
+        mean, std: the networks predict (value - mean) / std.
+        train: int64 row indices; a row that stands there twice is shown twice in a pass.
+        validation: int64 row indices, in descending order of the number of elements.
+    """
+
+    values: Floats
+    mean: float
+    std: float
+    train: Ints
+    validation: Ints
+
+
 def loss(mean: torch.Tensor, log_scale: torch.Tensor, target: torch.Tensor, scale_weight: float) -> torch.Tensor:
     """Absolute error, and the Laplace likelihood of the predicted scale; [member].
 
@@ -77,7 +111,7 @@ def _limit_gradients(gradients: list[torch.Tensor], largest: float) -> None:
         g.mul_(factor.view(-1, *[1] * (g.ndim - 1)))
 
 
-def _validation_error(p: Parameters, forward: Forward, encode: Encode, rows: np.ndarray, y: np.ndarray) -> float:
+def _validation_error(p: Parameters, forward: Forward, encode: Encode, rows: Ints, y: Float32s) -> float:
     total = 0.0
     with torch.inference_mode():
         for start in range(0, len(rows), 512):
@@ -88,30 +122,20 @@ def _validation_error(p: Parameters, forward: Forward, encode: Encode, rows: np.
 
 
 def fit_parameters(
-    initial: Callable[[int], Parameters],
-    forward: Forward,
+    network: Network,
+    rows: FittedRows,
     settings: FitSettings,
     *,
-    encode: Encode,
-    values: np.ndarray,
-    target_mean: float,
-    target_std: float,
-    train: np.ndarray,
-    validation: np.ndarray,
     seed: np.random.SeedSequence,
     max_minutes: float,
     progress: Progress,
 ) -> tuple[Parameters, dict[str, Any]]:
-    """Fits the ensemble and returns the averaged weights of the epoch with the least validation error.
+    """Fit the ensemble and return the averaged weights of the epoch with the least validation error.
 
     Args:
-        initial: random parameters from a seed, every one with the member as its axis 0.
-        forward: mean and log scale, [member, batch] each, from parameters, network input and dropout.
+        network: what is fitted.
+        rows: what it is fitted to.
         settings: how to fit.
-        encode: network input of given row indices, which are in descending order of their number of elements.
-        values: float64 [row].
-        target_mean, target_std: the networks predict (value - mean) / std.
-        train, validation: int64 row indices; `validation` in descending order of the number of elements.
         seed: of the initial weights and of the order of rows.
         max_minutes: when the time runs out before the epochs do, the learning rate is brought down in time for it.
         progress: called after every epoch.
@@ -120,11 +144,13 @@ def fit_parameters(
         parameters: float32, without gradients.
         record: epochs run, best epoch, seconds, and whether the time limit shortened the fit.
     """
-    target = ((values - target_mean) / target_std).astype(np.float32)
+    train, target_std = rows.train, rows.std
+    forward, encode = network.forward, network.encode
+    target = ((rows.values - rows.mean) / target_std).astype(np.float32)
     seed_weights, seed_order, seed_dropout = seed.spawn(3)
     generator = torch.Generator().manual_seed(int(seed_dropout.generate_state(1, np.uint32)[0]))
     dropout = Dropout(settings.dropout, generator) if settings.dropout > 0 else None
-    parameters = initial(int(seed_weights.generate_state(1, np.uint32)[0]))
+    parameters = network.initial(int(seed_weights.generate_state(1, np.uint32)[0]))
     averaged = {name: tensor.clone() for name, tensor in parameters.items()}
     best = {name: tensor.clone() for name, tensor in parameters.items()}
     for tensor in parameters.values():
@@ -152,9 +178,9 @@ def fit_parameters(
             rate = min(1.0, done / settings.warm_up + 1e-2) * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
 
             # Ascending row indices are descending in the number of elements: see `encode`.
-            rows = np.sort(shuffled[i * batch_size : (i + 1) * batch_size])
-            y = torch.from_numpy(target[rows])
-            mean, log_scale = forward(parameters, encode(rows), dropout)
+            shown = np.sort(shuffled[i * batch_size : (i + 1) * batch_size])
+            y = torch.from_numpy(target[shown])
+            mean, log_scale = forward(parameters, encode(shown), dropout)
             for tensor in flat:
                 tensor.grad = None
             loss(mean, log_scale, y, settings.scale_loss_weight).sum().backward()
@@ -168,7 +194,7 @@ def fit_parameters(
                 train_error += float((mean - y).abs().mean())
         epoch += 1
         done = max(done, step / (n_steps * settings.n_epochs))
-        error = _validation_error(averaged, forward, encode, validation, target)
+        error = _validation_error(averaged, forward, encode, rows.validation, target)
         if error < best_error:
             best_error, best_epoch = error, epoch
             for name, tensor in averaged.items():

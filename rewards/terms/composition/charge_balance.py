@@ -1,7 +1,6 @@
 """Charge balance: how far a composition is from neutrality, and the oxidation states that witness it."""
 
 import math
-from typing import Literal
 
 import numpy as np
 
@@ -16,9 +15,10 @@ from oreflow.envs.chemistry.oxidation import (
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.chemistry.oxidation_rules import expect_bool, independent_elements, missing_states
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 
 
-class ChargeBalance:
+class ChargeBalance(Term):
     """Residual charge: the smallest |net charge| over all choices of oxidation states, in e; 0 means neutral.
 
     Args:
@@ -38,7 +38,6 @@ class ChargeBalance:
     unit = "e"
     version = "1"
     citations = ("Davies et al., Chem 1, 617 (2016), doi:10.1016/j.chempr.2016.09.010",)
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(self, table: TableSpec = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
         self.table = resolve_table(table)

@@ -1,7 +1,5 @@
 """Electronegativity balance: whether a neutral choice of oxidation states puts charge where Pauling would."""
 
-from typing import Literal
-
 import numpy as np
 
 from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE
@@ -12,10 +10,11 @@ from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.chemistry.oxidation_rules import expect_bool, independent_elements, missing_states
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 
 
-class ElectronegativityBalance:
+class ElectronegativityBalance(Term):
     """Verdict: 1 when some neutral choice of oxidation states has every cation less electronegative than every anion.
 
     This is SMACT's rule (`pauling_test` on neutral combinations, threshold 0). 0 stands both for neutral formulas
@@ -37,7 +36,6 @@ class ElectronegativityBalance:
     unit = "verdict"
     version = "1"
     citations = ("Davies et al., Chem 1, 617 (2016), doi:10.1016/j.chempr.2016.09.010",)
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(
         self, table: TableSpec = DEFAULT_TABLE, mixed_valence: bool = False, electronegativities: str = "pymatgen"

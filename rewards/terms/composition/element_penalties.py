@@ -12,8 +12,9 @@ import numpy as np
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number, presets, resolve, symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.suggestions import nearest
-from oreflow.rewards.chemistry.element_data import _column, _mass_weighted
+from oreflow.rewards.chemistry.element_data import element_column, mass_weighted_term
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 
 # Lists of elements that name their source. Chromium is absent where only Cr(VI) is meant: a formula does not tell.
@@ -31,7 +32,7 @@ HAZARD_LISTS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Scarcity:
+class Scarcity(Term):
     """Herfindahl-Hirschman index of the elements' supply, from 0 (spread over many countries) to 10 000 (in one).
 
     The mean over the elements, weighted by mass fraction. Below 1500 counts as low, above 2500 as high. Invalid where
@@ -42,7 +43,6 @@ class Scarcity:
     unit = "HHI"
     version = "1"
     citations = ("Gaultois et al., Chem. Mater. 25, 2911 (2013), doi:10.1021/cm400893e",)
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(self, measure: Literal["production", "reserve"] = "production") -> None:
         """Chooses the index.
@@ -60,10 +60,10 @@ class Scarcity:
     def __call__(self, batch: Compositions) -> TermValues:
         """Index of every row."""
         what = f"Herfindahl-Hirschman index ({self.measure})"
-        return _mass_weighted(batch, _column(f"hhi_{self.measure}"), what)
+        return mass_weighted_term(batch, element_column(f"hhi_{self.measure}"), what)
 
 
-class Price:
+class Price(Term):
     """Price of the pure elements in a kilogram of the compound, USD/kg.
 
     The mean of the elements' prices, weighted by mass fraction. It is not the price of the compound, nor of the ores
@@ -76,7 +76,6 @@ class Price:
     unit = "USD/kg"
     version = "1"
     citations = ("Ong et al., Comput. Mater. Sci. 68, 314 (2013), doi:10.1016/j.commatsci.2012.10.028",)
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(self, prices: Mapping[str, float] | None = None) -> None:
         """Takes the shipped prices, and those given in their place.
@@ -90,7 +89,7 @@ class Price:
         """
         if prices is not None and not isinstance(prices, Mapping):
             raise RewardParameterError(f"expected prices as a mapping of symbol to USD/kg, got {prices!r}")
-        self._prices = _column("price_usd_per_kg").copy()
+        self._prices = element_column("price_usd_per_kg").copy()
         for symbol, price in (prices or {}).items():
             if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
                 raise RewardParameterError(f"expected the price of {symbol} in USD/kg, 0 or more, got {price!r}")
@@ -98,10 +97,10 @@ class Price:
 
     def __call__(self, batch: Compositions) -> TermValues:
         """Price of every row."""
-        return _mass_weighted(batch, self._prices, "price")
+        return mass_weighted_term(batch, self._prices, "price")
 
 
-class HazardousElements:
+class HazardousElements(Term):
     """Share of atoms that are of hazardous elements, or the verdict that there are none.
 
     The column `hazardous_elements_found` names them. An element's place in a list says that it or its compounds can be
@@ -116,7 +115,6 @@ class HazardousElements:
         "Directive 2011/65/EU, Annex II",
         "40 CFR 401.15",
     )
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(
         self,

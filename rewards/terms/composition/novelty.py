@@ -1,12 +1,13 @@
 """Novelty: whether a formula is absent from a list of known ones."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.reference.known_phases import read_reference
 
 # Odd constants of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), which spreads every input bit over the word.
@@ -31,7 +32,7 @@ class KnownFormulas:
                 return
             self._seed += np.uint64(1)  # two formulas share a hash: hash all of them otherwise
 
-    def contain(self, batch: Compositions) -> np.ndarray:
+    def contain(self, batch: Compositions) -> Bools:
         """bool [batch]: whether each reduced formula is among the known ones, by integer keys, exactly."""
         if not len(self._hashes) or not len(batch):
             return np.zeros(len(batch), dtype=np.bool_)
@@ -55,7 +56,7 @@ def _hashes(keys: np.ndarray, seed: np.uint64) -> np.ndarray:
     return out
 
 
-class Novelty:
+class Novelty(Term):
     """1 where the reduced formula is not in the user's list of known formulas, 0 where it is.
 
     Whether a formula is new says nothing of its structure: a known formula may crystallise in an unknown one.
@@ -66,7 +67,6 @@ class Novelty:
     name = "novelty"
     unit = "verdict"
     citations: tuple[str, ...] = ()
-    requires: Literal["composition", "structure"] = "composition"
     path_params = ("reference",)
 
     def __init__(self, reference: str | Path, formula_column: str | None = None, sha256: str | None = None) -> None:

@@ -1,7 +1,5 @@
 """SMACT's validity verdict, `smact.screening.smact_validity`, compiled and without the package."""
 
-from typing import Literal
-
 import numpy as np
 
 from oreflow.envs.chemistry.elements import electronegativities, symbols
@@ -11,12 +9,13 @@ from oreflow.envs.errors import OxidationTableError
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.chemistry.oxidation_rules import expect_bool, independent_elements
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 
 _FILTER = {"consensus": 3, "include_zero": False, "commonality": "low"}  # SMACT's defaults
 
 
-class SmactValidity:
+class SmactValidity(Term):
     """Verdict: 1 when `smact_validity` of SMACT 4.0.2 calls the formula valid, else 0.
 
     In this order, as SMACT decides: a pure element is valid; with `include_alloys` a formula of metals only is valid; a
@@ -51,7 +50,6 @@ class SmactValidity:
         "Davies et al., Chem 1, 617 (2016), doi:10.1016/j.chempr.2016.09.010",
         "Davies et al., J. Open Source Softw. 4, 1361 (2019), doi:10.21105/joss.01361",
     )
-    requires: Literal["composition", "structure"] = "composition"
 
     def __init__(
         self,

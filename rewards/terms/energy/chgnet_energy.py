@@ -11,6 +11,7 @@ import numpy as np
 from oreflow.envs.chemistry.elements import atomic_number
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import BatchType, Requires, TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import PotentialError, RewardParameterError
 from oreflow.rewards.potential.chgnet import CITATION, Chgnet, Relaxation, require_chgnet
 from oreflow.rewards.potential.references import MODEL_VERSION, shipped_references
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-class ChgnetEnergy:
+class ChgnetEnergy(Term):
     """Formation energy of a structure by the interatomic potential CHGNet, or its energy above a hull, eV/atom.
 
     CHGNet's total energy less that of the elements (`rewards/data/chgnet_references.csv`). With `reference` the value

@@ -1,12 +1,11 @@
 """Predicted formation energy of a crystal as a reward term."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.protocol import Requires, TermValues
 from oreflow.rewards.models.composition.model import EnergyModel
 from oreflow.rewards.models.crystal.model import DEFAULT_CRYSTAL_MODEL, CrystalEnergyModel
 from oreflow.rewards.terms.energy.prediction import PredictionTerm
@@ -29,7 +28,7 @@ class CrystalFormationEnergy(PredictionTerm):
 
     name = "crystal_formation_energy"
     unit = "eV/atom"
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
     needs_geometry = False
     model_type: type[EnergyModel] = CrystalEnergyModel
 

@@ -8,13 +8,14 @@ import numpy as np
 
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
 from oreflow.rewards.reference.convex_hull import CompetingPhases
 from oreflow.rewards.reference.known_phases import ENERGY_COLUMN, read_reference
 
 
-class EnergyAboveHull:
+class EnergyAboveHull(Term):
     """Predicted formation energy minus the convex hull of the user's reference phases, eV/atom.
 
     0 is on the hull; below 0 the compound is predicted to be more stable than every mixture of phases in the reference;
@@ -35,7 +36,6 @@ class EnergyAboveHull:
 
     name = "energy_above_hull"
     unit = "eV/atom"
-    requires: Literal["composition", "structure"] = "composition"
     path_params = ("reference", "model")
 
     def __init__(

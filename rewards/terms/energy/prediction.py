@@ -2,12 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.models.composition.model import EnergyModel
 
@@ -16,7 +16,7 @@ def _is_finite_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class PredictionTerm:
+class PredictionTerm(Term):
     """mean + std_weight · std of a property model, with its columns.
 
     Subclasses set `name`. Columns, each named after the term: `_std`; `_distance` from the training data;
@@ -25,7 +25,6 @@ class PredictionTerm:
     """
 
     name: str
-    requires: Literal["composition", "structure"] = "composition"
     path_params = ("model",)
     model_type: type[EnergyModel] = EnergyModel
 

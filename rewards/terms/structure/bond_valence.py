@@ -7,7 +7,6 @@ import csv
 import math
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 import numpy as np
 
@@ -18,7 +17,8 @@ from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.chemistry.oxidation_rules import expect_bool, independent_elements, missing_states
-from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.protocol import Requires, TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.terms.structure.cells import (
     MIN_VOLUME_A3_PER_ATOM,
     as_atoms,
@@ -51,7 +51,7 @@ def bond_lengths() -> np.ndarray:
     return values
 
 
-class BondValence:
+class BondValence(Term):
     """Global instability index: sqrt(mean over the atoms of (V - s)²), in valence units.
 
     V is the atom's bond-valence sum, Σ exp((R_ij - d_ij) / 0.37 Å) over all atoms of the other sign nearer than 6 Å,
@@ -85,7 +85,7 @@ class BondValence:
         "Brese and O'Keeffe, Acta Cryst. B47, 192 (1991), doi:10.1107/S0108768190011041",
         "Salinas-Sanchez et al., J. Solid State Chem. 100, 201 (1992), doi:10.1016/0022-4596(92)90094-C",
     )
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
 
     def __init__(self, table: TableSpec = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
         self.table = resolve_table(table)

@@ -5,10 +5,12 @@ from typing import Literal
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.radii import covalent_radii
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.protocol import Requires, TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.terms.structure.cells import (
     MIN_VOLUME_A3_PER_ATOM,
@@ -23,7 +25,7 @@ _STATISTICS = ("mean", "smallest", "largest")
 # Below, all atoms overlap, and counting neighbours within a fixed distance would take minutes.
 
 
-class Coordination:
+class Coordination(Term):
     """Coordination number, over all atoms of the cell: their mean, or the smallest or the largest.
 
     Neighbours are counted by one of two rules:
@@ -41,7 +43,7 @@ class Coordination:
     unit = "neighbours"
     version = "1"
     citations = ("Cordero et al., Dalton Trans. 2832 (2008), doi:10.1039/b801115j",)
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class Coordination:
             raise RewardParameterError(f"expected tolerance from 1 to 2, got {tolerance!r}")
         self.rule, self.statistic, self.tolerance = rule, statistic, float(tolerance)
 
-    def numbers(self, atoms: Atoms) -> np.ndarray:
+    def numbers(self, atoms: Atoms) -> Floats:
         """Neighbours of every atom, int64 [atom]; -1 where an element has no radius, or the cell no volume."""
         from oreflow.rewards.terms.structure.neighbours_compiled import coordination_numbers
 

@@ -1,19 +1,18 @@
 """How close atoms come: shortest distance, and the same in units of covalent radii."""
 
-from typing import Literal
-
 import numpy as np
 
 from oreflow.envs.chemistry.radii import covalent_radii
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.protocol import Requires, TermValues
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.terms.structure.cells import as_atoms, reasons_for
 
 _NOT_FINITE = "coordinates that are not finite"
 
 
-class ShortestDistance:
+class ShortestDistance(Term):
     """Shortest distance between two atoms, images of one atom included, in angstrom.
 
     Exact for every cell. No compound has atoms nearer than the 0.74 of H2 to each other, and few without hydrogen come
@@ -24,7 +23,7 @@ class ShortestDistance:
     unit = "angstrom"
     version = "1"
     citations: tuple[str, ...] = ()
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
 
     def __call__(self, batch: Atoms | Crystals) -> TermValues:
         """Distance of every row."""
@@ -36,7 +35,7 @@ class ShortestDistance:
         return TermValues(values, valid, reasons=reasons_for(atoms, valid, np.zeros(119, bool), "", _NOT_FINITE))
 
 
-class ContactRatio:
+class ContactRatio(Term):
     """Smallest distance of two atoms in units of the sum of their covalent radii, images of one atom included.
 
     Around 1 in most compounds; below about 0.6 atoms overlap. Exact for every cell. Invalid where an element has no
@@ -47,7 +46,7 @@ class ContactRatio:
     unit = "ratio"
     version = "1"
     citations = ("Cordero et al., Dalton Trans. 2832 (2008), doi:10.1039/b801115j",)
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
 
     def __call__(self, batch: Atoms | Crystals) -> TermValues:
         """Ratio of every row."""

@@ -1,16 +1,15 @@
 """Whether a crystal has no more symmetry than the space group it is written in."""
 
-from typing import Literal
-
 import numpy as np
 
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.symmetry.eigensymmetry import has_more_symmetry
 from oreflow.envs.symmetry.flat_tables import group_tables
-from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.protocol import Requires, TermValues
+from oreflow.rewards.contract.term import Term
 
 
-class Eigensymmetry:
+class Eigensymmetry(Term):
     """1 when the symmetry of a decoration, its eigensymmetry, is its space group, 0 when it has more.
 
     Rock salt can be written in F432, too: as another object than rock salt in Fm-3m, and one of half a dozen. A
@@ -24,7 +23,7 @@ class Eigensymmetry:
     unit = "verdict"
     version = "1"
     citations = ("Engel et al., Z. Kristallogr. Suppl. 1 (1984), on non-characteristic orbits",)
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
     needs_geometry = False
 
     def __call__(self, batch: Crystals) -> TermValues:

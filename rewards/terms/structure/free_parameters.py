@@ -1,14 +1,14 @@
 """How many numbers a crystal leaves open once its space group and occupied positions are chosen."""
 
 from functools import cache
-from typing import Literal
 
 import numpy as np
 
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, POLAR, group_tables
 from oreflow.envs.symmetry.space_groups import space_group
-from oreflow.rewards.contract.protocol import TermValues
+from oreflow.rewards.contract.protocol import Requires, TermValues
+from oreflow.rewards.contract.term import Term
 
 _OF_CELL = {
     "triclinic": 6,
@@ -21,7 +21,7 @@ _OF_CELL = {
 }
 
 
-class FreeParameters:
+class FreeParameters(Term):
     """Free lattice parameters and coordinates: 1 in rock salt (a), 3 in rutile (a, c, x), 3 in wurtzite (a, c, z).
 
     The axes along which a space group leaves the origin free count one coordinate less each. The term reads the
@@ -34,7 +34,7 @@ class FreeParameters:
     unit = "parameters"
     version = "1"
     citations: tuple[str, ...] = ()
-    requires: Literal["composition", "structure"] = "structure"
+    requires: Requires = "structure"
     needs_geometry = False
 
     def __call__(self, batch: Crystals) -> TermValues:
