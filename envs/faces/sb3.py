@@ -104,9 +104,7 @@ def as_vec_env(env: KernelVectorEnv) -> "VecEnv":
         ) -> list[Any]:
             """Call a method for each row. Only `action_masks` has an answer a row: bool [n_actions] each."""
             if method_name != "action_masks":
-                raise AttributeError(
-                    f"expected 'action_masks', got {method_name!r}: the rows are one environment"
-                )
+                raise AttributeError(f"expected 'action_masks', got {method_name!r}: the rows are one environment")
             masks: Bools = self.env.action_masks()
             return [masks[row] for row in self._rows(indices)]
 
