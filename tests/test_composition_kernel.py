@@ -139,20 +139,24 @@ def test_bad_spaces_say_what_was_expected(changes: dict, message: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_compiled_functions_equal_their_python_source(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every compiled function of the kernel and its feasibility table, run as plain Python on a whole world."""
-    from oreflow.envs.composition import feasibility
+    from oreflow.envs.compiled import bitsets
+    from oreflow.envs.composition import feasibility, rules
 
     k = kernel(name)
     states = k.enumerate().states
-    names = ["get_bit", "set_bit", "or_shifted", "overlaps_shifted", "may_stop"]
-    inner = ["_can_meet_all", "number_cells", "_fill_free", "_fill_canonical", *names]
-    own = ["workspace", "summarise", "judge_by_sets", "judge_additions", *names]
-    own += ["allow_free", "spread", "allow_unless_barred", "allow_canonical", "allow_rows"]
-    python = {n: getattr(feasibility, n).py_func for n in inner} | {n: getattr(module, n).py_func for n in own}
+    names = {
+        bitsets: ["get_bit", "set_bit", "or_shifted", "overlaps_shifted"],
+        rules: ["may_stop"],
+        feasibility: ["_can_meet_all", "number_cells", "_fill_free", "_fill_canonical"],
+        module: ["workspace", "summarise", "judge_by_sets", "judge_additions", "allow_free", "spread"],
+    }
+    names[module] += ["allow_unless_barred", "allow_canonical", "allow_rows"]
+    python = {name: getattr(home, name).py_func for home, own in names.items() for name in own}
     compiled = module.forward_allowed(k.rules, k.table, states)
     backward, tokens = k.backward_allowed(states), k.encode(states)
-    for target, functions in ((feasibility, inner), (module, own)):
-        for function in functions:
-            monkeypatch.setattr(target, function, python[function])
+    for target in names:
+        for name in python.keys() & vars(target).keys():
+            monkeypatch.setattr(target, name, python[name])
     with np.errstate(over="ignore"):  # two's complement arithmetic on unsigned words is meant
         table = feasibility.solve.py_func(k.rules)
         assert np.array_equal(table.always, k.table.always)

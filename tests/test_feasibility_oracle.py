@@ -22,13 +22,14 @@ def spaces(draw: st.DrawFn) -> CompositionSpace:
     elements = draw(st.lists(st.sampled_from(POOL), min_size=1, max_size=5, unique=True))
     low_k = draw(st.integers(1, 3))
     low_a = draw(st.integers(1, 6))
-    low_c = draw(st.integers(1, 2))
+    high_a = draw(st.integers(low_a, 9))
+    low_c = draw(st.integers(1, min(2, high_a)))
     subset = st.lists(st.sampled_from(elements), min_size=1, max_size=3, unique=True).map(tuple)
     own_low = draw(st.integers(1, 3))
     return CompositionSpace(
         elements=tuple(elements),
         n_elements=(low_k, draw(st.integers(low_k, 4))),
-        n_atoms=(low_a, draw(st.integers(low_a, 9))),
+        n_atoms=(low_a, high_a),
         count=(low_c, draw(st.integers(low_c, 6))),
         count_by_element=draw(
             st.dictionaries(

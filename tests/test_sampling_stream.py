@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import oreflow.agent.sampling.sample
 from oreflow.agent.errors import OutputError
 from oreflow.agent.runtime.seeds import stream
+from oreflow.agent.sampling import draws as draws_module
+from oreflow.agent.sampling import sample as sample_module
 from oreflow.agent.sampling.distinct_counter import DistinctCounter
 from oreflow.agent.sampling.draws import first_of_their_kind
 from oreflow.agent.sampling.row_store import RowStore
@@ -60,7 +61,7 @@ def test_the_rows_do_not_depend_on_the_size_of_chunks(
     assert (tmp_path / "whole" / FILES[0]).read_bytes() == (tmp_path / "parts" / FILES[0]).read_bytes()
     pd.testing.assert_frame_equal(frame(tmp_path / "whole"), frame(tmp_path / "parts"))
     assert pq.ParquetFile(tmp_path / "parts" / FILES[1]).num_row_groups == -(-n // 13)
-    monkeypatch.setattr(oreflow.agent.sampling.sample, "_JUDGED_AT_ONCE", 37)  # networks may round differently then
+    monkeypatch.setattr(sample_module, "_JUDGED_AT_ONCE", 37)  # networks may round differently then
     sample(folder, n, out=tmp_path / "judged", unique=unique, quiet=True)
     a, b = frame(tmp_path / "whole"), frame(tmp_path / "judged")
     if unique:
@@ -147,9 +148,7 @@ def test_a_full_disk_leaves_the_earlier_files(
     arguments = ("sample", folder.path, "-n", 300, "--out", out, "-q")
     done(*arguments, "--seed", 1)
     before = {name: (out / name).read_bytes() for name in FILES}
-    target: Any = {"parquet": pq.ParquetWriter, "rows": RowStore, "states": oreflow.agent.sampling.draws.ArrayFile}[
-        broken
-    ]
+    target: Any = {"parquet": pq.ParquetWriter, "rows": RowStore, "states": draws_module.ArrayFile}[broken]
     method = {"parquet": "write_table", "rows": "add", "states": "append"}[broken]
     original = getattr(target, method)
     n_calls = itertools.count()
@@ -160,7 +159,7 @@ def test_a_full_disk_leaves_the_earlier_files(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(target, method, fail_midway)
-    monkeypatch.setattr(oreflow.agent.sampling.sample, "_JUDGED_AT_ONCE", 100)
+    monkeypatch.setattr(sample_module, "_JUDGED_AT_ONCE", 100)
     with pytest.raises(OutputError, match=r"No space left on device; earlier results .* stay as they were"):
         sample(folder, 300, out=out, seed=2, quiet=True, rows_per_chunk=100)
     assert names(out) == FILES
@@ -224,7 +223,7 @@ def test_a_sampler_without_probabilities(folder: RunFolder, tmp_path: Path, monk
     assert isinstance(run.sampler, PolicySampler)
     run.sampler = Uniform(run.kernel)
     assert isinstance(run.sampler, Sampler)
-    monkeypatch.setattr(oreflow.agent.sampling.sample, "load_run", lambda folder, **_: run)
+    monkeypatch.setattr(sample_module, "load_run", lambda folder, **_: run)
     result = oreflow("sample", folder.path, "-n", 50, "--out", tmp_path)
     assert result.exit_code == 0
     assert "std of log R - log P" not in result.stdout

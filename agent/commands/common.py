@@ -175,17 +175,13 @@ TableOption = Annotated[
 Mixed = Annotated[bool, typer.Option("--mixed-valence", help="Let atoms of one element differ in oxidation state.")]
 
 
-def _read_known(reference: Path | None) -> Any:
-    from oreflow.agent.tables.formulas import read_reference
-    from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
+def read_reference(reference: Path | None) -> Any:
+    """Read the known compounds of `--reference`; rows that cannot be read are counted on stderr."""
+    from oreflow.agent.tables.known_crystals import read_known
 
     if reference is None:
         return None
-    known: Any
-    if holds_crystals(reference):
-        known, _, bad = read_crystals(reference)
-    else:
-        known, bad = read_reference(reference)
+    known, bad = read_known(reference)
     if bad:
         print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
     return known

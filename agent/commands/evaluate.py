@@ -14,8 +14,8 @@ from oreflow.agent.commands.common import (
     Reference,
     Seed,
     TableOption,
-    _read_known,
     print_json,
+    read_reference,
     verb,
 )
 
@@ -54,7 +54,7 @@ def evaluate(
         print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
-    known = _read_known(reference)
+    known = read_reference(reference)
     formulas = known.compositions.reduced() if isinstance(known, Crystals) else known
     metrics = compute(
         compositions, len(bad), formulas, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")

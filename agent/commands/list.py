@@ -20,7 +20,7 @@ def list_(
     """
     from oreflow.envs.suggestions import nearest
 
-    listings = {"envs": _envs, "oreflow.rewards": _rewards, "samplers": _samplers}
+    listings = {"envs": _envs, "rewards": _rewards, "samplers": _samplers}
     if what not in listings:
         raise ValueError(f"expected envs, rewards or samplers, got {what!r}; {nearest(what, listings)}")
     load_plugins(plugin)

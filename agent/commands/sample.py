@@ -15,10 +15,10 @@ from oreflow.agent.commands.common import (
     Reference,
     Seed,
     Weights,
-    _read_known,
     condition_line,
     load_plugins,
     print_json,
+    read_reference,
     verb,
 )
 
@@ -47,7 +47,7 @@ def sample(
     from oreflow.agent.storage.run_folder import RunFolder
 
     load_plugins(plugin)
-    known = _read_known(reference)
+    known = read_reference(reference)
     folder = RunFolder(run)
     out = out or folder.samples
     summary = draw_candidates(

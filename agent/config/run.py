@@ -123,11 +123,20 @@ def load_config(path: str | Path, overrides: list[str] | None = None, seed: int 
     data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"expected a mapping at the top of {path}, got {type(data).__name__}")
-    for override in overrides or []:
+    return validate_config(override_config(data, overrides or [], seed), str(path))
+
+
+def override_config(data: dict[str, Any], overrides: list[str], seed: int | None) -> dict[str, Any]:
+    """Apply texts "a.b=value" and a seed to plain data in place, and return it.
+
+    Raises:
+        ConfigError: for a text of another form, or a path through a value.
+    """
+    for override in overrides:
         _apply_override(data, override)
     if seed is not None:
         data["seed"] = seed
-    return validate_config(data, str(path))
+    return data
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oreflow.agent.tables.formulas import read_table
+from oreflow.agent.tables.formulas import read_reference, read_table
 from oreflow.agent.tables.structures import crystals_of, ids_of
 from oreflow.envs.errors import TableError
 from oreflow.envs.objects.compositions import Compositions
@@ -36,6 +36,22 @@ def holds_crystals(path: str | Path) -> bool:
         return True
     columns = set(read_table(path).columns)
     return "structure" in columns or {"lattice", "sites"} <= columns
+
+
+def read_known(path: str | Path) -> tuple[Compositions | Crystals, list[str]]:
+    """Read known compounds from a table of formulas or from structures.
+
+    Returns:
+        known: reduced formulas, or crystals.
+        bad_rows: a line for each row that cannot be read.
+
+    Raises:
+        TableError: when nothing can be read.
+    """
+    if not holds_crystals(path):
+        return read_reference(path)
+    known, _, bad = read_crystals(path)
+    return known, bad
 
 
 class KnownCrystals(NamedTuple):

@@ -1,0 +1,116 @@
+"""How far a trained sampler is from R/Z, in figures: exactly where the world can be enumerated, on draws elsewhere."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from oreflow.agent.config.run import Config
+from oreflow.agent.config.sampler import OBJECTIVES
+from oreflow.agent.evaluation.exact import compare_exactly, perfect_sampler_floor
+from oreflow.agent.evaluation.random_objects import random_objects
+from oreflow.agent.evaluation.random_supports import log_partition_estimate, sub_support_error
+from oreflow.agent.policy.network import Policy, learned_log_z
+from oreflow.agent.runtime.seeds import stream
+from oreflow.agent.sampling.sample import TrainedRun
+from oreflow.agent.training.build import make_reward, make_scorer
+from oreflow.envs.contract.labelings import canonical
+from oreflow.rewards import Reward
+
+_N_DRAWN = 2000
+_FLOOR_DRAWS = 10_000
+
+
+def check_has_probabilities(config: Config, source: str) -> None:
+    """Refuse samplers without a policy, whose probabilities nobody knows.
+
+    Raises:
+        ValueError: naming `source` and the sampler.
+    """
+    if config.sampler.kind not in OBJECTIVES:
+        raise ValueError(
+            f"{source}: {config.sampler.kind} has no probabilities to compare with R/Z; expected gflownet or "
+            "policy_gradient"
+        )
+
+
+def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
+    """Compare a trained sampler with R/Z.
+
+    Args:
+        run: as `load_run` gives it.
+        source: what the run is called in messages.
+
+    Returns:
+        In a world that can be enumerated `n_objects`, `n_invalid_reward`, `log_z_exact`, `log_z_learned`,
+        `log_z_error`, `total_variation`, `jensen_shannon_nats`, `learned_mass` and
+        `floor_total_variation_10000_samples`. In larger ones `n_drawn`, `n_random` and the figures that the draws
+        allow: `log_reward_minus_log_p_std`, `log_z_importance` with its standard error, and the total variation
+        within random sets of `sub_support_size` objects. In both `step`, `nondeterministic_rewards` and, for a
+        family of rewards, `condition`.
+
+    Raises:
+        ValueError: when the sampler has no probabilities.
+    """
+    check_has_probabilities(run.config, source)
+    assert run.policy is not None
+    reward = make_reward(run.config)
+    if run.kernel.enumeration_unavailable_reason:
+        figures = _on_draws(run, run.policy, reward)
+    else:
+        figures = _on_all_objects(run, run.policy, reward)
+    figures |= {"step": run.step, "nondeterministic_rewards": reward.nondeterministic}
+    if run.condition is not None:
+        figures["condition"] = run.condition.describe()
+    return figures
+
+
+def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]:
+    features = None if run.condition is None else run.condition.features
+    result = compare_exactly(run.kernel, policy, make_scorer(run.kernel, reward, run.condition), features)
+    floor = perfect_sampler_floor(result.target, _FLOOR_DRAWS, stream(run.config.seed, "check"))
+    return {
+        "n_objects": len(result.objects),
+        "n_invalid_reward": result.n_invalid,
+        "log_z_exact": result.log_z,
+        "log_z_learned": result.log_z + result.log_z_error,
+        "log_z_error": result.log_z_error,
+        "total_variation": result.total_variation,
+        "jensen_shannon_nats": result.jensen_shannon,
+        "learned_mass": float(result.learned.sum()),
+        "floor_total_variation_10000_samples": floor,
+    }
+
+
+def _on_draws(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]:
+    rng = stream(run.config.seed, "check")
+    score = make_scorer(run.kernel, reward, run.condition, of_states=False)
+    features = None if run.condition is None else run.condition.features
+    drawn = canonical(run.kernel, run.sampler.draw(_N_DRAWN, rng))
+    random, origin = random_objects(run.kernel, _N_DRAWN, rng)
+    figures: dict[str, Any] = {"n_drawn": len(drawn), "n_random": len(random), "random_objects": origin}
+    for name, states in (("drawn", drawn), ("random", random)):
+        log_reward, log_p = score(states), np.empty(0)
+        valid = np.isfinite(log_reward)
+        if not valid.any():
+            continue
+        states, log_reward = states[valid], log_reward[valid]
+        known = run.sampler.log_probability(states)
+        assert known is not None
+        few = np.isfinite(known)  # of so many parts that the probability was left out
+        if not few.any():
+            continue
+        states, log_reward, log_p = states[few], log_reward[few], known[few]
+        figures[f"n_{name}_with_log_p"] = int(few.sum())
+        if name == "drawn":
+            log_z, error = log_partition_estimate(log_p, log_reward, rng)
+            figures["log_reward_minus_log_p_std"] = float((log_reward - log_p).std())
+            figures |= {"log_z_importance": log_z, "log_z_importance_standard_error": error}
+            initial = torch.from_numpy(run.kernel.encode(run.kernel.initial(1)))
+            figures["log_z_learned"] = learned_log_z(policy, initial, features)
+        _, first = np.unique(states, axis=0, return_index=True)
+        found = sub_support_error(log_p[first], log_reward[first], rng)
+        if found is not None:
+            figures |= {f"sub_support_{name}": found.mean, f"sub_support_{name}_standard_error": found.standard_error}
+            figures |= {"sub_support_size": found.size, f"sub_support_{name}_sets": found.n_supports}
+    return figures
