@@ -1,4 +1,5 @@
 # make design: install and run the quickstart.   make test: install with test extras and run the whole suite.
+# make docs: install with docs extras and build the site into site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ TRAIN_FLAGS ?=
 SAMPLES ?= 1000
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: design test clean
+.PHONY: design test docs clean
 
 design: $(VENV)/.installed
 	$(BIN)/oreflow train $(CONFIG) --out $(RUN) --overwrite $(TRAIN_FLAGS)
@@ -21,6 +22,9 @@ test: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # torch goes first and alone: with it in place no later requirement pulls in a second, larger build.
 $(VENV)/.torch:
@@ -37,5 +41,9 @@ $(VENV)/.installed-test: pyproject.toml requirements.lock | $(VENV)/.torch
 	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: pyproject.toml requirements.lock | $(VENV)/.torch
+	$(PIP) --editable '.[docs]'
+	@touch $@ $(VENV)/.installed
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build site dist *.egg-info

@@ -1,5 +1,6 @@
-"""Every command and every Python example of the README runs, with short trainings."""
+"""Every command and every Python example of the README and of docs/guide runs, with short trainings."""
 
+import csv
 import importlib.util
 import os
 import re
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = ("judge_formulas", "own_elements", "rewards", "crystals", "proof", "samplers", "other_trainers")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / "guide" / f"{name}.md" for name in GUIDE)]
+README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)  # in the order in which files come to be
 SHORT = ["--set", "sampler.steps=15", "--set", "run.log_every_steps=5"]
 
 
@@ -40,6 +43,38 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     known = ("Li2O,-2.07", "Fe2O3,-1.71", "P2O5,-2.2", "SiO2,-3.2")
     (folder / "known.csv").write_text("\n".join(["formula,formation_energy_per_atom", *known]) + "\n")
     return folder
+
+
+def test_the_readme_fits_two_screens_and_no_guide_is_left_out() -> None:
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 100
+    words_only = {"first_run", "promises", "limits"}
+    assert {page.stem for page in (ROOT / "docs" / "guide").glob("*.md")} == set(GUIDE) | words_only
+    for name in words_only:
+        assert not re.search(r"```(bash|python)", (ROOT / "docs" / "guide" / f"{name}.md").read_text(encoding="utf-8"))
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    promises = (ROOT / "docs" / "guide" / "promises.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)`", promises)
+    assert len(named) > 8
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+
+
+def test_the_pictures_are_drawn_from_the_data_beside_them() -> None:
+    spec = importlib.util.spec_from_file_location("draw", ROOT / "docs" / "pictures" / "draw.py")
+    assert spec is not None
+    assert spec.loader is not None
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    for name in ("proof", "flow"):
+        picture = (ROOT / "docs" / "pictures" / f"{name}.svg").read_text(encoding="utf-8")
+        assert picture == getattr(draw, name)(), f"run python docs/pictures/draw.py: {name}.svg is not what it draws"
+    rows = list(csv.DictReader((ROOT / "docs" / "pictures" / "proof.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 610
+    for name in ("target", *(panel[0] for panel in draw.PANELS)):
+        assert abs(sum(float(row[name]) for row in rows) - 1.0) < 1e-5
+    assert draw.total_variation(rows, "gflownet") < 0.001 < draw.total_variation(rows, "policy_gradient") < 0.005
+    assert draw.total_variation(rows, "without_log_p_b") > 0.1
 
 
 def test_the_readme_shows_every_verb() -> None:

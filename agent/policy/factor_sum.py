@@ -50,7 +50,7 @@ class _FactorSum(torch.autograd.Function):
 
 
 def factor_sum(ids: Tensor, own: Tensor, shared: list[Tensor]) -> Tensor:
-    """own[i] + shared[0][ids[0, i]] + shared[1][ids[1, i]] + ..., [row, width].
+    """`own[i] + shared[0][ids[0, i]] + shared[1][ids[1, i]] + ...`, [row, width].
 
     Args:
         ids: int64 [factor, n]; rows from n on share nothing.
