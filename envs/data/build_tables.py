@@ -3,7 +3,7 @@
     python envs/data/build_tables.py
 
 Needs the test extra (smact). The files are committed; this script is how they came to be, and
-tests/test_elements.py compares them with the packages again.
+tests/envs/chemistry/test_elements.py compares them with the packages again.
 """
 
 import csv

@@ -34,7 +34,7 @@ class FormationEnergy(PredictionTerm):
             max_distance: rows farther from the training data are invalid. By default none is, however far: the distance
                 and the flag are in the columns. A search proposes many formulas that resemble no known one, and the
                 model's threshold as a limit would refuse more of them than the `invalid_budget` of a run allows
-                (`python -m tests.benchmarks.bench_energy --config FILE` gives the share).
+                (`python -m benchmarks.rewards.bench_energy --config FILE` gives the share).
 
         Raises:
             EnergyModelError: when there is no such model, or its description cannot be used.

@@ -16,7 +16,8 @@ class Eigensymmetry(Term):
     sampler in proportion to the reward finds them all; with this verdict it keeps to Fm-3m. The term reads the
     decoration only, so coordinates or axis ratios that happen to be special do not count, nor does an additional
     translation outside the group's Euclidean normalizer (one site on 4a of Pa-3 makes a face-centred cell).
-    Of random decorations in all groups moyopy judges more than 99 % alike (`tests/test_eigensymmetry.py`).
+    Of random decorations in all groups moyopy judges more than 99 % alike
+    (`tests/envs/symmetry/test_eigensymmetry.py`).
     """
 
     name = "eigensymmetry"
