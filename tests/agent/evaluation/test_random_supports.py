@@ -57,7 +57,8 @@ def test_log_z_by_importance_is_right_within_its_error(rng: np.random.Generator)
 
 def test_exact_in_a_large_world_agrees_with_the_enumeration_of_a_small_one(tmp_path: Path) -> None:
     """The same run judged both ways: by all objects, and as if there were too many of them."""
-    from oreflow.agent.commands.exact import _on_draws
+    from oreflow.agent.commands.exact import _drawn_lines
+    from oreflow.agent.sampling.against_target import _on_draws
 
     config = load_config(CONFIGS / "tiny_exact.yaml", ["sampler.steps=60", "sampler.hidden=[32]", "run.threads=1"])
     folder = RunFolder(tmp_path / "run")
@@ -68,7 +69,8 @@ def test_exact_in_a_large_world_agrees_with_the_enumeration_of_a_small_one(tmp_p
     assert run.policy is not None
     exact = compare_exactly(run.kernel, run.policy, make_scorer(run.kernel, reward))
     assert exact.total_variation > 0.02  # a training too short to be right
-    figures, lines = _on_draws(run, run.policy, reward)
+    figures = _on_draws(run, run.policy, reward)
+    lines = _drawn_lines(figures)
     assert figures["log_z_importance"] == pytest.approx(
         exact.log_z, abs=4 * figures["log_z_importance_standard_error"] + 0.02
     )
