@@ -52,7 +52,10 @@ _BUILT_IN = {
     "volume_ratio": "oreflow.rewards.terms.structure.packing:VolumeRatio",
 }
 _registered: dict[str, Factory] = {}
-_plugins: dict[Path, tuple[str, list[str]]] = {}  # files loaded so far: hash of the content, names registered
+_tables: list[dict[str, Any]] = []  # what else a plug-in file may fill
+_plugins: dict[
+    Path, tuple[str, list[tuple[dict[str, Any], str]]]
+] = {}  # files loaded: hash of content, what they added
 _SLOW_IMPORT_S = 10.0
 
 
@@ -72,8 +75,18 @@ def register(name: str) -> Callable[[Factory], Factory]:
     return add
 
 
+def share_plugins(table: dict[str, Any]) -> dict[str, Any]:
+    """Let plug-in files fill a further table of names, and return it; a file edited since replaces what it added."""
+    _tables.append(table)
+    return table
+
+
+def _entries() -> list[tuple[dict[str, Any], str]]:
+    return [(table, name) for table in (_registered, *_tables) for name in table]
+
+
 def load_plugin(path: str | Path) -> list[str]:
-    """Runs a plug-in file and returns the reward names it registered.
+    """Runs a plug-in file and returns the names it registered.
 
     A file loaded before is not run again, unless it was edited since: its rewards are then replaced.
 
@@ -86,13 +99,13 @@ def load_plugin(path: str | Path) -> list[str]:
     if not path.is_file():
         raise PluginError(f"expected a Python file, found none at {path}")
     content = hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded, names = _plugins.pop(path.resolve(), ("", []))
-    if loaded == content and all(name in _registered for name in names):
-        _plugins[path.resolve()] = loaded, names
-        return names
-    for name in names:
-        _registered.pop(name, None)
-    before = set(_registered)
+    loaded, entries = _plugins.pop(path.resolve(), ("", []))
+    if loaded == content and all(name in table for table, name in entries):
+        _plugins[path.resolve()] = loaded, entries
+        return [name for _, name in entries]
+    for table, name in entries:
+        table.pop(name, None)
+    before = {(id(table), name) for table, name in _entries()}
     place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # two files may share a name
     module_name = f"oreflow_plugin_{path.stem}_{place}"
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -107,8 +120,9 @@ def load_plugin(path: str | Path) -> list[str]:
     except (Exception, SystemExit) as error:
         # Nothing of a broken plug-in stays, so that a mended one can be loaded and others are unaffected.
         del sys.modules[module_name]
-        for name in set(_registered) - before:
-            del _registered[name]
+        for table, name in _entries():
+            if (id(table), name) not in before:
+                del table[name]
         what = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         raise PluginError(f"{path} failed on import: {what}") from error
     report(str(path), found)
@@ -119,11 +133,11 @@ def load_plugin(path: str | Path) -> list[str]:
             RewardWarning,
             stacklevel=2,
         )
-    added = sorted(set(_registered) - before)
+    added = sorted((entry for entry in _entries() if (id(entry[0]), entry[1]) not in before), key=lambda e: e[1])
     if not added:
         raise PluginError(f"{path} registered no reward; decorate its class with @rewards.register('name')")
     _plugins[path.resolve()] = content, added
-    return added
+    return [name for _, name in added]
 
 
 def plugin_files() -> list[Path]:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from oreflow.agent.config.closed_model import Closed
+from oreflow.agent.registry import BUILT_IN, check_params, find, own_names
+from oreflow.rewards.errors import PluginError
 
 OBJECTIVES = {
     "gflownet": (
@@ -67,15 +69,13 @@ class SamplerConfig(Closed):
     kind: Literal["gflownet", "policy_gradient", "random", "metropolis_hastings", "genetic"] = Field(
         "gflownet", description="family of the sampler; the last three learn nothing and are there to compare with"
     )
-    objective: Literal[
+    objective: str = Field(
         "trajectory_balance",
-        "sub_trajectory_balance",
-        "detailed_balance",
-        "log_partition_variance",
-        "baseline",
-        "gae",
-        "entropic_ppo",
-    ] = Field("trajectory_balance", description="loss; the last three are those of policy_gradient, gae its default")
+        description="loss; baseline, gae and entropic_ppo are those of policy_gradient, gae its default",
+    )
+    objective_params: dict[str, Any] = Field({}, description="parameters of an objective of your own")
+    policy: str = Field("mlp", description="network: the built-in mlp, or one of your own")
+    policy_params: dict[str, Any] = Field({}, description="parameters of a policy of your own")
     engine: Literal["oreflow", "torchgfn"] = Field(
         "oreflow", description="torchgfn: train with torchgfn's own sampler and loss (gflownet only; slower)"
     )
@@ -133,10 +133,11 @@ class SamplerConfig(Closed):
     @model_validator(mode="after")
     def _keys_fit_the_kind(self) -> "SamplerConfig":
         learns = self.kind in OBJECTIVES
-        if learns and self.objective not in OBJECTIVES[self.kind]:
+        own = self.kind == "gflownet" and self.objective in own_names("objective")
+        if learns and not own and self.objective not in OBJECTIVES[self.kind]:
             raise ValueError(
                 f"objective: expected one of {', '.join(OBJECTIVES[self.kind])} for kind {self.kind}, got "
-                f"{self.objective}"
+                f"{self.objective}; one of your own needs --plugin FILE.py and kind gflownet"
             )
         if self.kind == "policy_gradient":
             on_policy = {
@@ -165,6 +166,24 @@ class SamplerConfig(Closed):
             raise ValueError(
                 "engine: torchgfn trains without replay, local_search, temperature, epsilon_first here; leave them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _plugins_fit(self) -> "SamplerConfig":
+        for kind, name, params in (
+            ("policy", self.policy, self.policy_params),
+            ("objective", self.objective, self.objective_params),
+        ):
+            try:
+                if kind == "policy" and name not in BUILT_IN[kind]:
+                    find(kind, name)
+                check_params(kind, name, params)
+            except PluginError as error:
+                raise ValueError(f"{kind}: {error}") from None
+        if self.engine == "torchgfn" and not (
+            self.policy in BUILT_IN["policy"] and self.objective in BUILT_IN["objective"]
+        ):
+            raise ValueError("engine: torchgfn trains built-in policies and objectives; leave engine out")
         return self
 
     @model_validator(mode="after")

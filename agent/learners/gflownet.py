@@ -1,5 +1,6 @@
 """GFlowNet training, one step read top to bottom: roll out, score, search, replay, balance, descend."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -18,8 +19,10 @@ from oreflow.agent.objectives.balance_losses import (
     sub_trajectory_balance,
     trajectory_balance,
 )
+from oreflow.agent.objectives.plugin import ObjectiveBatch, scalar_loss
 from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy, learned_log_z
+from oreflow.agent.registry import BUILT_IN, find
 from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout
 from oreflow.agent.rollout.trajectories import Trajectories, concatenate
 from oreflow.agent.search.local_search import local_search
@@ -49,6 +52,10 @@ class GFlowNetLearner:
         self.family = make_family(config)
         self.optimizer = make_optimizer(policy, config)
         self.log_z_started = False
+        self._own: Callable[..., Tensor] | None = None
+        if self.sampler.objective not in BUILT_IN["objective"]:
+            objective = find("objective", self.sampler.objective)
+            self._own = functools.partial(objective, **self.sampler.objective_params)
         self.buffer: ReplayBuffer | None = None
         if self.sampler.replay.share:
             replay = self.sampler.replay
@@ -145,6 +152,10 @@ class GFlowNetLearner:
                 return trajectory_balance(self.policy.log_partition(t.condition), log_pf, log_pb, log_reward)
             case "log_partition_variance":
                 return log_partition_variance(log_pf, log_pb, log_reward)
+        if self._own is not None:
+            log_z = self.policy.log_partition(t.condition)
+            batch = ObjectiveBatch(t.log_pf.double(), t.log_pb.double(), log_reward, log_z, t.offsets)
+            return scalar_loss(self.sampler.objective, self._own, batch)
         assert t.log_flow is not None
         if self.sampler.objective == "detailed_balance":
             return detailed_balance(t.log_flow, t.log_pf.double(), t.log_pb.double(), log_reward, t.offsets)

@@ -179,10 +179,16 @@ class RunFolder:
         """
         if not self.config_path.is_file():
             raise RunFolderError(f"expected a run folder, found no config.resolved.yaml in {self.path}; train first")
-        config = load_config(self.config_path, overrides)
-        unknown = [term.name for term in config.reward.terms if term.name not in names()]
         loaded = {path.resolve() for path in plugin_files()}
         missing = [path for path in self._provenance().get("plugins", []) if Path(path).resolve() not in loaded]
+        try:
+            config = load_config(self.config_path, overrides)
+        except ConfigError as error:
+            if missing and "needs --plugin FILE.py" in str(error):  # a policy or objective that is not installed
+                add = " ".join(f"--plugin {path}" for path in missing)
+                raise ConfigError(f"{error}. The run was trained with a plug-in; add {add}") from None
+            raise
+        unknown = [term.name for term in config.reward.terms if term.name not in names()]
         if unknown and missing:
             raise ConfigError(
                 f"{self.config_path}: the run was trained with rewards of its own ({', '.join(unknown)}); add "

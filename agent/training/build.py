@@ -10,11 +10,15 @@ import torch
 
 from oreflow import rewards
 from oreflow.agent.config.run import Config
+from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.config.world import WyckoffWorld
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.learners.learner import Learner
 from oreflow.agent.learners.reward_families import Condition, make_family
+from oreflow.agent.objectives.plugin import check_objective
 from oreflow.agent.policy.network import Policy
+from oreflow.agent.policy.plugin import PluginPolicy, check_policy
+from oreflow.agent.registry import find, own_names
 from oreflow.agent.runtime.seeds import stream, torch_generator
 from oreflow.agent.search.searcher import Searcher
 from oreflow.agent.training.warm_start import known_objects
@@ -95,6 +99,7 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[K
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
     _engine_is_there(config, source)
+    check_plugins(config, kernel)
     reward = make_reward(config, source)
     if config.sampler.warm_start.path is not None:
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
@@ -112,17 +117,40 @@ def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
     """The untrained policy network."""
     sampler = config.sampler
     family = make_family(config)
-    return Policy(
-        kernel.token_factors,
-        kernel.action_factors,
-        kernel.n_backward_actions,
-        sampler.hidden,
-        sampler.backward == "learned",
-        torch_generator(config.seed, "weights"),
-        state_flow=sampler.kind == "policy_gradient"
-        or sampler.objective in ("detailed_balance", "sub_trajectory_balance"),
-        n_conditions=0 if family is None else family.n_conditions,
-    )
+    factors = kernel.token_factors, kernel.action_factors, kernel.n_backward_actions
+    generator = torch_generator(config.seed, "weights")
+    learned = sampler.backward == "learned"
+    flow = sampler.kind == "policy_gradient" or sampler.objective in ("detailed_balance", "sub_trajectory_balance")
+    n = 0 if family is None else family.n_conditions
+    if sampler.policy == "mlp":
+        return Policy(*factors, sampler.hidden, learned, generator, state_flow=flow, n_conditions=n)
+    own, params = find("policy", sampler.policy), sampler.policy_params
+    return PluginPolicy(sampler.policy, own, params, *factors, learned, generator, state_flow=flow, n_conditions=n)
+
+
+def check_plugins(config: Config, kernel: TransitionKernel) -> None:
+    """Hold the own policy and objective of a config to their contracts, on states of random walks.
+
+    Raises:
+        PluginError: naming the plug-in, the clause and the remedy.
+    """
+    rng = np.random.default_rng(0)
+    if config.sampler.kind in OBJECTIVES and config.sampler.policy != "mlp":
+        states = visited = kernel.initial(8)
+        for _ in range(3):
+            states = states[~kernel.is_terminal(states)]
+            if not len(states):
+                break
+            allowed = kernel.forward_allowed(states)
+            states = kernel.step(states, np.argmax(rng.random(allowed.shape) * allowed, axis=1))
+            visited = np.concatenate([visited, states])
+        policy = make_policy(config, kernel)
+        condition = torch.rand(len(visited), policy.n_conditions, generator=torch.Generator().manual_seed(0))
+        tokens = torch.from_numpy(kernel.encode(visited))
+        check_policy(policy, tokens, condition if policy.n_conditions else None)
+    if config.sampler.objective in own_names("objective"):
+        objective = find("objective", config.sampler.objective)
+        check_objective(config.sampler.objective, objective, rng, **config.sampler.objective_params)
 
 
 def make_learner(config: Config, kernel: TransitionKernel) -> Learner:

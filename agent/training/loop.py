@@ -3,6 +3,7 @@
 import contextlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from oreflow.agent.config.run import Config
 from oreflow.agent.errors import CheckpointWarning, TrainingError
 from oreflow.agent.learners.learner import Learner
+from oreflow.agent.registry import BUILT_IN
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.runtime.signals import StopFlag
 from oreflow.agent.storage.atomic_files import to_json
@@ -26,13 +28,28 @@ from oreflow.rewards import Reward
 _MAX_SKIPPED_IN_A_ROW = 20
 
 
+@dataclass(frozen=True)
+class TrainingLine:
+    """What a callback of `train` is told.
+
+    Attributes:
+        step: gradient steps done.
+        of_steps: gradient steps that the config asks for.
+        metrics: the line of metrics.jsonl, a copy; its names are defined in runs/README.md.
+    """
+
+    step: int
+    of_steps: int
+    metrics: dict[str, Any]
+
+
 @dataclass
 class TrainingResult:
     """How a training ended.
 
     Attributes:
         steps: gradient steps done.
-        stopped_by: name of the signal that stopped it, None when it did all its steps.
+        stopped_by: name of the signal that stopped it, or "callback"; None when it did all its steps.
         metrics: the last line of metrics.jsonl.
         checkpoint: the last checkpoint.
     """
@@ -52,6 +69,7 @@ def train(
     resume_from: Path | None = None,
     stop: StopFlag | None = None,
     quiet: bool = False,
+    callback: Callable[[TrainingLine], bool | None] | None = None,
 ) -> TrainingResult:
     """Trains into an existing run folder, from the start or from a checkpoint.
 
@@ -61,6 +79,8 @@ def train(
     Args:
         kernel, reward: those of the config, where they have been built already.
         resume_from: a checkpoint of this run to go on from; what was logged after it is cut off.
+        callback: called at each line of the log; where it returns True, training stops with a checkpoint, to be
+            resumed like one that a signal stopped. What it raises ends the training, after a checkpoint.
         stop: a flag that the caller has entered, so that signals count from before this call; a new one by default.
 
     Raises:
@@ -73,6 +93,7 @@ def train(
     learner = make_learner(config, kernel)
     figures = _Figures(config)
     ledger = RewardLedger(kernel, reward, RewardFailures(folder.reward_failures_path), config.reward.invalid_budget)
+    called_off = False
     step = n_skipped = skipped_in_a_row = 0
     metrics: dict[str, Any] = {}
     if resume_from is not None:
@@ -131,7 +152,7 @@ def train(
             rate = timing["objects_per_second"]
             progress.update(step, **shown, unique=metrics["share_unique"], objects_per_s=rate)
 
-        while step < config.sampler.steps and not stop.raised:
+        while step < config.sampler.steps and not (stop.raised or called_off):
             rng_state, counts = dict(learner.rng.bit_generator.state), ledger.state()
             try:
                 update = learner.step(step, ledger)
@@ -145,8 +166,14 @@ def train(
             if skipped_in_a_row >= _MAX_SKIPPED_IN_A_ROW:
                 checkpoint()
                 ledger.check()
+                own = [
+                    f"{kind} {name!r}"
+                    for kind, name in (("objective", config.sampler.objective), ("policy", config.sampler.policy))
+                    if name not in BUILT_IN[kind]
+                ]
+                mend = f"; or mend the plug-in, {' and '.join(own)}: its loss must be finite" if own else ""
                 raise TrainingError(
-                    f"{skipped_in_a_row} losses in a row were not finite; lower sampler.learning_rate or log_max"
+                    f"{skipped_in_a_row} losses in a row were not finite; lower sampler.learning_rate or log_max{mend}"
                 )
             step += 1
             figures.add(kernel, update)
@@ -154,13 +181,24 @@ def train(
             # Log and checkpoint
             if step % config.run.log_every_steps == 0 or step == config.sampler.steps:
                 write_line()
-            if step % config.run.checkpoint_every_steps == 0 and step < config.sampler.steps and not stop.raised:
+                if callback is not None:
+                    try:
+                        called_off = callback(TrainingLine(step, config.sampler.steps, dict(metrics))) is True
+                    except BaseException:
+                        checkpoint()
+                        raise
+            if (
+                step % config.run.checkpoint_every_steps == 0
+                and step < config.sampler.steps
+                and not (stop.raised or called_off)
+            ):
                 checkpoint()
         last = checkpoint()
         if stop.raised and figures.sums:
             write_line()  # for the reader only: resuming cuts it off and completes it
     ledger.check()
-    return TrainingResult(step, stop.raised if step < config.sampler.steps else None, metrics, last)
+    stopped_by = stop.raised or ("callback" if called_off else None)
+    return TrainingResult(step, stopped_by if step < config.sampler.steps else None, metrics, last)
 
 
 def _restore(learner: Learner, path: Path) -> dict[str, Any]:
