@@ -22,8 +22,9 @@ from oreflow.agent.training.build import check_plugins, make_kernel, make_reward
 from oreflow.agent.training.loop import TrainingLine, train
 from oreflow.rewards.errors import PluginError
 from oreflow.rewards.registry import load_plugin
+from tests.support.repository import ROOT
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "my_policy.py"
+EXAMPLE = ROOT / "examples" / "my_policy.py"
 
 
 @pytest.fixture(autouse=True)
