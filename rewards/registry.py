@@ -11,9 +11,10 @@ from typing import Any, get_args
 from oreflow.envs import plugins
 from oreflow.envs.errors import OreflowError
 from oreflow.envs.plugins import Registry
+from oreflow.envs.registry import WORLDS
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.guard import guarded, report
-from oreflow.rewards.contract.protocol import BatchType, Requires, RewardTerm
+from oreflow.rewards.contract.protocol import CHEMICAL, BatchType, RewardTerm
 from oreflow.rewards.errors import (
     RewardContractError,
     RewardParameterError,
@@ -161,8 +162,11 @@ def check_identity(term: RewardTerm) -> None:
             raise RewardContractError(
                 f"{type(term).__name__}: expected attribute {attribute!r} of type {kind.__name__}, got {value!r}"
             )
-    if term.requires not in get_args(Requires):
-        raise RewardContractError(f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}")
+    if term.requires not in CHEMICAL and term.requires not in WORLDS.names():
+        raise RewardContractError(
+            f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}; that may be the name "
+            "of an own world too, once its --plugin is there"
+        )
 
 
 def make_term(name: str, params: dict[str, Any] | None = None) -> RewardTerm:

@@ -5,11 +5,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from oreflow.envs.contract.objects import Objects
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 
-Batch = Compositions | Crystals
-Requires = Literal["composition", "structure"]
+Batch = Compositions | Crystals | Objects
+Requires = str  # "composition", "structure", or the name of an own world
+CHEMICAL = (Compositions.kind, Crystals.kind)
 BatchType = Literal["arrays", "pymatgen"]
 
 
@@ -41,7 +43,8 @@ class RewardTerm(Protocol):
 
     A term that requires "composition" gets `Compositions`, also of crystals. A term that requires "structure" gets
     `Crystals` that all have a geometry; what has none is invalid without being asked about. With the class attribute
-    `needs_geometry = False` it gets the others too: space group and occupied positions are then all it reads.
+    `needs_geometry = False` it gets the others too: space group and occupied positions are then all it reads. A term
+    that requires the name of an own world gets what the kernel of that world makes of its states.
 
     Two further class attributes are read where they exist: `batch_type` ("arrays", or "pymatgen" for a tuple of
     `pymatgen.core.Composition`, or of `pymatgen.core.Structure` where a structure is required) and `path_params` (names
@@ -69,6 +72,11 @@ def as_required(term: RewardTerm, batch: Batch) -> tuple[Batch, np.ndarray, str]
         reason: why the others are missing; "" where all rows are there.
     """
     everything = np.arange(len(batch))
+    if term.requires not in CHEMICAL or batch.kind not in CHEMICAL:
+        if term.requires == batch.kind:
+            return batch, everything, ""
+        return batch[:0], everything[:0], f"{term.name} needs objects of kind {term.requires}, got {batch.kind}"
+    assert isinstance(batch, Compositions | Crystals)
     if term.requires == "composition":
         return (batch.compositions.reduced() if isinstance(batch, Crystals) else batch), everything, ""
     if isinstance(batch, Compositions):
@@ -86,15 +94,13 @@ def as_batch_type(term: RewardTerm, batch: Batch) -> Any:
             from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
 
             return pymatgen_structures(batch)
-        from oreflow.envs.objects.formulas import pymatgen_compositions
+        if isinstance(batch, Compositions):
+            from oreflow.envs.objects.formulas import pymatgen_compositions
 
-        return pymatgen_compositions(batch)
+            return pymatgen_compositions(batch)
     return batch
 
 
 def labels_of(batch: Batch) -> list[str]:
     """What messages call the items: the formula, and the space group of a crystal."""
-    if isinstance(batch, Compositions):
-        return batch.formulas()
-    formulas = batch.compositions.reduced().formulas()
-    return [f"{formula} in space group {number}" for formula, number in zip(formulas, batch.space_group.tolist())]
+    return batch.labels()
