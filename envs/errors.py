@@ -45,6 +45,18 @@ class EncodeError(StructureError):
     """A structure that was read, but not found to be orbits of a space group."""
 
 
+class PluginError(OreflowError, ImportError):
+    """A plug-in file or entry point that cannot be loaded, or two that claim one name."""
+
+
+class UnknownWorldError(PluginError, ValueError):
+    """The name of a world that no built-in, entry point or plug-in provides."""
+
+
+class KernelContractError(OreflowError, AssertionError):
+    """A transition kernel that breaks a clause of its contract."""
+
+
 class IllegalActionError(OreflowError, ValueError):
     """An action that the mask of its state does not allow."""
 

@@ -14,7 +14,7 @@ from oreflow.rewards.check_probes import probe_compositions, probe_crystals, rel
 from oreflow.rewards.composite import Reward
 from oreflow.rewards.contract.batches import as_required, labels_of
 from oreflow.rewards.contract.evaluation import call_guarded, evaluate_term, is_mutation, join, said
-from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.protocol import CHEMICAL, Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardContractError
 from oreflow.rewards.registry import check_identity
@@ -33,6 +33,10 @@ def check_reward_term(term: RewardTerm, batch: Batch | None = None) -> None:
     check_identity(term)
     term = as_term(term).unwrapped  # a remembered answer would hide a change
     of_structures = term.requires == "structure"
+    if batch is None and term.requires not in CHEMICAL:
+        raise RewardContractError(
+            f"{term.name} requires objects of the world {term.requires!r}: give a batch of them, kernel.objects(states)"
+        )
     given, batch = batch, batch if batch is not None else probe_crystals() if of_structures else probe_compositions()
     batch, rows, reason = as_required(term, batch)
     if reason and not len(rows):
@@ -51,6 +55,8 @@ def check_reward_term(term: RewardTerm, batch: Batch | None = None) -> None:
         if given is None:
             complaint = "gives a crystal another value when its origin is shifted: use distances, not coordinates"
             _expect_same(term, result, evaluate_term(term, relabelled_crystals()), complaint)
+        return
+    if not isinstance(batch, Compositions):
         return
     doubled = Compositions(batch.atomic_numbers, batch.counts * 2)
     _expect_same(

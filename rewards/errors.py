@@ -1,6 +1,7 @@
 """Typed exceptions of the rewards: what was expected, what arrived, what to do."""
 
 from oreflow.envs.errors import OreflowError, TableError
+from oreflow.envs.errors import PluginError as PluginError  # under this name since 0.1
 
 
 class UnknownRewardError(OreflowError, ValueError):
@@ -29,10 +30,6 @@ class RewardWarning(UserWarning):
 
 class ReferenceTableWarning(RewardWarning):
     """Rows of a reference table that were set aside."""
-
-
-class PluginError(OreflowError, ImportError):
-    """A plug-in file or entry point that cannot be loaded."""
 
 
 class MissingPackageError(OreflowError, ImportError):

@@ -1,25 +1,22 @@
 """Names of reward terms: built-in ones, installed entry points (group `oreflow.rewards`), and plug-in files."""
 
 import contextlib
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
 import time
 import warnings
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from oreflow.envs import plugins
 from oreflow.envs.errors import OreflowError
+from oreflow.envs.plugins import Registry
+from oreflow.envs.registry import WORLDS
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.guard import guarded, report
-from oreflow.rewards.contract.protocol import BatchType, Requires, RewardTerm
+from oreflow.rewards.contract.protocol import CHEMICAL, BatchType, RewardTerm
 from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import (
-    PluginError,
     RewardContractError,
     RewardParameterError,
     RewardWarning,
@@ -51,11 +48,7 @@ _BUILT_IN = {
     "volume_per_atom": "oreflow.rewards.terms.structure.packing:VolumePerAtom",
     "volume_ratio": "oreflow.rewards.terms.structure.packing:VolumeRatio",
 }
-_registered: dict[str, Factory] = {}
-_tables: list[dict[str, Any]] = []  # what else a plug-in file may fill
-_plugins: dict[
-    Path, tuple[str, list[tuple[dict[str, Any], str]]]
-] = {}  # files loaded: hash of content, what they added
+REWARDS = Registry("reward", "oreflow.rewards", _BUILT_IN, UnknownRewardError)
 _SLOW_IMPORT_S = 10.0
 
 
@@ -65,104 +58,55 @@ def register(name: str) -> Callable[[Factory], Factory]:
     Raises:
         PluginError: when the name is taken.
     """
-
-    def add(factory: Factory) -> Factory:
-        if name in _BUILT_IN or name in _registered:
-            raise PluginError(f"expected a new reward name, got {name!r}, which is taken; choose another")
-        _registered[name] = factory
-        return factory
-
-    return add
-
-
-def share_plugins(table: dict[str, Any]) -> dict[str, Any]:
-    """Let plug-in files fill a further table of names, and return it; a file edited since replaces what it added."""
-    _tables.append(table)
-    return table
-
-
-def _entries() -> list[tuple[dict[str, Any], str]]:
-    return [(table, name) for table in (_registered, *_tables) for name in table]
+    return REWARDS.register(name)
 
 
 def load_plugin(path: str | Path) -> list[str]:
-    """Runs a plug-in file and returns the names it registered.
+    """Run a plug-in file and return the names it registered, of rewards, worlds and others.
 
-    A file loaded before is not run again, unless it was edited since: its rewards are then replaced.
+    A file loaded before is not run again, unless it was edited since: what it registered is then replaced.
 
     What the file prints or changes on the side while it is imported is undone and reported (`rewards.contract.guard`).
 
     Raises:
         PluginError: when the file is missing, fails on import, or registers nothing.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise PluginError(f"expected a Python file, found none at {path}")
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded, entries = _plugins.pop(path.resolve(), ("", []))
-    if loaded == content and all(name in table for table, name in entries):
-        _plugins[path.resolve()] = loaded, entries
-        return [name for _, name in entries]
-    for table, name in entries:
-        table.pop(name, None)
-    before = {(id(table), name) for table, name in _entries()}
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]  # two files may share a name
-    module_name = f"oreflow_plugin_{path.stem}_{place}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"expected a Python file (.py), got {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    started = time.monotonic()
-    try:
-        with guarded() as found:
-            spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        # Nothing of a broken plug-in stays, so that a mended one can be loaded and others are unaffected.
-        del sys.modules[module_name]
-        for table, name in _entries():
-            if (id(table), name) not in before:
-                del table[name]
-        what = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-        raise PluginError(f"{path} failed on import: {what}") from error
+    found: list[str] = []
+    seconds = 0.0
+
+    @contextlib.contextmanager
+    def watch() -> Iterator[None]:
+        nonlocal seconds
+        started = time.monotonic()
+        with guarded() as changes:
+            yield
+        found.extend(changes)
+        seconds = time.monotonic() - started
+
+    added = plugins.load_plugin(path, watch)
     report(str(path), found)
-    seconds = time.monotonic() - started
     if seconds > _SLOW_IMPORT_S:
         warnings.warn(
             f"{path} took {seconds:.0f} s to import; load what is heavy when a term is built, in its __init__",
             RewardWarning,
             stacklevel=2,
         )
-    added = sorted((entry for entry in _entries() if (id(entry[0]), entry[1]) not in before), key=lambda e: e[1])
-    if not added:
-        raise PluginError(f"{path} registered no reward; decorate its class with @rewards.register('name')")
-    _plugins[path.resolve()] = content, added
-    return [name for _, name in added]
+    return added
 
 
 def plugin_files() -> list[Path]:
     """The plug-in files loaded so far, in order."""
-    return list(_plugins)
+    return plugins.plugin_files()
 
 
 def is_built_in(name: str) -> bool:
     """Whether a reward ships with oreflow."""
-    return name in _BUILT_IN and name not in _registered
+    return REWARDS.is_built_in(name)
 
 
 def names() -> dict[str, str]:
     """All known reward names with where each comes from."""
-    known = dict.fromkeys(_BUILT_IN, "built in")
-    for name, points in _entry_points().items():
-        known.setdefault(name, "entry point " + " and ".join(point.value for point in points))
-    return known | dict.fromkeys(_registered, "plug-in")
-
-
-def _entry_points() -> dict[str, list[EntryPoint]]:
-    out: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group="oreflow.rewards"):
-        out.setdefault(point.name, []).append(point)
-    return out
+    return REWARDS.names()
 
 
 def factory_of(name: str) -> Factory:
@@ -170,26 +114,10 @@ def factory_of(name: str) -> Factory:
 
     Raises:
         UnknownRewardError: with near misses.
-        PluginError: when an entry point cannot be loaded, or two packages claim the name.
+        PluginError: when an entry point cannot be loaded, or two plug-ins claim the name.
     """
-    if name in _registered:
-        return _registered[name]
-    if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name].split(":")
-        return getattr(importlib.import_module(module), attribute)
-    points = _entry_points().get(name, [])
-    if len(points) > 1:
-        where = ", ".join(point.value for point in points)
-        raise PluginError(f"expected one installed reward named {name!r}, got {len(points)}: {where}; uninstall one")
-    if points:
-        try:
-            return points[0].load()
-        except (Exception, SystemExit) as error:
-            raise PluginError(f"entry point {points[0].value} failed: {type(error).__name__}: {error}") from error
-    hint = nearest(str(name), names())
-    raise UnknownRewardError(
-        f"expected the name of a reward, got {name!r} (one of your own needs --plugin FILE.py); {hint}"
-    )
+    factory: Factory = REWARDS.find(name)
+    return factory
 
 
 def check_parameters(name: str, params: dict[str, Any] | None = None) -> Factory:
@@ -235,8 +163,11 @@ def check_identity(term: RewardTerm) -> None:
             raise RewardContractError(
                 f"{type(term).__name__}: expected attribute {attribute!r} of type {kind.__name__}, got {value!r}"
             )
-    if term.requires not in get_args(Requires):
-        raise RewardContractError(f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}")
+    if term.requires not in CHEMICAL and term.requires not in WORLDS.names():
+        raise RewardContractError(
+            f"{term.name}: expected requires 'composition' or 'structure', got {term.requires!r}; that may be the name "
+            "of an own world too, once its --plugin is there"
+        )
 
 
 def make_term(name: str, params: dict[str, Any] | None = None) -> Term:

@@ -1,12 +1,13 @@
 """Shared seeds and profiles of the test suite. No test needs a network, a GPU or data outside the repository."""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from oreflow.rewards import registry
+from oreflow.envs import plugins
 from oreflow.rewards.contract import guard
 
 # Derandomised: the same examples on every machine, so a red run can be repeated. `HYPOTHESIS_PROFILE=nightly` explores.
@@ -21,8 +22,8 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(autouse=True)
-def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Plug-ins that a test loads, and side effects that it reports, are forgotten after it."""
-    monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setattr(registry, "_plugins", {})
     monkeypatch.setattr(guard, "_reported", set())
+    yield
+    plugins.forget_all()

@@ -40,18 +40,19 @@ def check(
     from oreflow.agent.learners.reward_families import drawn_conditions, make_family
     from oreflow.agent.rollout.rollout import forward_rollout
     from oreflow.agent.runtime.seeds import stream
-    from oreflow.agent.training.build import make_checked, make_policy
-    from oreflow.envs.contract.check import check_kernel
+    from oreflow.agent.training.build import check_world, make_checked, make_policy
     from oreflow.envs.contract.labelings import count_objects
+    from oreflow.envs.registry import COMPOSITION, STRUCTURE
     from oreflow.rewards.check import check_reward_term, check_shaped
 
     load_plugins(plugin)
     resolved = load_config(config, set_, seed)
     rng = stream(resolved.seed, "check")
     kernel, reward = make_checked(resolved, str(config))
-    check_kernel(kernel, rng, n=64)
+    check_world(resolved, kernel, 64, rng)
     for term, _ in reward.terms:
-        check_reward_term(term)
+        if term.requires in (COMPOSITION, STRUCTURE):  # of own objects only the world has examples
+            check_reward_term(term)
     policy, family = make_policy(resolved, kernel), make_family(resolved)
     states, origin = random_objects(kernel, 500, rng)
     objects = kernel.objects(states)
@@ -69,7 +70,7 @@ def check(
     figures: dict[str, Any] = {
         "config": str(config),
         "purpose": resolved.purpose,
-        "n_elements": len(resolved.world.compositions().elements),
+        "n_elements": len(resolved.world.space().symbols()),
         "n_actions": kernel.n_actions,
         "enumerable": kernel.enumeration_unavailable_reason is None,
         "world": kernel.enumeration_unavailable_reason or f"{count_objects(kernel)} objects",
@@ -94,7 +95,8 @@ def check(
         print_json(figures)
     elif not quiet:
         print(f"{config}: {resolved.purpose}")
-        print(f"world      {figures['n_elements']} elements, {figures['n_actions']} actions, {figures['world']}")
+        elements = f"{figures['n_elements']} elements, " if figures["n_elements"] else ""
+        print(f"world      {elements}{figures['n_actions']} actions, {figures['world']}")
         print(f"examples   {'; '.join(figures['examples'])} ({origin})")
         for name, entry in figures["terms"].items():
             median = "none" if entry["median"] is None else f"{entry['median']:.4g}"

@@ -22,7 +22,10 @@ DONE, BAD_INPUT, STOPPED_BY_SIGNAL, REWARD_FAILED, IO_FAILED = 0, 2, 3, 4, 5
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result, or the error, as JSON on stdout.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Root of all random streams; the config's by default.")]
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file that registers rewards; repeatable.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file that registers rewards, worlds or others; repeatable."),
+]
 Beta = Annotated[
     float | None,
     typer.Option("--beta", help="Sample R^beta, from a run of sampler.family temperature; 1 by default if in range."),

@@ -97,8 +97,9 @@ def _stated_rule(given: str | None, mixed: bool, stated: str, candidates: Path) 
     # A user's own table: the run that drew the candidates holds it.
     config = candidates.parent.parent / "config.resolved.yaml"
     if config.is_file():
-        table = resolve_table(load_config(config).world.oxidation_table)
-        if table.label == label:
+        rule = load_config(config).world.charge_rule()
+        table = None if rule is None else resolve_table(rule.table)
+        if table is not None and table.label == label:
             return table, mixed or label != stated
     raise ValueError(
         f"{candidates} was judged by the oxidation-state table {label}, which does not ship with oreflow; give its "

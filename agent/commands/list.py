@@ -38,8 +38,18 @@ def list_(
 def _envs() -> dict[str, dict[str, str]]:
     from oreflow.envs.chemistry.built_in_oxidation import TABLES
     from oreflow.envs.chemistry.elements import presets
+    from oreflow.envs.errors import PluginError
+    from oreflow.envs.registry import WORLDS
+
+    def first_line(kind: str, origin: str) -> str:
+        try:
+            text = (WORLDS.find(kind).__doc__ or "").partition("\n")[0]
+        except PluginError as error:  # a broken entry point must not hide the others
+            return f"cannot be loaded: {error}"
+        return text if origin == "built in" else f"{text} ({WORLDS.origin(kind)})"
 
     return {
+        "worlds (world.kind)": {kind: first_line(kind, origin) for kind, origin in WORLDS.names().items()},
         "environments": {
             "oreflow/Composition-v0": "reduced formulas, one element's count at a time (kind: composition)",
             "oreflow/Wyckoff-v0": "crystals: space group, elements on Wyckoff positions, lattice (kind: wyckoff)",

@@ -91,8 +91,9 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
         print(f"sampled under              {condition_line(summary['condition'])}")
     if not summary["n_rows"]:
         return
-    print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
-    print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
+    if "neutrality_rule" in summary:
+        print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
+        print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
     spread = summary["log_reward_minus_log_pf_std"]
     if spread is not None:
         print(f"std of log R - log P       {spread:.2f} nats over the rows (0 for a perfect sampler)")
@@ -106,6 +107,10 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
                 else f"; {volume['random_value']:.4g} of {volume['n_random']} objects, {volume['random_objects']}"
             )
         )
+    for name, value in summary.get("world", {}).items():
+        print(f"{name.replace('_', ' '):26s} {value:.4g}" if isinstance(value, float) else f"{name:26s} {value}")
+    if "energy_model" not in summary:
+        return
     print(
         f"elements present           {summary['n_elements_present']}, chemical systems {summary['n_chemical_systems']}"
     )

@@ -14,9 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 from oreflow.agent.config.closed_model import Closed
 from oreflow.agent.config.sampler import SamplerConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
-from oreflow.agent.config.world import WORLDS, CompositionWorld, PartConfig, World, WyckoffWorld
+from oreflow.agent.config.world import AnyWorld, PartConfig, WorldSection, section_of
 from oreflow.agent.errors import ConfigError
 from oreflow.envs.chemistry.oxidation import resolve_table
+from oreflow.envs.registry import WORLDS
 from oreflow.envs.suggestions import nearest
 
 SCHEMA_VERSION = 1
@@ -70,19 +71,17 @@ class Config(Closed):
     schema_version: Literal[1] = Field(description="version of this schema")
     purpose: str = Field("", description="one line on what the run is for and what to expect")
     seed: int = Field(0, ge=0, description="root of all random streams")
-    world: World = Field(description="what may be built: compositions, or crystals (kind: wyckoff)")
+    world: AnyWorld = Field(description="what may be built: compositions, crystals (kind: wyckoff), or another kind")
     reward: RewardConfig
     sampler: SamplerConfig = SamplerConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
-    def _soft_needs_its_term(self) -> "Config":
+    def _world_has_its_terms(self) -> "Config":
         names = [term.name for term in self.reward.terms]
-        if self.world.neutrality == "soft" and "charge_balance" not in names:
-            raise ValueError(
-                "world.neutrality is soft, so reward.terms must hold charge_balance, which pays for neutrality; "
-                "add it, or choose hard or off"
-            )
+        for name, reason in self.world.terms_needed().items():
+            if name not in names:
+                raise ValueError(reason)
         return self
 
     @model_validator(mode="after")
@@ -193,47 +192,42 @@ def validate_config(data: dict[str, Any], source: str) -> Config:
         raise ConfigError(f"{source}: " + "; ".join(lines)) from None
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
-    _bound_number_of_elements(config, source)
+    fault = config.world.settle()
+    if fault:
+        raise ConfigError(f"{source}: {fault}")
     if not math.isfinite(config.reward.log_min) or config.reward.log_min >= config.reward.log_max:
         raise ConfigError(f"{source}: expected reward.log_min < reward.log_max")
     return config
 
 
-def _bound_number_of_elements(config: Config, source: str) -> None:
-    world = config.world
-    if isinstance(world, WyckoffWorld) and (world.composition or world.chemical_system or world.stoichiometry):
-        return  # these say how many there are
-    n_listed = len(world.compositions().elements)
-    if "n_elements" not in config.world.model_fields_set:  # the default bends to a short list; a stated range does not
-        low, high = config.world.n_elements
-        config.world.n_elements = (min(low, n_listed), min(high, n_listed))
-    if config.world.n_elements[1] > n_listed:
-        raise ConfigError(
-            f"{source}: world.n_elements: expected at most {n_listed}, the number of elements listed, got "
-            f"{config.world.n_elements[1]}; lower it or add to world.elements"
-        )
-
-
 def _explain(fault: Any, data: dict[str, Any]) -> str:
     loc = list(fault["loc"])
-    world: Any = CompositionWorld
-    if loc[:1] == ["world"] and len(loc) > 1 and loc[1] in WORLDS:  # which of the worlds is meant is no key
-        world = WORLDS[loc.pop(1)]
     location = ".".join(str(part) for part in loc) or "the config"
     if fault["type"] == "extra_forbidden":
         model: Any = Config
-        entries = {"world": world, "terms": TermConfig, "stoichiometry": PartConfig}
+        entries = {"world": _section(data), "terms": TermConfig, "stoichiometry": PartConfig}
         for part in loc[:-1]:
             if isinstance(part, str):
                 model = entries[part] if part in entries else model.model_fields[part].annotation
-        return f"unknown key {location}; {nearest(str(loc[-1]), model.model_fields)}"
+        known = getattr(model, "model_fields", None)
+        return f"unknown key {location}" + (f"; {nearest(str(loc[-1]), known)}" if known else "")
     if fault["type"] == "missing":
         return f"{location} is missing"
     if fault["type"] == "kind_of_world":
-        return f"world.kind: expected {' or '.join(WORLDS)}, got {fault['input'].get('kind')!r}"
+        kind = fault["input"].get("kind")
+        return (
+            f"world.kind: expected the name of a world, got {kind!r} (one of your own needs --plugin FILE.py); "
+            f"{nearest(str(kind), WORLDS.names())}"
+        )
     message = fault["msg"].removeprefix("Value error, ")
     shown = "" if fault["type"] == "value_error" else f", got {str(fault['input'])[:60]!r}"
     return f"{location}: {message}{shown}"
+
+
+def _section(data: dict[str, Any]) -> type[WorldSection]:
+    """The section of the world that plain data asks for, where it is known."""
+    world = data.get("world")
+    return section_of(world.get("kind", "composition")) if isinstance(world, dict) else WorldSection
 
 
 def dump_config(config: Config) -> str:

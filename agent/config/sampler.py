@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from oreflow.agent import registry
 from oreflow.agent.config.closed_model import Closed
-from oreflow.agent.registry import BUILT_IN, check_params, find, own_names
-from oreflow.rewards.errors import PluginError
+from oreflow.envs.errors import PluginError
 
 OBJECTIVES = {
     "gflownet": (
@@ -133,7 +133,8 @@ class SamplerConfig(Closed):
     @model_validator(mode="after")
     def _keys_fit_the_kind(self) -> "SamplerConfig":
         learns = self.kind in OBJECTIVES
-        own = self.kind == "gflownet" and self.objective in own_names("objective")
+        known, built_in = registry.OBJECTIVES.names(), registry.OBJECTIVES.built_in
+        own = self.kind == "gflownet" and self.objective in known and self.objective not in built_in
         if learns and not own and self.objective not in OBJECTIVES[self.kind]:
             raise ValueError(
                 f"objective: expected one of {', '.join(OBJECTIVES[self.kind])} for kind {self.kind}, got "
@@ -170,19 +171,17 @@ class SamplerConfig(Closed):
 
     @model_validator(mode="after")
     def _plugins_fit(self) -> "SamplerConfig":
-        for kind, name, params in (
-            ("policy", self.policy, self.policy_params),
-            ("objective", self.objective, self.objective_params),
+        own = False
+        for names, name, params in (
+            (registry.POLICIES, self.policy, self.policy_params),
+            (registry.OBJECTIVES, self.objective, self.objective_params),
         ):
+            own = own or name not in names.built_in
             try:
-                if kind == "policy" and name not in BUILT_IN[kind]:
-                    find(kind, name)
-                check_params(kind, name, params)
+                registry.check_params(names, name, params)
             except PluginError as error:
-                raise ValueError(f"{kind}: {error}") from None
-        if self.engine == "torchgfn" and not (
-            self.policy in BUILT_IN["policy"] and self.objective in BUILT_IN["objective"]
-        ):
+                raise ValueError(f"{names.word}: {error}") from None
+        if self.engine == "torchgfn" and own:
             raise ValueError("engine: torchgfn trains built-in policies and objectives; leave engine out")
         return self
 

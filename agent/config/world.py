@@ -1,17 +1,52 @@
-"""The section `world` of a config: what may be built, compositions or crystals."""
+"""The section `world` of a config: what may be built.
 
-from typing import Annotated, Any, Literal
+Compositions and crystals have sections of their own here, with names and defaults that old runs rely on. The section of
+any other world is made from the fields of its dataclass.
+"""
 
-from pydantic import Discriminator, Field, Tag, field_validator
+import dataclasses
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, field_validator
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticCustomError
 
 from oreflow.agent.config.closed_model import Closed
 from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE
 from oreflow.envs.chemistry.oxidation import resolve_table
-from oreflow.envs.composition.space import CompositionSpace
-from oreflow.envs.crystal.space import WyckoffSpace
+from oreflow.envs.errors import OreflowError, PluginError, UnknownWorldError
+from oreflow.envs.registry import WORLDS, ChargeRule, World, world_class
 
 
-class _ElementRules(Closed):
+class WorldSection(Closed):
+    """What the sections of all worlds have in common."""
+
+    if TYPE_CHECKING:  # each section declares its own, in its own place
+        kind: str
+
+    def space(self) -> World:
+        """The world that the fields describe.
+
+        Raises:
+            ValueError: when they do not go together.
+        """
+        raise NotImplementedError
+
+    def charge_rule(self) -> ChargeRule | None:
+        """How neutrality is judged; None where tables and summaries are to be silent about charges."""
+        return self.space().charge_rule
+
+    def terms_needed(self) -> dict[str, str]:
+        """Reward terms that the world cannot do without, and why."""
+        return {}
+
+    def settle(self) -> str:
+        """Bend defaults to what is stated, and return what is wrong with that; "" where all is well."""
+        return ""
+
+
+class _ElementRules(WorldSection):
     """What both worlds say about elements."""
 
     elements: list[str] = Field(["mp84"], description="symbols and preset names")
@@ -33,6 +68,32 @@ class _ElementRules(Closed):
         """A file's content takes the place of its path, so that the resolved config repeats the run."""
         return resolve_table(value).spec()
 
+    def charge_rule(self) -> ChargeRule:
+        """The rule as the config states it."""
+        return ChargeRule(self.oxidation_table, self.mixed_valence)
+
+    def terms_needed(self) -> dict[str, str]:
+        """The term that pays for neutrality where it is soft."""
+        if self.neutrality != "soft":
+            return {}
+        return {
+            "charge_balance": "world.neutrality is soft, so reward.terms must hold charge_balance, which pays for "
+            "neutrality; add it, or choose hard or off"
+        }
+
+    def settle(self) -> str:
+        """Bend the default of `n_elements` to a short list of elements; a stated range does not bend."""
+        n_listed = len(self.space().symbols())
+        if "n_elements" not in self.model_fields_set:
+            low, high = self.n_elements
+            self.n_elements = (min(low, n_listed), min(high, n_listed))
+        if self.n_elements[1] > n_listed:
+            return (
+                f"world.n_elements: expected at most {n_listed}, the number of elements listed, got "
+                f"{self.n_elements[1]}; lower it or add to world.elements"
+            )
+        return ""
+
     def _values(self) -> dict[str, Any]:
         """The fields as a space takes them."""
         values = self.model_dump(exclude={"kind"})
@@ -51,13 +112,10 @@ class CompositionWorld(_ElementRules):
     count_by_element: dict[str, tuple[int, int]] = Field({}, description="exceptions to `count`, by symbol or preset")
     order: Literal["free", "canonical"] = Field("free", description="free: any build order; canonical: one per formula")
 
-    def space(self) -> CompositionSpace:
+    def space(self) -> World:
         """The same as the kernel's own type, which checks what spans several fields."""
-        return CompositionSpace(**self._values())
-
-    def compositions(self) -> CompositionSpace:
-        """The rules of the formulas."""
-        return self.space()
+        made: World = WORLDS.find(self.kind)(**self._values())
+        return made
 
 
 class PartConfig(Closed):
@@ -88,28 +146,93 @@ class WyckoffWorld(_ElementRules):
     min_distance_a: float = Field(0.5, description="no two atoms are closer, angstrom")
     min_contact: float = Field(0.7, description="nor closer than this share of the sum of their covalent radii")
 
-    def space(self) -> WyckoffSpace:
+    def settle(self) -> str:
+        """As in `_ElementRules`, where nothing else says how many elements there are."""
+        return "" if self.composition or self.chemical_system or self.stoichiometry else super().settle()
+
+    def space(self) -> World:
         """The same as the kernel's own type, which checks what spans several fields."""
         values = self._values()
         values["space_groups"] = tuple(values["space_groups"])
         values["stoichiometry"] = tuple((tuple(part.elements), part.amount) for part in self.stoichiometry)
-        return WyckoffSpace(**values)
-
-    def compositions(self) -> CompositionSpace:
-        """The rules of the formulas."""
-        return self.space().compositions
+        made: World = WORLDS.find(self.kind)(**values)
+        return made
 
 
-def _kind(data: Any) -> Any:
-    return data.get("kind", "composition") if isinstance(data, dict) else getattr(data, "kind", "composition")
+class OwnWorldSection(WorldSection):
+    """A world that is described by its dataclass alone; its fields are added to this class."""
+
+    def space(self) -> World:
+        """The dataclass, which checks what spans several fields.
+
+        Raises:
+            PluginError: when it fails otherwise than by ValueError.
+        """
+        names = [name for name in type(self).model_fields if name != "kind"]
+        made: type[World] = WORLDS.find(self.kind)
+        try:
+            return made(**{name: getattr(self, name) for name in names})
+        except (OreflowError, ValueError):
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"world {self.kind!r} ({WORLDS.origin(self.kind)}) cannot be made from its fields: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
-World = Annotated[
-    Annotated[CompositionWorld, Tag("composition")] | Annotated[WyckoffWorld, Tag("wyckoff")],
-    Discriminator(
-        _kind,
-        custom_error_type="kind_of_world",
-        custom_error_message="expected kind to be composition or wyckoff",
-    ),
-]
-WORLDS = {"composition": CompositionWorld, "wyckoff": WyckoffWorld}
+_SECTIONS: dict[str, type[WorldSection]] = {"composition": CompositionWorld, "wyckoff": WyckoffWorld}
+
+
+def section_of(kind: str) -> type[WorldSection]:
+    """The section of a config that describes worlds of a kind: its fields, their types and defaults.
+
+    Raises:
+        PluginError: when no such world is known, or its dataclass has a field that no config can hold.
+    """
+    if kind in _SECTIONS and WORLDS.is_built_in(kind):
+        return _SECTIONS[kind]
+    return _from_dataclass(kind, world_class(kind, WORLDS.find(kind)))
+
+
+@cache
+def _from_dataclass(kind: str, world: type[World]) -> type[WorldSection]:
+    where = f"world {kind!r} ({WORLDS.origin(kind)})"
+    entries: dict[str, Any] = {"kind": (Literal[kind], Field(description=f"{kind}"))}
+    hints = get_type_hints(world, include_extras=True)
+    for field in dataclasses.fields(world):  # type: ignore[arg-type]
+        if not field.init:
+            continue
+        if hasattr(OwnWorldSection, field.name):
+            raise PluginError(f"{where}: a config cannot have a key {field.name!r}; rename the field")
+        default: Any = ... if field.default is dataclasses.MISSING else field.default
+        given = {"default": default} if field.default_factory is dataclasses.MISSING else {}
+        if not given:
+            given = {"default_factory": field.default_factory}
+        entries[field.name] = hints[field.name], Field(**given, description=field.metadata.get("description"))
+    try:
+        return create_model(world.__name__, __base__=OwnWorldSection, __doc__=world.__doc__, **entries)
+    except PydanticUserError as error:
+        what = str(error).partition("\n")[0]
+        raise PluginError(
+            f"{where}: a config cannot hold one of its fields: {what}; use numbers, text, truth values, and tuples, "
+            "lists or dicts of these"
+        ) from error
+
+
+def _as_section(data: Any) -> Any:
+    """The section that the key `kind` asks for, which is composition by default."""
+    if isinstance(data, WorldSection) or not isinstance(data, dict):
+        return data
+    kind = data.get("kind", "composition")
+    try:
+        section = section_of(kind) if isinstance(kind, str) else None
+    except UnknownWorldError:
+        section = None
+    if section is None:
+        raise PydanticCustomError("kind_of_world", "expected the name of a world")
+    return section.model_validate(data)
+
+
+# Which section it is depends on plug-ins, so that no union of types can name them all.
+AnyWorld = Annotated[SerializeAsAny[WorldSection], BeforeValidator(_as_section)]

@@ -3,8 +3,7 @@
 import numpy as np
 
 from oreflow.agent.search.random_walks import random_rollout
-from oreflow.envs.composition.kernel import CompositionKernel
-from oreflow.envs.composition.uniform import TooRareError
+from oreflow.envs.contract.drawing import DrawsUniformly, TooRareError
 from oreflow.envs.contract.labelings import canonical
 from oreflow.envs.contract.protocol import TransitionKernel
 
@@ -14,10 +13,11 @@ UNIFORM, BUILD_ORDERS = "uniform random", "random build orders"
 def random_objects(kernel: TransitionKernel, n: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Terminal states of n random objects, and how they were drawn: UNIFORM or BUILD_ORDERS.
 
-    Of formulas every one is equally likely, unless they are too rare among all to be found so. Otherwise every allowed
-    action is equally likely: objects with many build orders, or built by few alternatives, come up more often.
+    Where the kernel can (of formulas and alloys) every object is equally likely, unless they are too rare to be found
+    so. Otherwise every allowed action is equally likely: objects with many build orders, or built by few alternatives,
+    come up more often.
     """
-    if isinstance(kernel, CompositionKernel):
+    if isinstance(kernel, DrawsUniformly):
         try:
             return kernel.sample_uniform(n, rng), UNIFORM
         except TooRareError:

@@ -22,7 +22,7 @@ from oreflow.agent.objectives.balance_losses import (
 from oreflow.agent.objectives.plugin import ObjectiveBatch, scalar_loss
 from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy, learned_log_z
-from oreflow.agent.registry import BUILT_IN, find
+from oreflow.agent.registry import OBJECTIVES
 from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout
 from oreflow.agent.rollout.trajectories import Trajectories, concatenate
 from oreflow.agent.search.local_search import local_search
@@ -53,8 +53,8 @@ class GFlowNetLearner:
         self.optimizer = make_optimizer(policy, config)
         self.log_z_started = False
         self._own: Callable[..., Tensor] | None = None
-        if self.sampler.objective not in BUILT_IN["objective"]:
-            objective = find("objective", self.sampler.objective)
+        if self.sampler.objective not in OBJECTIVES.built_in:
+            objective = OBJECTIVES.find(self.sampler.objective)
             self._own = functools.partial(objective, **self.sampler.objective_params)
         self.buffer: ReplayBuffer | None = None
         if self.sampler.replay.share:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
-from oreflow.agent.errors import CheckpointError
+from oreflow.agent.errors import CheckpointError, ConfigError
 from oreflow.agent.learners.reward_families import Condition, Preference, choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.runtime.progress import Progress
@@ -25,16 +25,15 @@ from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.storage.scratch import scratch_folder, writing_to
 from oreflow.agent.tables.candidate_structures import replace_folder, write_structures
-from oreflow.agent.tables.candidates import candidate_table, energy_model_of
+from oreflow.agent.tables.candidates import EnergyTerm, candidate_table, energy_model_of
 from oreflow.agent.tables.formulas import write_chunks
 from oreflow.agent.tables.known_crystals import is_known_object
 from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
 from oreflow.agent.training.reward_failures import RewardFailures
-from oreflow.envs.composition.kernel import CompositionKernel
 from oreflow.envs.contract.protocol import TransitionKernel
-from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.registry import COMPOSITION, STRUCTURE
 from oreflow.rewards import Reward
 from oreflow.rewards.errors import RewardBudgetError
 
@@ -50,7 +49,7 @@ class TrainedRun:
     """A run ready to sample from; `condition` is what it samples under where it was trained for a family."""
 
     config: Config
-    kernel: CompositionKernel | WyckoffKernel
+    kernel: TransitionKernel
     policy: Policy | None
     sampler: Sampler
     step: int
@@ -126,6 +125,11 @@ def sample(
     """
     run = load_run(folder, beta=beta, weights=weights)
     reward = make_reward(run.config)
+    world = run.config.world.space()
+    if reference is not None and world.object_kind not in (COMPOSITION, STRUCTURE):
+        raise ConfigError(
+            f"known compounds say nothing of the objects of world.kind {run.config.world.kind}; leave the reference out"
+        )
     seed = run.config.seed if seed is None else seed
     max_draws = max_draws or 100 * n
     with writing_to(out):
@@ -146,7 +150,7 @@ def sample(
             run.kernel,
             rows,
             draws,
-            energy_model_of(reward, has_crystals(run.kernel)),
+            _energy_model(run.config, reward),
             n_wanted=n,
             unique=unique,
             seed=seed,
@@ -165,7 +169,7 @@ def sample(
                 summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
         order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
         with Progress("write", len(rows), quiet) as progress:
-            has_geometry = has_crystals(run.kernel) and run.kernel.space.geometry
+            has_geometry = world.object_kind == STRUCTURE and world.has_geometry
             _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress, has_geometry)
     if n_invalid > run.config.reward.invalid_budget * n_objects:
         raise RewardBudgetError(
@@ -197,7 +201,7 @@ def _judge(
     """Adds the rows of all draws, or of all distinct objects, that have a valid reward."""
     found = _Findings()
     failures = RewardFailures(folder.reward_failures_path)
-    energy_model = energy_model_of(reward, has_crystals(run.kernel))
+    energy_model, world = _energy_model(run.config, reward), run.config.world.space()
     log_pf = np.full(len(draws.objects), np.nan)  # computed once an object, not once a draw
     n_objects, n_seen = len(draws.objects) if unique else draws.n, 0
     for first in range(0, n_objects, _JUDGED_AT_ONCE):
@@ -218,8 +222,9 @@ def _judge(
             result,
             energy_model=energy_model,
             terms=[term for term, _ in reward.terms],
-            table=run.config.world.oxidation_table,
-            mixed_valence=run.config.world.mixed_valence,
+            rule=run.config.world.charge_rule(),
+            descriptions=run.kernel.describe(states),
+            further=world.columns(objects),
             n_times_sampled=draws.times[numbers],
             is_unique=is_first,
             is_novel=None if reference is None else ~is_known_object(objects, reference),
@@ -235,9 +240,10 @@ def _judge(
     return found
 
 
-def has_crystals(kernel: TransitionKernel) -> TypeGuard[WyckoffKernel]:
-    """Whether the objects of a kernel are crystals."""
-    return isinstance(kernel, WyckoffKernel)
+def _energy_model(config: Config, reward: Reward) -> EnergyTerm | None:
+    """What predicts formation energies of the world's objects; None where they have none."""
+    kind = config.world.space().object_kind
+    return energy_model_of(reward, kind == STRUCTURE) if kind in (COMPOSITION, STRUCTURE) else None
 
 
 def _write(

@@ -13,11 +13,13 @@ from oreflow.agent.sampling.draws import Draws
 from oreflow.agent.sampling.row_store import RowStore
 from oreflow.agent.tables.candidates import EnergyTerm
 from oreflow.envs.chemistry.elements import symbols
+from oreflow.envs.chemistry.oxidation import resolve_table
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.rewards import Reward
 
 _N_BASELINE = 2000
 _N_RESAMPLES = 200
+_N_SUMMARISED = 4096  # objects that a world of its own sums up
 
 
 def summarise(
@@ -25,7 +27,7 @@ def summarise(
     kernel: TransitionKernel,
     rows: RowStore,
     draws: Draws,
-    energy_model: EnergyTerm,
+    energy_model: EnergyTerm | None,
     *,
     n_wanted: int,
     unique: bool,
@@ -35,17 +37,14 @@ def summarise(
     """The figures that summary.json holds of the rows.
 
     Args:
-        energy_model: predicted the rows' formation energies, and predicts those of random objects.
+        energy_model: predicted the rows' formation energies, and predicts those of random objects; None where objects
+            have none.
         n_invalid: objects that were left out of the rows.
     """
-    world = config.world
-    rules = world.compositions()
+    world, rule = config.world.space(), config.world.charge_rule()
     rng = stream(seed, "baseline")
-    random_energies, origin = _random_energies(kernel, energy_model, rng)
-    sampled = rows.column("formation_energy_per_atom_pred")
-    n_systems, present = _chemical_systems(rows)
     n_unique = rows.n_true("is_unique")
-    return {
+    summary: dict[str, Any] = {
         "n_rows": len(rows),
         "n_wanted": n_wanted,
         "complete": (n_unique if unique else len(rows)) >= n_wanted,
@@ -54,20 +53,37 @@ def summarise(
         "world_exhausted": draws.exhausted,
         "n_rejected_invalid_reward": n_invalid,
         "rows": "distinct, ranked by log_reward" if unique else "raw draws, in order",
-        "share_neutral": _share(rows, "charge_neutral"),
-        "neutrality_rule": f"{rules.oxidation_table}, {'mixed' if world.mixed_valence else 'no mixed'} valence",
-        "share_electronegativity_ok": _share(rows, "electronegativity_ok"),
+    }
+    if rule is not None:
+        table = resolve_table(rule.table)
+        summary["share_neutral"] = _share(rows, "charge_neutral")
+        summary["neutrality_rule"] = f"{table}, {'mixed' if rule.mixed_valence else 'no mixed'} valence"
+        summary["share_electronegativity_ok"] = _share(rows, "electronegativity_ok")
+    if energy_model is not None:
+        summary |= _elements_and_energies(world.symbols(), kernel, rows, energy_model, rng)
+    summary["log_reward_minus_log_pf_std"] = _spread(rows.column("log_reward") - rows.column("log_pf"))
+    of_world = world.summary(kernel.objects(draws.objects.rows(slice(0, _N_SUMMARISED))))
+    return summary | ({"world": dict(of_world)} if of_world else {})
+
+
+def _elements_and_energies(
+    elements: tuple[str, ...], kernel: TransitionKernel, rows: RowStore, model: EnergyTerm, rng: np.random.Generator
+) -> dict[str, Any]:
+    """What the summary says of objects that have a formula."""
+    random_energies, origin = _random_energies(kernel, model, rng)
+    sampled = rows.column("formation_energy_per_atom_pred")
+    n_systems, present = _chemical_systems(rows)
+    return {
         "n_elements_present": len(present),
-        "elements_absent": [s for s in symbols() if s in rules.elements and s not in present],
+        "elements_absent": [s for s in symbols() if s in elements and s not in present],
         "n_chemical_systems": n_systems,
         "median_formation_energy_ev_per_atom": _median(sampled[~np.isnan(sampled)], rng),
         "random_median_formation_energy_ev_per_atom": _median(random_energies, rng),
         "random_objects": origin,
         "n_random": len(random_energies),
-        "energy_model": energy_model.version,
+        "energy_model": model.version,
         "median_formation_energy_std_ev_per_atom": _finite_median(rows.column("formation_energy_std")),
         "share_far_from_training_data": _share(rows, "formation_energy_extrapolates"),
-        "log_reward_minus_log_pf_std": _spread(rows.column("log_reward") - rows.column("log_pf")),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oreflow.agent.config.run import Config
+from oreflow.envs.registry import WORLDS
 
 _PACKAGES = ("oreflow", "torch", "numpy", "numba", "gymnasium", "pymatgen", "pydantic", "safetensors", "pandas")
 
@@ -27,6 +28,7 @@ def provenance(config: Config, plugins: list[str]) -> dict[str, Any]:
         "seed": config.seed,
         "threads": config.run.threads,
         "plugins": plugins,
+        "world": {"kind": config.world.kind, "from": WORLDS.origin(config.world.kind)},
     }
 
 

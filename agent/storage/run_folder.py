@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from oreflow.agent.config.run import Config, dump_config, load_config
+from oreflow.agent.config.strict_yaml import parse_yaml
 from oreflow.agent.errors import ConfigError, RunFolderError
 from oreflow.agent.storage.atomic_files import replacing, to_json, write_text
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.lock import LOCK_FILES
 from oreflow.agent.storage.provenance import _git_commit, _versions, provenance
+from oreflow.envs.registry import WORLDS
 from oreflow.rewards.registry import names, plugin_files
 
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `files.replacing` names them
@@ -175,10 +177,11 @@ class RunFolder:
 
         Raises:
             RunFolderError: when there is no run here.
-            ConfigError: when its config is not valid, or names rewards of plug-ins that have not been loaded.
+            ConfigError: when its config is not valid, or names rewards or a world of plug-ins that are not there.
         """
         if not self.config_path.is_file():
             raise RunFolderError(f"expected a run folder, found no config.resolved.yaml in {self.path}; train first")
+        self._world_is_there()
         loaded = {path.resolve() for path in plugin_files()}
         missing = [path for path in self._provenance().get("plugins", []) if Path(path).resolve() not in loaded]
         try:
@@ -195,6 +198,31 @@ class RunFolder:
                 + " ".join(f"--plugin {path}" for path in missing)
             )
         return config
+
+    def _world_is_there(self) -> None:
+        """Whether the world that the run was trained in is known; which comes before all that its config says.
+
+        Raises:
+            ConfigError: naming the world, where it came from, and the remedy.
+        """
+        data = parse_yaml(self.config_path.read_text(encoding="utf-8"), str(self.config_path))
+        world = data.get("world") if isinstance(data, dict) else None
+        kind = world.get("kind") if isinstance(world, dict) else None
+        if not isinstance(kind, str) or kind in WORLDS.names():
+            return
+        record = self._provenance()
+        files = record.get("plugins", [])
+        origin = record.get("world", {}).get("from", "a plug-in")
+        remedy = f"install that package again ({origin})" if origin.startswith("entry point") else "add the --plugin"
+        if files:
+            absent = [path for path in files if not Path(path).is_file()]
+            remedy = "add " + " ".join(f"--plugin {path}" for path in files)
+            if absent:
+                remedy += f", wherever {', '.join(absent)} is now"
+        raise ConfigError(
+            f"{self.config_path}: the run was trained in the world {kind!r}, which is not installed here; it came from "
+            f"{origin}: {remedy}. Nothing of the run is lost"
+        )
 
     def latest_checkpoint(self) -> Path:
         """The newest complete checkpoint.

@@ -1,7 +1,8 @@
 """The candidate table: one row a draw or a distinct composition, the same columns in CSV and Parquet."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,11 @@ from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.objects.formulas import formula_columns
 from oreflow.envs.objects.labels import protostructure_labels, wyckoff_labels
+from oreflow.envs.registry import ChargeRule
 from oreflow.envs.structure_io.crystal_text import crystal_to_text
 from oreflow.envs.structure_io.encode import found_space_groups
 from oreflow.rewards import Reward, RewardValues
-from oreflow.rewards.contract.protocol import RewardTerm, TermValues
+from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
 from oreflow.rewards.isolation.term import IsolatedTerm
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL
 from oreflow.rewards.models.crystal.model import DEFAULT_CRYSTAL_MODEL
@@ -39,13 +41,14 @@ def term_column(name: str, unit: str) -> str:
 
 
 def candidate_table(
-    objects: Compositions | Crystals,
+    objects: Batch,
     result: RewardValues,
     *,
     terms: Sequence[RewardTerm],
-    energy_model: EnergyTerm,
-    table: TableSpec,
-    mixed_valence: bool,
+    energy_model: EnergyTerm | None,
+    rule: ChargeRule | None,
+    descriptions: Sequence[str],
+    further: Mapping[str, Sequence[Any]],
     n_times_sampled: np.ndarray,
     is_unique: np.ndarray,
     is_novel: np.ndarray | None,
@@ -55,45 +58,63 @@ def candidate_table(
 
     Args:
         terms: the reward's, for their units and versions.
-        energy_model: predicts the formation energies that the table has in any case: plain means, without a limit.
-        table, mixed_valence: the rule by which `charge_neutral` and `electronegativity_ok` are judged.
+        energy_model: predicts the formation energies that the table of compositions or crystals has in any case: plain
+            means, without a limit. None for other objects.
+        rule: by which `charge_neutral` and `electronegativity_ok` are judged; None leaves these columns out.
+        descriptions: what the column `object` holds, where objects are neither compositions nor crystals.
+        further: the columns that the world adds.
         is_novel: None when there is no reference list; the column is then empty.
         log_pf: log-probability that the sampler ends in the object, all build orders summed; None leaves it empty.
     """
     n = len(objects)
-    table = resolve_table(table)
-    energy = _energy_of_reward(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
-    compositions = objects.formula_units()
-    neutral, ordered = verdicts(compositions, table, mixed_valence)
     columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
-    columns |= object_columns(objects)
+    if isinstance(objects, Compositions | Crystals):
+        columns |= object_columns(objects)
+    else:
+        columns["object"] = list(descriptions)
+    columns |= further
     columns["log_reward"] = result.log_reward
     units = {term.name: term.unit for term in terms}
     for name, term in result.terms.items():
         columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
         columns[f"{name}_valid"] = term.valid
         columns[f"{name}_log_score"] = result.log_scores[name]
-    columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
-    for column in _ENERGY_COLUMNS:
-        columns[f"formation_energy_{column}"] = energy.columns[f"{energy_model.name}_{column}"]
-    columns["charge_neutral"] = neutral
-    columns["oxidation_states"] = witnesses(compositions, table, mixed_valence)
-    columns["oxidation_table"] = table.label + (" (mixed valence)" if mixed_valence else "")
-    columns["electronegativity_ok"] = ordered
+    in_any_case: set[tuple[str, str]] = set()  # columns of terms that the table has already
+    if energy_model is not None:
+        energy = _energy_of_reward(terms, result, energy_model) or energy_model(objects)  # type: ignore[arg-type]
+        columns["formation_energy_per_atom_pred"] = np.where(energy.valid, energy.values, np.nan)
+        for column in _ENERGY_COLUMNS:
+            columns[f"formation_energy_{column}"] = energy.columns[f"{energy_model.name}_{column}"]
+        same = [term.name for term in terms if term.version == energy_model.version]
+        in_any_case = {(name, f"{energy_model.name}_{c}") for name in same for c in (*_ENERGY_COLUMNS, "mean")}
+    if rule is not None and isinstance(objects, Compositions | Crystals):
+        columns |= _charge_columns(objects, rule)
     columns["is_unique"] = is_unique
     columns["n_times_sampled"] = n_times_sampled
-    columns["is_novel"] = pd.array([pd.NA] * n if is_novel is None else is_novel.tolist(), dtype="boolean")
+    if isinstance(objects, Compositions | Crystals):
+        columns["is_novel"] = pd.array([pd.NA] * n if is_novel is None else is_novel.tolist(), dtype="boolean")
     columns["log_pf"] = np.full(n, np.nan) if log_pf is None else log_pf
-    same_model = {term.name for term in terms if term.version == energy_model.version}
-    known = {f"{energy_model.name}_{column}" for column in (*_ENERGY_COLUMNS, "mean")}
     for name, term in result.terms.items():
         for column, values in term.columns.items():
-            if name in same_model and column in known:
-                continue  # the table has these in any case
+            if (name, column) in in_any_case:
+                continue
             columns[column if column not in columns else f"{name}_{column}"] = _storable(values)
     if isinstance(objects, Crystals):
         columns["structure"] = crystal_to_text(objects)
     return pd.DataFrame(columns)
+
+
+def _charge_columns(objects: Compositions | Crystals, rule: ChargeRule) -> dict[str, object]:
+    """Verdicts on charge neutrality and electronegativity, with a set of states that adds up to zero."""
+    table, mixed = resolve_table(rule.table), rule.mixed_valence
+    compositions = objects.formula_units()
+    neutral, ordered = verdicts(compositions, table, mixed)
+    return {
+        "charge_neutral": neutral,
+        "oxidation_states": witnesses(compositions, table, mixed),
+        "oxidation_table": table.label + (" (mixed valence)" if mixed else ""),
+        "electronegativity_ok": ordered,
+    }
 
 
 def object_columns(objects: Compositions | Crystals) -> dict[str, object]:

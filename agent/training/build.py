@@ -1,6 +1,7 @@
 """From a config to the objects it names: kernel, reward, policy, and log R of kernel states."""
 
 import importlib.util
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,39 +10,77 @@ import numpy as np
 import torch
 
 from oreflow import rewards
+from oreflow.agent import registry
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
-from oreflow.agent.config.world import WyckoffWorld
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.learners.learner import Learner
 from oreflow.agent.learners.reward_families import Condition, make_family
 from oreflow.agent.objectives.plugin import check_objective
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.plugin import PluginPolicy, check_policy
-from oreflow.agent.registry import find, own_names
 from oreflow.agent.runtime.seeds import stream, torch_generator
 from oreflow.agent.search.searcher import Searcher
 from oreflow.agent.training.warm_start import known_objects
-from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.contract.check import check_kernel
 from oreflow.envs.contract.labelings import log_labelings
 from oreflow.envs.contract.protocol import TransitionKernel
-from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.errors import KernelContractError, OreflowError, PluginError
+from oreflow.envs.registry import COMPOSITION, STRUCTURE, WORLDS
 from oreflow.rewards.errors import RewardParameterError, UnknownRewardError
 from oreflow.rewards.models.ensemble.folder import pretrained_names
 from oreflow.rewards.registry import path_parameters
 
-Kernel = CompositionKernel | WyckoffKernel
+_CHECKED_AT_START = 16  # trajectories on which the kernel of an own world is held to its contract
 
 
-def make_kernel(config: Config) -> Kernel:
+def make_kernel(config: Config) -> TransitionKernel:
     """The transition kernel of a config's world.
 
     Raises:
         EmptyWorldError: when nothing satisfies its constraints.
+        PluginError: when an own world cannot be built.
     """
-    if isinstance(config.world, WyckoffWorld):
-        return WyckoffKernel(config.world.space())
-    return CompositionKernel(config.world.space())
+    world, kind = config.world.space(), config.world.kind
+    if WORLDS.is_built_in(kind):
+        return world.kernel()
+    where = f"world {kind!r} ({WORLDS.origin(kind)})"
+    try:
+        kernel = world.kernel()
+    except (OreflowError, ValueError):
+        raise
+    except Exception as error:
+        raise PluginError(f"{where}: kernel() failed: {type(error).__name__}: {error}") from error
+    declared = [*TransitionKernel.__annotations__, *vars(TransitionKernel)]
+    missing = [name for name in declared if not name.startswith("_") and name not in dir(kernel)]
+    if missing:
+        raise PluginError(
+            f"{where}: expected kernel() to give a TransitionKernel, got {type(kernel).__name__} without "
+            f"{', '.join(missing)}; oreflow.envs.contract.protocol says what each is"
+        )
+    return kernel
+
+
+def check_world(config: Config, kernel: TransitionKernel, n: int, rng: np.random.Generator) -> None:
+    """Hold a config's world to the contract of kernels, on n random trajectories and, where it is small, on all states.
+
+    Raises:
+        KernelContractError: naming the world and where it comes from, the clause, and the likely mistake.
+    """
+    kind = config.world.kind
+    where = f"world {kind!r} ({WORLDS.origin(kind)})"
+    try:
+        check_kernel(kernel, rng, n, config.world.space().object_kind)
+    except KernelContractError as error:
+        raise KernelContractError(f"{where}: {error}") from error
+    except (OreflowError, ValueError):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise KernelContractError(
+            f"{where}: its kernel raised {type(error).__name__}: {error}, in {frame.name} ({frame.filename}, line "
+            f"{frame.lineno})"
+        ) from error
 
 
 def make_reward(config: Config, source: str = "config") -> rewards.Reward:
@@ -55,8 +94,9 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
         term = entry.model_dump()
         # Balance terms judge by the world's own table unless they name another.
         if entry.name in ("charge_balance", "electronegativity_balance"):
-            world = {"table": config.world.oxidation_table, "mixed_valence": config.world.mixed_valence}
-            term["params"] = world | term["params"]
+            rule = config.world.charge_rule()
+            own = {} if rule is None else {"table": rule.table, "mixed_valence": rule.mixed_valence}
+            term["params"] = own | term["params"]
         try:
             pairs.append(rewards.build_term(term))
         except (RewardParameterError, UnknownRewardError) as error:
@@ -70,15 +110,22 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
 
 def _lacking(term: rewards.Term, config: Config) -> str:
     """What the world does not have that a term reads; "" where nothing is lacking."""
-    world = config.world
-    if term.requires != "structure":
-        return ""
-    if not isinstance(world, WyckoffWorld):
+    world, kind = config.world.space(), config.world.kind
+    if term.requires not in (COMPOSITION, STRUCTURE) or world.object_kind not in (COMPOSITION, STRUCTURE):
+        if term.requires == world.object_kind:
+            return ""
         return (
-            "expected a reward of compositions, as world.kind is composition; this one needs structures: set "
+            f"expected a reward whose requires is {world.object_kind!r}, as world.kind is {kind}, got one of "
+            f"{term.requires!r}; take the term out, or choose a world of that kind"
+        )
+    if term.requires != STRUCTURE:
+        return ""
+    if world.object_kind != STRUCTURE:
+        return (
+            f"expected a reward of compositions, as world.kind is {kind}; this one needs structures: set "
             "world.kind: wyckoff, or take the term out"
         )
-    if not world.geometry and term.needs_geometry:
+    if not world.has_geometry and term.needs_geometry:
         return (
             "expected a reward of decorations, as world.geometry is false; this one needs a lattice and coordinates: "
             "set world.geometry: true, or take the term out"
@@ -86,18 +133,21 @@ def _lacking(term: rewards.Term, config: Config) -> str:
     return ""
 
 
-def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[Kernel, rewards.Reward]:
+def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[TransitionKernel, rewards.Reward]:
     """Kernel and reward, so that a bad world or term, or an engine that is not there, stops before any work.
 
     Files that reward terms read are written into the config with their full paths: a run is used from any folder.
 
     Raises:
         ConfigError: naming the file, the key, and what the kernel or term complains about.
+        PluginError, KernelContractError: when an own world cannot be built, or breaks the contract of kernels.
     """
     try:
         kernel = make_kernel(config)
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
+    if not WORLDS.is_built_in(config.world.kind):  # the suite checks those that ship
+        check_world(config, kernel, _CHECKED_AT_START, stream(config.seed, "check"))
     _engine_is_there(config, source)
     check_plugins(config, kernel)
     reward = make_reward(config, source)
@@ -124,7 +174,7 @@ def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
     n = 0 if family is None else family.n_conditions
     if sampler.policy == "mlp":
         return Policy(*factors, sampler.hidden, learned, generator, state_flow=flow, n_conditions=n)
-    own, params = find("policy", sampler.policy), sampler.policy_params
+    own, params = registry.POLICIES.find(sampler.policy), sampler.policy_params
     return PluginPolicy(sampler.policy, own, params, *factors, learned, generator, state_flow=flow, n_conditions=n)
 
 
@@ -148,8 +198,8 @@ def check_plugins(config: Config, kernel: TransitionKernel) -> None:
         condition = torch.rand(len(visited), policy.n_conditions, generator=torch.Generator().manual_seed(0))
         tokens = torch.from_numpy(kernel.encode(visited))
         check_policy(policy, tokens, condition if policy.n_conditions else None)
-    if config.sampler.objective in own_names("objective"):
-        objective = find("objective", config.sampler.objective)
+    if config.sampler.objective not in registry.OBJECTIVES.built_in:
+        objective = registry.OBJECTIVES.find(config.sampler.objective)
         check_objective(config.sampler.objective, objective, rng, **config.sampler.objective_params)
 
 
@@ -170,8 +220,6 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
             from oreflow.agent.learners.gflownet import GFlowNetLearner
 
             def known() -> np.ndarray | None:
-                if not isinstance(kernel, CompositionKernel | WyckoffKernel):
-                    return None
                 with warnings.catch_warnings():  # `make_checked` has said what was left out
                     warnings.simplefilter("ignore")
                     return known_objects(config, kernel)

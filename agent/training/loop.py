@@ -11,7 +11,7 @@ from typing import Any
 from oreflow.agent.config.run import Config
 from oreflow.agent.errors import CheckpointWarning, TrainingError
 from oreflow.agent.learners.learner import Learner
-from oreflow.agent.registry import BUILT_IN
+from oreflow.agent.registry import OBJECTIVES, POLICIES
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.runtime.signals import StopFlag
 from oreflow.agent.storage.atomic_files import to_json
@@ -167,9 +167,9 @@ def train(
                 checkpoint()
                 ledger.check()
                 own = [
-                    f"{kind} {name!r}"
-                    for kind, name in (("objective", config.sampler.objective), ("policy", config.sampler.policy))
-                    if name not in BUILT_IN[kind]
+                    f"{names.word} {name!r}"
+                    for names, name in ((OBJECTIVES, config.sampler.objective), (POLICIES, config.sampler.policy))
+                    if name not in names.built_in
                 ]
                 mend = f"; or mend the plug-in, {' and '.join(own)}: its loss must be finite" if own else ""
                 raise TrainingError(

@@ -36,7 +36,8 @@ class _Figures:
     """Means over the steps since the last line of the log, kept as sums so that a resumed training repeats them."""
 
     def __init__(self, config: Config) -> None:
-        self._neutral = ChargeBalance(config.world.oxidation_table, config.world.mixed_valence)
+        rule = config.world.charge_rule()
+        self._neutral = None if rule is None else ChargeBalance(rule.table, rule.mixed_valence)
         self._learns = config.sampler.kind in OBJECTIVES
         self.sums: dict[str, list[float]] = {}
 
@@ -53,7 +54,7 @@ class _Figures:
         self._add("mean_log_reward", float(valid.sum()), len(valid))
         self._add("share_unique", len(distinct(canonical(kernel, update.states))[0]), len(update.states))
         objects = kernel.objects(update.states)
-        if isinstance(objects, Compositions | Crystals):
+        if self._neutral is not None and isinstance(objects, Compositions | Crystals):
             residual = self._neutral(objects.formula_units())
             self._add("share_neutral", int(np.sum(residual.valid & (residual.values == 0))), len(objects))
         for name, value in update.figures.items():

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from oreflow.agent.storage.atomic_files import to_json
-from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.structure_io.crystal_text import crystal_to_text
 from oreflow.rewards import RewardValues
 from oreflow.rewards.contract.batches import labels_of
+from oreflow.rewards.contract.protocol import Batch
 
 _MAX_SAVED = 1000  # a term that fails differently on everything must not fill the disk
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
@@ -27,7 +27,7 @@ class RewardFailures:
         self.n_saved = 0
         self._seen: set[tuple[str, str]] = set()
 
-    def record(self, objects: Compositions | Crystals, result: RewardValues) -> None:
+    def record(self, objects: Batch, result: RewardValues) -> None:
         """Saves the faults of a batch that were not seen before."""
         for name, term in result.terms.items():
             for row, text in term.tracebacks.items():

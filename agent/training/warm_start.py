@@ -8,26 +8,31 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.tables.formulas import read_reference
 from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
-from oreflow.envs.composition.kernel import CompositionKernel
-from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.contract.finding import FindsCompositions, FindsCrystals
+from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.registry import STRUCTURE
 from oreflow.rewards.errors import TableError
 
 
-def known_objects(
-    config: Config, kernel: CompositionKernel | WyckoffKernel, source: str = "config"
-) -> np.ndarray | None:
+def known_objects(config: Config, kernel: TransitionKernel, source: str = "config") -> np.ndarray | None:
     """Terminal states [object, *state_shape] of the compounds in `sampler.warm_start.path`; None without a path.
 
     Rows that cannot be read, and compounds outside the world, are left out with a warning that counts them.
 
     Raises:
-        ConfigError: when the file cannot be read, or none of its compounds is an object of the world.
+        ConfigError: when the file cannot be read, none of its compounds is an object of the world, or the world cannot
+            tell which are.
     """
     path = config.sampler.warm_start.path
     if path is None:
         return None
+    if not isinstance(kernel, FindsCompositions | FindsCrystals):
+        raise ConfigError(
+            f"{source}: sampler.warm_start.path: the kernel of world.kind {config.world.kind} has no method find, "
+            "which turns known compounds into its states; write one, or leave warm_start out"
+        )
     try:
-        if isinstance(kernel, WyckoffKernel):
+        if config.world.space().object_kind == STRUCTURE and isinstance(kernel, FindsCrystals):
             return _known_crystals(path, kernel, source)
         if holds_crystals(path):
             crystals, _, bad_rows = read_crystals(path)
@@ -36,6 +41,7 @@ def known_objects(
             known, bad_rows = read_reference(path)
     except (TableError, OSError) as error:
         raise ConfigError(f"{source}: sampler.warm_start.path: {error}") from None
+    assert isinstance(kernel, FindsCompositions)
     states, inside = kernel.find(known)
     if not inside.any():
         raise ConfigError(
@@ -49,7 +55,7 @@ def known_objects(
     return states[inside]
 
 
-def _known_crystals(path: str, kernel: WyckoffKernel, source: str) -> np.ndarray:
+def _known_crystals(path: str, kernel: FindsCrystals, source: str) -> np.ndarray:
     """Terminal states of the structures in a file, a folder or a table."""
     if not holds_crystals(path):
         raise ConfigError(

@@ -10,14 +10,11 @@ import numpy as np
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.masks import are_objects
 from oreflow.envs.composition.rules import Rules
+from oreflow.envs.contract.drawing import TooRareError
 
 _DRAWS_AT_ONCE = 50_000
 _MAX_DRAWS_PER_OBJECT = 10_000_000
 _MAX_COUNTED_GROUPS = 6  # further groups are left to rejection, so that the table stays small
-
-
-class TooRareError(RuntimeError):
-    """Objects are so rare among the count vectors that rejection would take hours."""
 
 
 def sample_uniform(rules: Rules, n: int, rng: np.random.Generator) -> np.ndarray:

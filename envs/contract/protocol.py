@@ -100,11 +100,11 @@ class TransitionKernel(Protocol):
         ...
 
     def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """The backward action [batch] that leads from `step(states, actions)` to `states`."""
+        """The backward action, int64 [batch], that leads from `step(states, actions)` to `states`."""
         ...
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
-        """The forward action [batch] that leads from `unstep(states, backward_actions)` to `states`."""
+        """The forward action, int64 [batch], that leads from `unstep(states, backward_actions)` to `states`."""
         ...
 
     def is_terminal(self, states: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ class Compositions:
     Both arrays are read-only: a reward that tries to change its input raises.
     """
 
+    kind: ClassVar[str] = "composition"
     atomic_numbers: np.ndarray
     counts: np.ndarray
 
@@ -104,6 +106,27 @@ class Compositions:
         np.put_along_axis(out, self.atomic_numbers.astype(np.int64), self.counts, axis=1)
         out[:, 0] = 0
         return out
+
+    def labels(self) -> list[str]:
+        """What messages call the items: their formulas."""
+        return self.formulas()
+
+    def fault(self) -> str:
+        """What is wrong with the pairs; rewards compare and look up compositions as if nothing were."""
+        z, n = self.atomic_numbers.astype(np.int64), self.counts
+        faults = [
+            ((z < 0) | (z > N_ELEMENTS), f"atomic numbers from 1 to {N_ELEMENTS}, and 0 for padding"),
+            ((z > 0) != (n > 0), "a positive count for each element, and 0 where atomic_numbers is padded"),
+        ]
+        if z.shape[1] > 1:
+            unsorted = np.zeros(z.shape, dtype=np.bool_)
+            unsorted[:, 1:] = (z[:, 1:] > 0) & (z[:, 1:] <= z[:, :-1])
+            faults.append((unsorted, "atomic numbers strictly ascending, padding last; sort them, with their counts"))
+        for wrong, expected in faults:
+            if wrong.any():
+                row = int(np.flatnonzero(wrong.any(axis=1))[0])
+                return f"expected {expected}; item {row} has {z[row].tolist()} with counts {n[row].tolist()}"
+        return ""
 
     def formulas(self) -> list[str]:
         """Formulas in alphabetical order of symbols, as OPTIMADE's `chemical_formula_reduced`, not reduced here."""

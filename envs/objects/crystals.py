@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Crystals:
             coordinate triplet names x, y, z; entries beyond its degrees of freedom are 0; NaN without geometry.
     """
 
+    kind: ClassVar[str] = "structure"
     space_group: np.ndarray
     site_offsets: np.ndarray
     letter: np.ndarray
@@ -140,6 +142,25 @@ class Crystals:
             self.parameters,
             primitive,
         )
+
+    def fault(self) -> str:
+        """What is wrong with groups, positions and elements."""
+        from oreflow.envs.symmetry.flat_tables import N_LETTERS, group_tables
+
+        number = self.space_group.astype(np.int64)
+        if ((number < 1) | (number > 230)).any():
+            return f"expected space groups from 1 to 230, got {int(number[(number < 1) | (number > 230)][0])}"
+        n_letters = group_tables().group[np.repeat(number, np.diff(self.site_offsets)), N_LETTERS]
+        if ((self.letter < 0) | (self.letter >= n_letters)).any():
+            return "expected letters of positions that the space group has, 0 for a, got others"
+        if ((self.atomic_number < 1) | (self.atomic_number > 118)).any():
+            return "expected an atomic number from 1 to 118 at each site, got others"
+        return ""
+
+    def labels(self) -> list[str]:
+        """What messages call the items: formula and space group."""
+        formulas = self.compositions.reduced().formulas()
+        return [f"{formula} in space group {number}" for formula, number in zip(formulas, self.space_group.tolist())]
 
     def key_bytes(self) -> list[bytes]:
         """Hashable bytes, equal for crystals with equal sites in any order and geometry equal to about 1e-7."""

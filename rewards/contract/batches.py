@@ -7,7 +7,7 @@ import numpy as np
 from oreflow.envs.arrays import Ints
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.rewards.contract.protocol import Batch
+from oreflow.rewards.contract.protocol import CHEMICAL, Batch
 from oreflow.rewards.contract.term import Term
 
 
@@ -20,6 +20,10 @@ def as_required(term: Term, batch: Batch) -> tuple[Batch, Ints, str]:
         reason: why the others are missing; "" where all rows are there.
     """
     everything = np.arange(len(batch))
+    if term.requires not in CHEMICAL or not isinstance(batch, Compositions | Crystals):
+        if term.requires == batch.kind:
+            return batch, everything, ""
+        return batch[:0], everything[:0], f"{term.name} needs objects of kind {term.requires}, got {batch.kind}"
     if term.requires == "composition":
         return batch.formula_units(), everything, ""
     if isinstance(batch, Compositions):
@@ -37,15 +41,13 @@ def as_batch_type(term: Term, batch: Batch) -> Any:
             from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
 
             return pymatgen_structures(batch)
-        from oreflow.envs.objects.formulas import pymatgen_compositions
+        if isinstance(batch, Compositions):
+            from oreflow.envs.objects.formulas import pymatgen_compositions
 
-        return pymatgen_compositions(batch)
+            return pymatgen_compositions(batch)
     return batch
 
 
 def labels_of(batch: Batch) -> list[str]:
     """Name the items as messages do: by the formula, and of a crystal also by its space group."""
-    formulas = batch.formula_units().formulas()
-    if isinstance(batch, Compositions):
-        return formulas
-    return [f"{formula} in space group {number}" for formula, number in zip(formulas, batch.space_group.tolist())]
+    return batch.labels()

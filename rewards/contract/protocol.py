@@ -6,11 +6,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Floats
+from oreflow.envs.contract.objects import Objects
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 
-Batch = Compositions | Crystals
-Requires = Literal["composition", "structure"]
+Batch = Compositions | Crystals | Objects
+Requires = str  # "composition", "structure", or the name of an own world
+CHEMICAL = (Compositions.kind, Crystals.kind)
 BatchType = Literal["arrays", "pymatgen"]
 
 
@@ -41,7 +43,8 @@ class RewardTerm(Protocol):
     of the elements or sites nor on the number of formula units.
 
     A term that requires "composition" gets `Compositions`, also of crystals. A term that requires "structure" gets
-    `Crystals` that all have a geometry; what has none is invalid without being asked about.
+    `Crystals` that all have a geometry; what has none is invalid without being asked about. A term that requires the
+    name of an own world gets what the kernel of that world makes of its states.
 
     `rewards.Term` is a base class that fulfils this, with further attributes (`needs_geometry`, `batch_type`,
     `path_params`) and their defaults. A plain class may set those too.

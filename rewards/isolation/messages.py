@@ -1,6 +1,7 @@
 """Messages between a process and its worker: frames of bytes on a pipe."""
 
 import dataclasses
+import importlib
 import pickle
 import struct
 from typing import Any, BinaryIO
@@ -36,13 +37,16 @@ def read_frame(stream: BinaryIO) -> Any:
 
 
 def as_message(batch: Any) -> dict[str, Any]:
-    """Take a batch apart: the name of its class, and its arrays."""
-    return {"kind": type(batch).__name__, "arrays": {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}}
+    """Take a batch apart: where its class is defined, and its arrays."""
+    arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    return {"kind": (type(batch).__module__, type(batch).__qualname__), "arrays": arrays}
 
 
 def from_message(message: dict[str, Any]) -> Any:
     """Build the batch that `as_message` took apart."""
-    from oreflow.envs.objects.compositions import Compositions
-    from oreflow.envs.objects.crystals import Crystals
-
-    return {"Compositions": Compositions, "Crystals": Crystals}[message["kind"]](**message["arrays"])
+    # A plug-in's own class is where it is here: a module is called after its file, which the worker has loaded too.
+    module, name = message["kind"]
+    made: Any = importlib.import_module(module)
+    for part in name.split("."):
+        made = getattr(made, part)
+    return made(**message["arrays"])

@@ -137,7 +137,7 @@ def test_a_broken_plugin_is_named_and_leaves_nothing(tmp_path: Path, text: str, 
         registry.load_plugin(path)
     assert message in str(error.value)
     assert str(path) in str(error.value)
-    assert set(registry._registered) == {"good"}
+    assert set(registry.REWARDS.own) == {"good"}
 
 
 def test_a_missing_plugin_and_a_name_twice(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_entry_points_are_found_and_a_broken_one_does_not_hide_the_others(monkey
     from oreflow.agent.commands.list import _rewards
 
     points = [_Point("stub", Stub), _Point("broken", ImportError("gone")), _Point("charge_balance", Stub)]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr("oreflow.envs.plugins.entry_points", lambda group: points)
     assert registry.make_term("stub").name == "stub"
     assert registry.names()["charge_balance"] == "built in"  # an installed package cannot replace a built-in reward
     with pytest.raises(PluginError, match="entry point package:broken failed: ImportError: gone"):

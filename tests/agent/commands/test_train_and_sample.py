@@ -140,7 +140,7 @@ def test_a_reward_that_fails_on_every_draw_leaves_an_empty_table(trained: Path, 
     settings = ("--set", f"reward.terms.1={MINE}", "--set", "sampler.steps=2")
     (tmp_path / "config.yaml").write_text(CONFIG)
     done("train", tmp_path / "config.yaml", "--out", run, "-q", "--plugin", plugin(tmp_path), *settings)
-    registry._registered.clear()
+    registry.REWARDS.own.clear()
     broken = plugin(tmp_path, values="values * np.nan")
     refused("8 of 8 objects have no valid reward", "sample", run, "-n", 8, "--plugin", broken, "-q", code=4)
     summary = json.loads((run / "samples" / "summary.json").read_text(), parse_constant=pytest.fail)
@@ -201,7 +201,7 @@ def test_a_reward_of_the_users_own_has_its_columns_in_the_table(config: Path, tm
     run = tmp_path / "run"
     settings = ("--set", f"reward.terms.1={MINE}", "--set", "sampler.steps=3", "--plugin", own)
     done("train", config, "--out", run, "--quiet", *settings)
-    registry._registered.clear()
+    registry.REWARDS.own.clear()
     refused("got 'mine' (one of your own needs --plugin FILE.py)", "sample", run, "-n", 5)
     done("sample", run, "-n", 5, "--quiet", "--plugin", own)
     frame = read_table(run / "samples" / "candidates.csv")
@@ -217,7 +217,7 @@ def test_a_few_draws_without_a_reward_are_left_out_and_counted(tmp_path: Path) -
     own = plugin(tmp_path, values="np.where(batch.n_elements == 1, np.nan, values)")
     settings = ("--set", f"reward.terms.1={MINE}", "--set", "sampler.steps=2", "--set", "reward.invalid_budget=1")
     done("train", tmp_path / "config.yaml", "--out", run, "-q", "--plugin", own, *settings)
-    registry._registered.clear()
+    registry.REWARDS.own.clear()
     result = done("sample", run, "-n", 200, "--plugin", own, "-q")
     frame = read_table(run / "samples" / "candidates.csv")
     assert set(frame["nelements"]) == {"2", "3"}

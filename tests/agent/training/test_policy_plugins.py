@@ -1,6 +1,5 @@
 """Policies and objectives of your own: the example from training to exact comparison, contracts, and bad input."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from oreflow.agent.errors import ConfigError, TrainingError
 from oreflow.agent.evaluation.exact import compare_exactly
 from oreflow.agent.objectives.plugin import ObjectiveBatch, check_objective
 from oreflow.agent.policy.plugin import PolicySizes
-from oreflow.agent.registry import _registered, register_objective, register_policy
+from oreflow.agent.registry import POLICIES, register_objective, register_policy
 from oreflow.agent.sampling.sample import load_run
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.run_folder import RunFolder
@@ -28,15 +27,10 @@ EXAMPLE = ROOT / "examples" / "my_policy.py"
 
 
 @pytest.fixture(autouse=True)
-def _names_are_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for table in _registered.values():  # undone at the end, with what the test adds
-        for name in list(table):
-            monkeypatch.delitem(table, name)
+def _plugins_of_this_file(_own_registry: None) -> None:
+    """The fixture of the suite forgets them after each test."""
     load_plugin(EXAMPLE)
-    monkeypatch.setitem(_registered["policy"], "mean", Mean)
-    yield
-    for table in _registered.values():
-        table.clear()
+    register_policy("mean")(Mean)
 
 
 class Mean(nn.Module):
@@ -154,11 +148,11 @@ def test_broken_objectives_are_named_with_clause_and_remedy() -> None:
             check_objective("own", objective, np.random.default_rng(0))
 
 
-def test_an_objective_that_turns_nan_stops_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_objective_that_turns_nan_stops_with_a_checkpoint(tmp_path: Path) -> None:
+    @register_objective("poisoned")
     def poisoned(batch: ObjectiveBatch) -> Tensor:
         return batch.log_pf.sum() * torch.nan
 
-    monkeypatch.setitem(_registered["objective"], "poisoned", poisoned)
     config = tiny(objective="poisoned", steps=40)
     folder = folder_of(config, tmp_path / "run")
     with pytest.raises(TrainingError, match=r"objective 'poisoned' and policy 'mean'"):
@@ -171,7 +165,7 @@ def test_names_are_unique_known_and_take_their_parameters() -> None:
         register_policy("mlp")(Mean)
     with pytest.raises(PluginError, match=r"'robust_balance', which is taken"):
         register_objective("robust_balance")(lambda batch: batch.log_z)
-    with pytest.raises(ConfigError, match=r"policy: expected the name of a known policy, got 'men'.*--plugin"):
+    with pytest.raises(ConfigError, match=r"policy: expected the name of a policy, got 'men'.*--plugin"):
         tiny(policy="men")
     with pytest.raises(ConfigError, match=r"policy 'mean'.*wdth"):
         tiny(policy_params={"wdth": 3})
@@ -179,7 +173,7 @@ def test_names_are_unique_known_and_take_their_parameters() -> None:
 
 def test_a_run_whose_policy_is_not_loaded_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of(tiny(), tmp_path / "run")
-    monkeypatch.delitem(_registered["policy"], "mean")
+    POLICIES.forget("mean")
     monkeypatch.setattr("oreflow.agent.storage.run_folder.plugin_files", lambda: [])
     with pytest.raises(ConfigError, match=r"add --plugin .*my_policy.py"):
         folder.load_config()

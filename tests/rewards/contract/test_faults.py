@@ -162,7 +162,7 @@ def test_two_plugins_of_one_name(tmp_path: Path) -> None:
     registry.load_plugin(write(tmp_path / "first.py", "mine"))
     with pytest.raises(PluginError, match=r"second\.py failed on import: .*'mine', which is taken"):
         registry.load_plugin(write(tmp_path / "second.py", "other", "mine"))
-    assert set(registry._registered) == {"mine"}, "nothing of the second stays"
+    assert set(registry.REWARDS.own) == {"mine"}, "nothing of the second stays"
     with pytest.raises(PluginError, match="'charge_balance', which is taken"):
         registry.load_plugin(write(tmp_path / "third.py", "charge_balance"))
 
@@ -200,7 +200,7 @@ def test_two_installed_rewards_of_one_name(monkeypatch: pytest.MonkeyPatch) -> N
     def installed(*, group: str) -> list[EntryPoint]:
         return [EntryPoint("twin", value, group) for value in ("one.rewards:Twin", "two.rewards:Twin")]
 
-    monkeypatch.setattr(registry, "entry_points", installed)
+    monkeypatch.setattr("oreflow.envs.plugins.entry_points", installed)
     assert registry.names()["twin"] == "entry point one.rewards:Twin and two.rewards:Twin"
     with pytest.raises(PluginError, match=r"got 2: one\.rewards:Twin, two\.rewards:Twin; uninstall one"):
         registry.make_term("twin")

@@ -252,7 +252,7 @@ def test_a_property_of_the_users_own_as_a_reward_term(melting):
 def test_two_properties_in_one_reward(melting, monkeypatch):
     from oreflow.rewards import build, register, registry
 
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.REWARDS, "own", {})
 
     @register("melting_point")
     class MeltingPoint(PredictedProperty):

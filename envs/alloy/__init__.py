@@ -1,0 +1,1 @@
+"""The world of alloys: its space, masks, tokens and kernel."""

@@ -1,0 +1,25 @@
+"""Kernels that find the states of given objects: the inverse of `objects`, for known compounds to start from."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from oreflow.envs.arrays import Bools
+
+
+@runtime_checkable
+class FindsCompositions(Protocol):
+    """A kernel whose objects are compositions, and which finds them."""
+
+    def find(self, compositions: Any) -> tuple[np.ndarray, Bools]:
+        """Terminal states [batch, *state_shape] of `Compositions`, and which of them are objects of this world."""
+        ...
+
+
+@runtime_checkable
+class FindsCrystals(Protocol):
+    """A kernel whose objects are crystals, and which finds them."""
+
+    def find(self, crystals: Any) -> tuple[np.ndarray, Bools, list[str | None]]:
+        """Terminal states of `Crystals`, which of them are objects of this world, and why the others are not."""
+        ...
