@@ -7,7 +7,7 @@ import copy
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from oreflow.agent.config.run import Config
     from oreflow.agent.storage.run_folder import RunFolder
+    from oreflow.agent.training.loop import TrainingLine
     from oreflow.envs.objects.compositions import Compositions
     from oreflow.envs.objects.crystals import Crystals
     from oreflow.rewards.composite import Reward
@@ -77,6 +78,7 @@ def train(
     plugins: Sequence[PathLike] = (),
     overwrite: bool = False,
     quiet: bool = True,
+    callback: Callable[[TrainingLine], bool | None] | None = None,
 ) -> Run:
     """Train a sampler.
 
@@ -85,12 +87,15 @@ def train(
         out: the run folder to write. None: a temporary folder that goes when the returned run is collected.
         overrides: texts "a.b=value", the value in YAML, as `--set` takes them.
         seed: root of all random streams; the config's by default.
-        plugins: Python files that register rewards.
+        plugins: Python files that register rewards, worlds, policies or objectives.
         overwrite: whether a run that is in `out` is replaced.
         quiet: whether progress is kept off stderr.
+        callback: called at each line of the log with step and figures; returning True stops the training after a
+            checkpoint.
 
     Returns:
-        The run, trained as far as its config says, or as far as it came when a signal stopped it.
+        The run, trained as far as its config says, or as far as it came when a signal or the
+        callback stopped it.
 
     Raises:
         ConfigError: naming the key, what was expected and the nearest known key.
@@ -112,7 +117,7 @@ def train(
         folder.check_place(overwrite)
         with RunLock(folder.path):
             folder.create(resolved, overwrite, loaded, reward.describe())
-            run_training(resolved, folder, kernel=kernel, reward=reward, stop=stop, quiet=quiet)
+            run_training(resolved, folder, kernel=kernel, reward=reward, stop=stop, quiet=quiet, callback=callback)
     run = Run(folder.path)
     if temporary is not None:  # from here on the folder lives as long as what is returned
         temporary.detach()
@@ -202,7 +207,7 @@ def score(
         params: parameters of those terms, by the term's name.
         reward: instead of `rewards`, a whole reward as `build_reward` makes it; adds `log_reward`.
         oxidation_table, mixed_valence: the rule of the balance terms.
-        plugins: Python files that register rewards.
+        plugins: Python files that register rewards, worlds, policies or objectives.
 
     Returns:
         One row an object, in order. What cannot be read or judged keeps its row and says why in `note`.
@@ -251,7 +256,7 @@ def exact(
         config_or_run: a trained run; or a config, which is trained first, in a temporary folder.
         overrides, seed: as `train` takes them; for a config only.
         beta, weights: the member of a family of rewards that is meant.
-        plugins: Python files that register rewards.
+        plugins: Python files that register rewards, worlds, policies or objectives.
         quiet: whether progress is kept off stderr.
 
     Returns:

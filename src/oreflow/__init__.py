@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oreflow.agent.api import Run, exact, sample, score, train
     from oreflow.agent.config.run import Config, load_config
+    from oreflow.agent.objectives.plugin import check_objective
+    from oreflow.agent.policy.plugin import check_policy
+    from oreflow.agent.registry import register_objective, register_policy
+    from oreflow.envs.alloy.kernel import AlloyKernel
+    from oreflow.envs.alloy.space import AlloySpace
     from oreflow.envs.composition.kernel import CompositionKernel
     from oreflow.envs.composition.space import CompositionSpace
     from oreflow.envs.contract.check import check_kernel
@@ -24,10 +29,12 @@ if TYPE_CHECKING:
     from oreflow.envs.crystal.space import WyckoffSpace
     from oreflow.envs.objects.compositions import Compositions
     from oreflow.envs.objects.crystals import Crystals
+    from oreflow.envs.registry import World, register_world
     from oreflow.rewards.check import check_reward_term
     from oreflow.rewards.composite import Reward
     from oreflow.rewards.composite import build as build_reward
     from oreflow.rewards.contract.protocol import RewardTerm, TermValues
+    from oreflow.rewards.contract.term import Term
     from oreflow.rewards.registry import register as register_reward
 
 # The threads of torch and numba would otherwise spin while they wait for one another. On a machine that has other work
@@ -38,6 +45,8 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 
 # Name: where it is defined, "module:attribute".
 _PUBLIC = {
+    "AlloyKernel": "oreflow.envs.alloy.kernel:AlloyKernel",
+    "AlloySpace": "oreflow.envs.alloy.space:AlloySpace",
     "CompositionKernel": "oreflow.envs.composition.kernel:CompositionKernel",
     "CompositionSpace": "oreflow.envs.composition.space:CompositionSpace",
     "Compositions": "oreflow.envs.objects.compositions:Compositions",
@@ -46,16 +55,23 @@ _PUBLIC = {
     "Reward": "oreflow.rewards.composite:Reward",
     "RewardTerm": "oreflow.rewards.contract.protocol:RewardTerm",
     "Run": "oreflow.agent.api:Run",
+    "Term": "oreflow.rewards.contract.term:Term",
     "TermValues": "oreflow.rewards.contract.protocol:TermValues",
     "TransitionKernel": "oreflow.envs.contract.protocol:TransitionKernel",
+    "World": "oreflow.envs.registry:World",
     "WyckoffKernel": "oreflow.envs.crystal.kernel:WyckoffKernel",
     "WyckoffSpace": "oreflow.envs.crystal.space:WyckoffSpace",
     "build_reward": "oreflow.rewards.composite:build",
     "check_kernel": "oreflow.envs.contract.check:check_kernel",
+    "check_objective": "oreflow.agent.objectives.plugin:check_objective",
+    "check_policy": "oreflow.agent.policy.plugin:check_policy",
     "check_reward_term": "oreflow.rewards.check:check_reward_term",
     "exact": "oreflow.agent.api:exact",
     "load_config": "oreflow.agent.config.run:load_config",
+    "register_objective": "oreflow.agent.registry:register_objective",
+    "register_policy": "oreflow.agent.registry:register_policy",
     "register_reward": "oreflow.rewards.registry:register",
+    "register_world": "oreflow.envs.registry:register_world",
     "sample": "oreflow.agent.api:sample",
     "score": "oreflow.agent.api:score",
     "train": "oreflow.agent.api:train",
@@ -64,6 +80,8 @@ _HOUSES = ("agent", "envs", "rewards")
 
 # Spelled out, since type checkers and editors read it without running it.
 __all__ = [
+    "AlloyKernel",
+    "AlloySpace",
     "CompositionKernel",
     "CompositionSpace",
     "Compositions",
@@ -72,18 +90,25 @@ __all__ = [
     "Reward",
     "RewardTerm",
     "Run",
+    "Term",
     "TermValues",
     "TransitionKernel",
+    "World",
     "WyckoffKernel",
     "WyckoffSpace",
     "agent",
     "build_reward",
     "check_kernel",
+    "check_objective",
+    "check_policy",
     "check_reward_term",
     "envs",
     "exact",
     "load_config",
+    "register_objective",
+    "register_policy",
     "register_reward",
+    "register_world",
     "rewards",
     "sample",
     "score",
