@@ -93,15 +93,18 @@ def test_fifty_signals_at_any_moment_cost_nothing(tmp_path: Path, config: Path, 
     cli.done("train", config, "--out", tmp_path / "through", *steps)
     run, chance = tmp_path / "run", random.Random(1)
     verb: tuple[object, ...] = ("train", config, "--out", run, *steps)
+    longest = 0.16
     for i in range(50):
         number = SIGNALS[i % 3]
-        result = interrupted(chance.uniform(0, 0.16), number, *verb)
+        result = interrupted(chance.uniform(0, longest), number, *verb)
         assert result.exit_code == 3, result.output
         assert not litter(run)
         newest = RunFolder(run).latest_checkpoint()
         step = read_state(newest)["step"]
         assert f"stopped by {number.name} after a good checkpoint at step {step};" in result.output
         verb = ("resume", run, "--quiet")
+        if step == 0:  # on a busy machine the start alone may take that long
+            longest *= 1.2
     assert not shielded
     assert 0 < step < 600
     assert load_run(RunFolder(run)).step == step
