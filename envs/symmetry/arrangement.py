@@ -2,15 +2,9 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.symmetry.canonical import (
-    canonical_first,
-    canonical_tuple,
-    canonicalise,
-    insert_sorted,
-    move_parameters,
-    tuple_code,
-)
+from oreflow.envs.symmetry.canonical import canonical_first, canonicalise, from_tuple_code, move_parameters
 from oreflow.envs.symmetry.flat_tables import (
     DOF,
     FIRST_LINK,
@@ -18,13 +12,11 @@ from oreflow.envs.symmetry.flat_tables import (
     FIRST_ROW,
     IS_POLAR,
     LAST_MAP,
-    LETTER,
     N_LETTERS,
     N_NORMALIZER,
-    POLAR,
-    POLAR_PARAMETER,
     GroupTables,
 )
+from oreflow.envs.symmetry.relabel_sites import move_origin, rename_sites, site_at_origin, sort_sites
 
 
 @njit(nogil=True)
@@ -33,13 +25,13 @@ def arrange(
     group: int,
     n_elements: int,
     grid: int,
-    codes: np.ndarray,
-    tuples: np.ndarray,
+    codes: Ints,
+    tuples: Ints,
     n: int,
-    sorted_codes: np.ndarray,
-    sorted_tuples: np.ndarray,
+    sorted_codes: Ints,
+    sorted_tuples: Ints,
 ) -> None:
-    """A labeling with canonical decoration, sites in the order of states, from any labeling; exact.
+    """Make the labeling with canonical decoration and sites in the order of states from any labeling; exact.
 
     Args:
         codes: int64 [n], pair codes in any order.
@@ -47,79 +39,45 @@ def arrange(
         sorted_codes: int64 [n]; sorted_tuples: int64 [n, 3]; receive the result. In a polar group the first site has 0
             along the polar axes.
     """
-    scratch = np.zeros(n + 1, dtype=np.int64)
+    ordered = np.zeros(n + 1, dtype=np.int64)
     sorted_codes[:n] = codes
-    canonicalise(tables, group, n_elements, sorted_codes, n, -1, scratch)
-    mapped, moved = np.zeros(n, dtype=np.int64), np.zeros((n, 3), dtype=np.int64)
-    first_row = tables.group[group, FIRST_ROW]
-    link = 0
+    canonicalise(tables, group, n_elements, sorted_codes, n, -1, ordered)
+    renamed, moved = np.zeros(n, dtype=np.int64), np.zeros((n, 3), dtype=np.int64)
+    first_row, link = tables.group[group, FIRST_ROW], 0
     for element in range(tables.group[group, N_NORMALIZER]):
         link = tables.group[group, FIRST_LINK] + element * tables.group[group, N_LETTERS]
-        for i in range(n):
-            letter, chemical = (codes[i] - 1) // n_elements, (codes[i] - 1) % n_elements
-            mapped[i] = tables.link[link + letter, LETTER] * n_elements + chemical + 1
-            insert_sorted(scratch, i, mapped[i])
-        same = True
-        for i in range(n):
-            same = same and scratch[i] == sorted_codes[i]
-        if same:
+        if rename_sites(tables.link, link, n_elements, codes, n, sorted_codes, renamed, ordered):
             break
     for i in range(n):
         letter = (codes[i] - 1) // n_elements
         move_parameters(tables.link, link + letter, tuples[i], tables.row[first_row + letter, DOF], grid, moved[i])
-    mark, image = -1, np.zeros(3, dtype=np.int64)
+    mark = -1
     if tables.group[group, IS_POLAR]:
-        mark = _move_origin(tables, group, first_row, n_elements, grid, mapped, moved, n, sorted_codes[0])
-    keys = np.zeros(n, dtype=np.int64)
+        mark = _origin_to_first(tables, group, n_elements, grid, renamed, moved, n, sorted_codes[0])
+    keys, scratch = np.zeros(n, dtype=np.int64), np.zeros(3, dtype=np.int64)
+    sort_sites(tables, group, n_elements, grid, renamed, moved, n, mark, sorted_codes, keys, scratch)
     for i in range(n):
-        row = first_row + (mapped[i] - 1) // n_elements
-        key = canonical_tuple(tables, row, moved[i], grid, image) if i != mark else -1
-        j = i
-        while j > 0 and (sorted_codes[j - 1] > mapped[i] or (sorted_codes[j - 1] == mapped[i] and keys[j - 1] > key)):
-            sorted_codes[j], keys[j] = sorted_codes[j - 1], keys[j - 1]
-            sorted_tuples[j] = sorted_tuples[j - 1]
-            j -= 1
-        sorted_codes[j], keys[j] = mapped[i], key
-        dof = tables.row[row, DOF]
-        sorted_tuples[j] = moved[i]
-        if i != mark:
-            for k in range(dof - 1, -1, -1):
-                sorted_tuples[j, k] = key % grid
-                key //= grid
+        sorted_tuples[i] = 0
+        dof = tables.row[first_row + (sorted_codes[i] - 1) // n_elements, DOF]
+        from_tuple_code(keys[i], dof, grid, sorted_tuples[i])
+    if mark >= 0:  # its coordinates are no canonical tuple: they are the smallest with the origin there
+        sorted_tuples[0] = moved[mark]
 
 
 @njit(nogil=True)
-def _move_origin(
-    tables: GroupTables,
-    group: int,
-    first_row: int,
-    n_elements: int,
-    grid: int,
-    mapped: np.ndarray,
-    moved: np.ndarray,
-    n: int,
-    first_code: int,
+def _origin_to_first(
+    tables: GroupTables, group: int, n_elements: int, grid: int, codes: Ints, moved: Ints, n: int, first_code: int
 ) -> int:
-    """Shifts all sites along the polar axes so that one with the first pair code has 0 there; returns that one."""
+    """Move the origin along the polar axes to a site with the first pair code, in place; return that site."""
     mark = 0
-    while mapped[mark] != first_code:
+    while codes[mark] != first_code:
         mark += 1
-    row = first_row + (first_code - 1) // n_elements
-    dof = tables.row[row, DOF]
+    position = tables.group[group, FIRST_ROW] + (first_code - 1) // n_elements
     scratch, shift, image = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-    best = canonical_first(tables, group, row, moved[mark], grid, scratch)
-    for m in range(tables.row[row, FIRST_MAP], tables.row[row, LAST_MAP]):
-        move_parameters(tables.map, m, moved[mark], dof, grid, image)
-        for axis in range(3):
-            if tables.group[group, POLAR + axis]:
-                k = tables.row[row, POLAR_PARAMETER + axis]
-                shift[axis], image[k] = image[k], 0
-        if tuple_code(image, dof, grid) == best:
+    best = canonical_first(tables, group, position, moved[mark], grid, scratch)
+    for m in range(tables.row[position, FIRST_MAP], tables.row[position, LAST_MAP]):
+        if site_at_origin(tables, group, position, m, moved[mark], grid, image, shift) == best:
             break
-    for i in range(n):
-        for axis in range(3):
-            if tables.group[group, POLAR + axis]:
-                k = tables.row[first_row + (mapped[i] - 1) // n_elements, POLAR_PARAMETER + axis]
-                moved[i, k] = (moved[i, k] - shift[axis]) % grid
+    move_origin(tables, group, n_elements, grid, codes, moved, n, shift, moved)
     moved[mark] = image
     return mark
