@@ -16,7 +16,7 @@ from oreflow.envs.alloy.names import alloy_names
 from oreflow.envs.alloy.space import AlloySpace
 from oreflow.envs.alloy.tokens import AlloyTokens
 from oreflow.envs.alloy.uniform import n_alloys, n_partial_alloys, sample_uniform
-from oreflow.envs.arrays import Bools, Int16s, Ints
+from oreflow.envs.arrays import Bools, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.contract.enumeration import enumerate_states
 from oreflow.envs.contract.protocol import EnumeratedWorld
@@ -27,7 +27,7 @@ MAX_ENUMERATED_STATES = 2_000_000
 
 
 @njit
-def _step(states: np.ndarray, actions: np.ndarray, width: int) -> None:
+def _step(states: States, actions: Ints, width: int) -> None:
     """Carries out actions [batch] in place; -1 does nothing."""
     stopped = states.shape[1] - 1
     for i in range(len(actions)):
@@ -82,7 +82,7 @@ class AlloyKernel:
         """Nothing given out yet."""
         return np.zeros((batch, *self.state_shape), dtype=np.int16)
 
-    def step(self, states: Int16s, actions: Ints, out: Int16s | None = None) -> Int16s:
+    def step(self, states: States, actions: Ints, out: States | None = None) -> States:
         """States after allowed actions."""
         if out is None:
             out = states.copy()
@@ -91,13 +91,13 @@ class AlloyKernel:
         _step(out, np.asarray(actions), self.rules.width)
         return out
 
-    def unstep(self, states: Int16s, backward_actions: Ints) -> Int16s:
+    def unstep(self, states: States, backward_actions: Ints) -> States:
         """States before allowed backward actions."""
         states = states.copy()
         states[np.arange(len(states)), backward_actions] = 0
         return states
 
-    def forward_allowed(self, states: Int16s, out: Bools | None = None) -> Bools:
+    def forward_allowed(self, states: States, out: Bools | None = None) -> Bools:
         """Allowed actions, bool [batch, n_actions]."""
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
@@ -108,33 +108,33 @@ class AlloyKernel:
             allow_rows_parallel(self.rules, states, out)
         return out
 
-    def action_block(self, states: Int16s) -> Ints:
+    def action_block(self, states: States) -> Ints:
         """One block holds all actions."""
         return np.zeros(len(states), dtype=np.int64)
 
-    def backward_allowed(self, states: Int16s) -> Bools:
+    def backward_allowed(self, states: States) -> Bools:
         """Allowed backward actions, bool [batch, n + 1]."""
         return backward_allowed(self.rules, states)
 
-    def inverse_action(self, states: Int16s, actions: Ints) -> Ints:
+    def inverse_action(self, states: States, actions: Ints) -> Ints:
         """The element that an action adds."""
         return np.asarray(actions) // self.rules.width
 
-    def redo_action(self, states: Int16s, backward_actions: Ints) -> Ints:
+    def redo_action(self, states: States, backward_actions: Ints) -> Ints:
         """The action that adds what a backward action takes out."""
         element = np.asarray(backward_actions)
         column = states[np.arange(len(states)), element].astype(np.int64) - 1
         return np.where(element == self.rules.n, self.n_actions - 1, element * self.rules.width + column)
 
-    def is_terminal(self, states: Int16s) -> Bools:
+    def is_terminal(self, states: States) -> Bools:
         """Whether the alloy is finished."""
         return states[:, -1] == 1
 
-    def encode(self, states: Int16s) -> Ints:
+    def encode(self, states: States) -> Ints:
         """Tokens of states, int64 [batch, token]."""
         return self.tokens.encode(states)
 
-    def objects(self, states: Int16s) -> Compositions:
+    def objects(self, states: States) -> Compositions:
         """Alloys, finished or not, as reduced compositions: CoCrFeMnNi has one atom of each."""
         present = states[:, :-1] > 0
         width = max(int(present.sum(axis=1).max(initial=0)), 1)
@@ -156,12 +156,12 @@ class AlloyKernel:
         states[:, -1] = 1
         return states, inside
 
-    def _above_low(self, states: Int16s) -> Bools:
+    def _above_low(self, states: States) -> Bools:
         low = np.append(self.rules.class_low, 0)[self.rules.class_of]
         steps = states[:, :-1]
         return ((steps == 0) | (steps >= low)).all(axis=1)
 
-    def describe(self, states: Int16s) -> list[str]:
+    def describe(self, states: States) -> list[str]:
         """Names as Al0.5CoCrFeNi; of an unfinished alloy symbols with steps, and an ellipsis."""
         names = alloy_names(self.objects(states))
         for i in np.flatnonzero(states[:, -1] == 0).tolist():

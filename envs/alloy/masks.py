@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from oreflow.envs.alloy.space import AlloyRules
-from oreflow.envs.arrays import Bools, Int16s, Ints
+from oreflow.envs.arrays import Bools, Ints, States
 from oreflow.envs.compiled.jit import njit
 
 
@@ -59,7 +59,7 @@ def _mark_intervals(rules: AlloyRules, left: Ints, k: int, lacking: int, cls: in
 
 
 @njit
-def _allow_row(rules: AlloyRules, state: Int16s, out: Bools, left: Ints, chosen: Ints, marks: Bools) -> None:
+def _allow_row(rules: AlloyRules, state: States, out: Bools, left: Ints, chosen: Ints, marks: Bools) -> None:
     out[:] = False
     if state[rules.n]:
         return
@@ -87,7 +87,7 @@ def _allow_row(rules: AlloyRules, state: Int16s, out: Bools, left: Ints, chosen:
 
 
 @njit
-def allow_rows(rules: AlloyRules, states: Int16s, out: Bools, first: int, last: int) -> None:
+def allow_rows(rules: AlloyRules, states: States, out: Bools, first: int, last: int) -> None:
     """Allowed forward actions of states first to last, into `out`, bool [batch, n_actions]."""
     n_classes = len(rules.class_low)
     left, chosen = np.zeros(n_classes, dtype=np.int64), np.zeros(n_classes, dtype=np.int64)
@@ -97,7 +97,7 @@ def allow_rows(rules: AlloyRules, states: Int16s, out: Bools, first: int, last: 
 
 
 @njit(parallel=True)
-def allow_rows_parallel(rules: AlloyRules, states: Int16s, out: Bools) -> None:
+def allow_rows_parallel(rules: AlloyRules, states: States, out: Bools) -> None:
     """The same for all states, in blocks of 64 on all threads."""
     n = len(states)
     for block in numba.prange((n + 63) // 64):
@@ -105,7 +105,7 @@ def allow_rows_parallel(rules: AlloyRules, states: Int16s, out: Bools) -> None:
 
 
 @njit
-def backward_allowed(rules: AlloyRules, states: Int16s) -> Bools:
+def backward_allowed(rules: AlloyRules, states: States) -> Bools:
     """Each element that is there may go; of a finished alloy only the stop may be undone. bool [batch, n + 1]."""
     out = np.zeros(states.shape, dtype=np.bool_)
     for i in range(len(states)):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oreflow.envs.arrays import Int16s, Ints
+from oreflow.envs.arrays import Bools, Int16s, Ints
 from oreflow.envs.chemistry.elements import atomic_number, resolve
 from oreflow.envs.errors import EmptyWorldError
 
@@ -126,4 +126,4 @@ class AlloyRules(NamedTuple):
     class_of: Ints  # [element], -1 for an element that no alloy has
     class_low: Ints  # [class]
     class_high: Ints  # [class]
-    class_required: np.ndarray  # bool [class]
+    class_required: Bools  # [class]

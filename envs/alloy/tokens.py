@@ -3,7 +3,7 @@
 import numpy as np
 
 from oreflow.envs.alloy.space import AlloyRules, AlloySpace
-from oreflow.envs.arrays import Int16s, Ints
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.chemistry.elements import groups
 from oreflow.envs.compiled.jit import njit
 
@@ -30,13 +30,13 @@ class AlloyTokens:
         nothing_shared = np.broadcast_to(self.additions.max(axis=0) + 1, (self.n - n_additions, 3))
         self.factors = np.concatenate([self.additions, nothing_shared])
 
-    def encode(self, states: Int16s) -> Ints:
+    def encode(self, states: States) -> Ints:
         """Tokens of states [batch, n_elements + 1], int64 [batch, token], padded with `n`."""
         return _encode(self.rules, self.n, states)
 
 
 @njit
-def _encode(rules: AlloyRules, n_tokens: int, states: np.ndarray) -> np.ndarray:
+def _encode(rules: AlloyRules, n_tokens: int, states: States) -> Ints:
     tokens = np.full((len(states), rules.n_elements_max + 2), n_tokens, dtype=np.int64)
     lacking_first = rules.n * rules.width
     for i in range(len(states)):

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.errors import UnknownElementError
 from oreflow.envs.suggestions import nearest
 
@@ -47,7 +48,7 @@ def _atomic_number_by_symbol() -> dict[str, int]:
 
 
 @cache
-def electronegativities(scale: str = "pymatgen") -> np.ndarray:
+def electronegativities(scale: str = "pymatgen") -> Floats:
     """Pauling electronegativity by atomic number, float64 [119]; NaN where no value is known.
 
     Args:
@@ -68,7 +69,7 @@ def electronegativities(scale: str = "pymatgen") -> np.ndarray:
 
 
 @cache
-def groups() -> np.ndarray:
+def groups() -> Ints:
     """Group of the periodic table by atomic number, int64 [119]; lanthanides and actinides stand in group 3."""
     values = np.array([0] + [int(row["group"]) for row in _rows()])
     values.setflags(write=False)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints
 from oreflow.envs.chemistry.built_in_oxidation import TABLES
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number, symbols
 from oreflow.envs.errors import OxidationTableError, UnknownElementError, UnknownOxidationTableError
@@ -165,7 +166,7 @@ def oxidation_states(table: TableSpec) -> dict[int, tuple[int, ...]]:
     return dict(resolve_table(table).states)
 
 
-def oxidation_matrix(table: TableSpec) -> tuple[np.ndarray, np.ndarray]:
+def oxidation_matrix(table: TableSpec) -> tuple[Ints, Ints]:
     """The table as arrays for compiled code.
 
     Returns:
@@ -176,7 +177,7 @@ def oxidation_matrix(table: TableSpec) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def _matrix(table: OxidationTable) -> tuple[np.ndarray, np.ndarray]:
+def _matrix(table: OxidationTable) -> tuple[Ints, Ints]:
     states = np.zeros((N_ELEMENTS + 1, max(len(values) for _, values in table.states)), dtype=np.int64)
     n_states = np.zeros(N_ELEMENTS + 1, dtype=np.int64)
     for z, values in table.states:

@@ -9,11 +9,12 @@ from importlib.resources import files
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import N_ELEMENTS
 
 
 @cache
-def covalent_radii() -> np.ndarray:
+def covalent_radii() -> Floats:
     """Covalent radius by atomic number in angstrom, float64 [119]; NaN where none is known, which is from Bk on."""
     values = np.full(N_ELEMENTS + 1, np.nan)
     with files("oreflow.envs").joinpath("data/covalent_radii.csv").open(encoding="utf-8") as file:

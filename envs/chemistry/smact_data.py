@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number, smact_rows
 from oreflow.envs.chemistry.oxidation import OxidationTable, resolve_table
 from oreflow.envs.errors import OxidationTableError
@@ -18,7 +19,7 @@ _COMMONALITY = {"low": 0.0, "medium": 10.0, "high": 50.0}
 
 
 @cache
-def smact_elements(which: str) -> np.ndarray:
+def smact_elements(which: str) -> Bools:
     """bool [119], by atomic number.
 
     Args:

@@ -2,21 +2,24 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import UInt64s
 from oreflow.envs.compiled.jit import njit
 
 
 @njit
-def get_bit(words: np.ndarray, index: int) -> bool:
+def get_bit(words: UInt64s, index: int) -> bool:
+    """Read a bit: whether number `index`, from 0 up, is in the set `words`, uint64 [word]."""
     return (words[index >> 6] >> np.uint64(index & 63)) & np.uint64(1) != np.uint64(0)
 
 
 @njit
-def set_bit(words: np.ndarray, index: int) -> None:
+def set_bit(words: UInt64s, index: int) -> None:
+    """Set a bit in place: number `index`, from 0 up, joins the set `words`, uint64 [word]."""
     words[index >> 6] |= np.uint64(1) << np.uint64(index & 63)
 
 
 @njit
-def or_shifted(target: np.ndarray, source: np.ndarray, shift: int, n_bits: int) -> None:
+def or_shifted(target: UInt64s, source: UInt64s, shift: int, n_bits: int) -> None:
     """target |= source << shift (towards higher indices; negative: lower), cut to bits [0, n_bits) of `target`."""
     word, bit = shift >> 6, np.uint64(shift & 63)  # floors, so bit counts upwards for either sign
     for i in range(len(source)):
@@ -32,7 +35,7 @@ def or_shifted(target: np.ndarray, source: np.ndarray, shift: int, n_bits: int) 
 
 
 @njit
-def overlaps_shifted(target: np.ndarray, row: int, source: np.ndarray, shift: int) -> bool:
+def overlaps_shifted(target: UInt64s, row: int, source: UInt64s, shift: int) -> bool:
     """Whether any bit of `source << shift` (negative: towards lower indices) is set in `target[row]`.
 
     Takes the row as an index: a slice would count references, which threads then fight over.

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Int16s, Int32s, Ints, UInt64s
 from oreflow.envs.compiled.bitsets import get_bit, set_bit
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.rules import Rules, may_stop
@@ -31,17 +32,17 @@ from oreflow.envs.composition.rules import Rules, may_stop
 class FeasibilityTable(NamedTuple):
     """The solved table; see the module's docstring. `word` axes hold bits of charge indices, 64 to a word."""
 
-    cell_of: np.ndarray  # int32 [k, a, radical, groups], -1 where no state can be
-    always: np.ndarray  # uint64 [cell, word], finishable whatever elements are used up
-    sometimes: np.ndarray  # uint64 [cell, word], finishable depending on the used elements: ask the family
-    family_start: np.ndarray  # int64 [cell, charge]
-    family_size: np.ndarray  # int32 [cell, charge]
-    family_sets: np.ndarray  # uint64 [set, 2]
-    bound: np.ndarray  # int16 [cell, charge], canonical order only
+    cell_of: Int32s  # [k, a, radical, groups], -1 where no state can be
+    always: UInt64s  # [cell, word], finishable whatever elements are used up
+    sometimes: UInt64s  # [cell, word], finishable depending on the used elements: ask the family
+    family_start: Ints  # [cell, charge]
+    family_size: Int32s  # [cell, charge]
+    family_sets: UInt64s  # [set, 2]
+    bound: Int16s  # [cell, charge], canonical order only
 
 
 @njit
-def _can_meet_all(sets: np.ndarray, n_sets: int, x0: np.uint64, x1: np.uint64, budget: int, stack: np.ndarray) -> bool:
+def _can_meet_all(sets: UInt64s, n_sets: int, x0: np.uint64, x1: np.uint64, budget: int, stack: UInt64s) -> bool:
     """Whether at most `budget` elements outside X = (x0, x1) meet every one of the first `n_sets` sets.
 
     Depth-first over the first set not met yet: one of its elements must be taken. Written with a stack of rows (set,
@@ -79,7 +80,7 @@ def _can_meet_all(sets: np.ndarray, n_sets: int, x0: np.uint64, x1: np.uint64, b
 
 
 @njit
-def number_cells(rules: Rules) -> tuple[np.ndarray, int]:
+def number_cells(rules: Rules) -> tuple[Int32s, int]:
     """Numbers the cells that some sequence of additions reaches, charges and distinctness left aside."""
     shape = (rules.n_elements_max + 1, rules.n_atoms_max + 1, len(rules.next_radical), rules.all_groups + 1)
     cell_of = np.full(shape, -1, dtype=np.int32)
@@ -112,9 +113,9 @@ def _fill_free(
     r: int,
     groups: int,
     q: int,
-    family: np.ndarray,
-    hittable: np.ndarray,
-    stack: np.ndarray,
+    family: UInt64s,
+    hittable: UInt64s,
+    stack: UInt64s,
 ) -> int:
     """Family of one entry, into `family`; returns its size, or -1 when the entry is always feasible."""
     size = 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Int16s, Int32s, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.feasibility import solve
@@ -31,7 +32,7 @@ MAX_ENUMERATED_STATES = 2_000_000
 
 
 @njit
-def _step(states: np.ndarray, actions: np.ndarray, width: int, count_min: int) -> None:
+def _step(states: States, actions: Ints, width: int, count_min: int) -> None:
     """Carries out actions [batch] in place; -1 does nothing."""
     stopped = states.shape[1] - 1
     for i in range(len(actions)):
@@ -42,7 +43,7 @@ def _step(states: np.ndarray, actions: np.ndarray, width: int, count_min: int) -
 
 
 @njit
-def _pairs(atomic_numbers: np.ndarray, slots: int, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(atomic_numbers: Int16s, slots: int, states: States) -> tuple[Int16s, Int32s]:
     zs = np.zeros((len(states), slots), dtype=np.int16)
     ns = np.zeros((len(states), slots), dtype=np.int32)
     for i in range(len(states)):
@@ -75,20 +76,28 @@ class CompositionKernel:
         self.n_tokens = self.tokens.n
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.additions
-        self.action_blocks: tuple[np.ndarray, ...] = (np.arange(self.n_actions),)
+        self.action_blocks: tuple[Ints, ...] = (np.arange(self.n_actions),)
         if not self.forward_allowed(self.initial(1)).any():
             raise EmptyWorldError(_why_empty(space))
         self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()
 
     @property
-    def state_high(self) -> np.ndarray:
-        """int16 [n + 1]."""
+    def state_high(self) -> Int16s:
+        """Largest value of each entry of a state, int16 [n + 1]."""
         return np.append(self.rules.class_high[self.rules.class_of], 1).astype(np.int16)
 
-    def initial(self, batch: int) -> np.ndarray:
+    def initial(self, batch: int) -> Int16s:
+        """Make states without an element, int16 [batch, n + 1]."""
         return np.zeros((batch, *self.state_shape), dtype=np.int16)
 
-    def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, states: States, actions: Ints, out: States | None = None) -> States:
+        """Carry out allowed forward actions: set an absent element to a count, or stop.
+
+        Args:
+            states: int16 [batch, n + 1].
+            actions: int64 [batch]; a row whose action is -1 stays as it is.
+            out: int16 [batch, n + 1], written and returned instead of a new array; may be `states` itself.
+        """
         if out is None:
             out = states.copy()
         elif out is not states:
@@ -96,12 +105,24 @@ class CompositionKernel:
         _step(out, np.asarray(actions), self.rules.width, self.rules.count_min)
         return out
 
-    def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+    def unstep(self, states: States, backward_actions: Ints) -> States:
+        """Undo: take elements out of states, or take the stop back.
+
+        Args:
+            states: int16 [batch, n + 1]; left as they are.
+            backward_actions: int64 [batch], allowed ones.
+        """
         states = states.copy()
         states[np.arange(len(states)), backward_actions] = 0
         return states
 
-    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def forward_allowed(self, states: States, out: Bools | None = None) -> Bools:
+        """Find the additions after which the formula can still be finished, and whether it may stop.
+
+        Args:
+            states: int16 [batch, n + 1].
+            out: bool [batch, n_actions], C-contiguous, written and returned instead of a new array.
+        """
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
         # Starting the thread pool costs about 20 microseconds, the work of some ten states.
@@ -111,31 +132,40 @@ class CompositionKernel:
             allow_rows_parallel(self.rules, self.table, states, out)
         return out
 
-    def action_block(self, states: np.ndarray) -> np.ndarray:
+    def action_block(self, states: States) -> Ints:
+        """Name the block of the actions of each state, int64 [batch]: 0, as there is one block."""
         return np.zeros(len(states), dtype=np.int64)
 
-    def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+    def backward_allowed(self, states: States) -> Bools:
+        """Find the elements that can be taken out, bool [batch, n + 1], and last whether the stop can.
+
+        Under canonical order that is the last element alone; of a stopped state only the stop.
+        """
         return backward_allowed(self.rules, states)
 
-    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def inverse_action(self, states: States, actions: Ints) -> Ints:
+        """Name the backward action, int64 [batch], that undoes each forward action: the element that it adds."""
         return np.asarray(actions) // self.rules.width
 
-    def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+    def redo_action(self, states: States, backward_actions: Ints) -> Ints:
+        """Name the forward action, int64 [batch], that adds again what a backward action takes out of a state."""
         element = np.asarray(backward_actions)
         column = states[np.arange(len(states)), element].astype(np.int64) - self.rules.count_min
         return np.where(element == self.rules.n, self.n_actions - 1, element * self.rules.width + column)
 
-    def is_terminal(self, states: np.ndarray) -> np.ndarray:
+    def is_terminal(self, states: States) -> Bools:
+        """Tell which states have stopped, bool [batch]."""
         return states[:, -1] == 1
 
-    def encode(self, states: np.ndarray) -> np.ndarray:
+    def encode(self, states: States) -> Ints:
+        """Translate states to tokens, int64 [batch, token], padded with `n_tokens`; see `CompositionTokens`."""
         return self.tokens.encode(states)
 
-    def objects(self, states: np.ndarray) -> Compositions:
+    def objects(self, states: States) -> Compositions:
         """The compositions of states, finished or not."""
         return Compositions(*_pairs(self.atomic_numbers, self.rules.n_elements_max, states))
 
-    def states_of(self, compositions: Compositions) -> np.ndarray:
+    def states_of(self, compositions: Compositions) -> Int16s:
         """Terminal states of compositions, the inverse of `objects`.
 
         Raises:
@@ -147,7 +177,7 @@ class CompositionKernel:
             raise ValueError(f"expected formulas of this world, got {len(missing)} others: {', '.join(missing[:5])}")
         return states
 
-    def find(self, compositions: Compositions) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, compositions: Compositions) -> tuple[Int16s, Bools]:
         """Terminal states of compositions, and which are objects of this world, bool [batch]; others mean nothing."""
         reduced = compositions.reduced()
         dense = reduced.dense()
@@ -158,7 +188,7 @@ class CompositionKernel:
         states[:, -1] = 1
         return states, inside
 
-    def describe(self, states: np.ndarray) -> list[str]:
+    def describe(self, states: States) -> list[str]:
         """Formulas in element order; an unfinished one ends in an ellipsis."""
         names = symbols()
         lines = []
@@ -176,7 +206,7 @@ class CompositionKernel:
             "use fewer elements, atoms or counts"
         )
 
-    def _count_partial(self) -> np.ndarray:
+    def _count_partial(self) -> Floats:
         """float64 [k, a]: choices of k distinct elements with counts that sum to a, other constraints aside."""
         ways = np.zeros((self.rules.n_elements_max + 1, self.rules.n_atoms_max + 1))
         ways[0, 0] = 1
@@ -187,11 +217,16 @@ class CompositionKernel:
         return ways
 
     def enumerate(self) -> EnumeratedWorld:
+        """List all states with the transitions between them.
+
+        Raises:
+            ValueError: with `enumeration_unavailable_reason`, when there are too many.
+        """
         if self.enumeration_unavailable_reason:
             raise ValueError(f"this world cannot be enumerated: {self.enumeration_unavailable_reason}")
         return enumerate_states(self)
 
-    def sample_uniform(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def sample_uniform(self, n: int, rng: np.random.Generator) -> Int16s:
         """Terminal states drawn uniformly from all objects of the world, [n, *state_shape].
 
         Raises:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Int8s, Ints, States, UInt64s
 from oreflow.envs.compiled.bitsets import get_bit, or_shifted, overlaps_shifted, set_bit
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.feasibility import FeasibilityTable
@@ -23,19 +24,20 @@ ROWS_PER_BLOCK = 32  # share working memory and one thread
 class Workspace(NamedTuple):
     """Working memory of a mask, reused from row to row."""
 
-    charges: np.ndarray  # uint64 [word], charges that the partial composition can carry
-    scratch: np.ndarray  # uint64 [word]
-    elements: np.ndarray  # int64 [n_elements_max], those of the partial composition
-    used: np.ndarray  # uint64 [2], the same as bits
-    verdicts: np.ndarray  # int8 [class, width], on adding so many atoms of an element of the class
-    barred: np.ndarray  # uint64 [class, width, 2], where the verdict is SOMETIMES: the elements that it forbids
-    by_charge: np.ndarray  # int8 [2 n_charges - 1], verdicts on one count by the charge (e) that it adds
-    barred_by_charge: np.ndarray  # uint64 [2 n_charges - 1, 2]
-    empty_row: np.ndarray  # int64 [1], a row of the masks whose state is the initial one, -1 before there is one
+    charges: UInt64s  # [word], charges that the partial composition can carry
+    scratch: UInt64s  # [word]
+    elements: Ints  # [n_elements_max], those of the partial composition
+    used: UInt64s  # [2], the same as bits
+    verdicts: Int8s  # [class, width], on adding so many atoms of an element of the class
+    barred: UInt64s  # [class, width, 2], where the verdict is SOMETIMES: the elements that it forbids
+    by_charge: Int8s  # [2 n_charges - 1], verdicts on one count by the charge (e) that it adds
+    barred_by_charge: UInt64s  # [2 n_charges - 1, 2]
+    empty_row: Ints  # [1], a row of the masks whose state is the initial one, -1 before there is one
 
 
 @njit
 def workspace(rules: Rules) -> Workspace:
+    """Allocate the working memory of masks under `rules`; one for each thread."""
     n_words = (rules.n_charges + 63) >> 6
     return Workspace(
         np.zeros(n_words, dtype=np.uint64),
@@ -51,7 +53,7 @@ def workspace(rules: Rules) -> Workspace:
 
 
 @njit(inline="always")
-def summarise(rules: Rules, states: np.ndarray, row: int, work: Workspace) -> tuple[int, int, int, int]:
+def summarise(rules: Rules, states: States, row: int, work: Workspace) -> tuple[int, int, int, int]:
     """Elements, atoms, radical and groups of a partial composition; its possible charges as bits into `work.charges`.
 
     A composition with too many elements or a count outside its range gets more atoms than allowed: nothing may follow.
@@ -172,7 +174,7 @@ def judge_additions(
 
 @njit(inline="always")
 def allow_free(
-    rules: Rules, table: FeasibilityTable, states: np.ndarray, row: int, allowed: np.ndarray, work: Workspace
+    rules: Rules, table: FeasibilityTable, states: States, row: int, allowed: Bools, work: Workspace
 ) -> None:
     """Mask of one non-terminal state under free order, into all of `allowed[row]`."""
     k, a, r, groups = summarise(rules, states, row, work)
@@ -197,9 +199,7 @@ def allow_free(
 
 
 @njit
-def spread(
-    member_start: np.ndarray, members: np.ndarray, columns: int, verdicts: np.ndarray, row: int, allowed: np.ndarray
-) -> None:
+def spread(member_start: Ints, members: Ints, columns: int, verdicts: Int8s, row: int, allowed: Bools) -> None:
     """Gives every member of a class the verdicts ALWAYS on the class, whether it is used already or not."""
     width = np.uint64(columns)  # unsigned indices need no test for being negative, and the loops become vectors
     for cls in range(len(verdicts)):
@@ -223,7 +223,7 @@ def spread(
 
 
 @njit
-def allow_unless_barred(rules: Rules, row: int, allowed: np.ndarray, work: Workspace) -> None:
+def allow_unless_barred(rules: Rules, row: int, allowed: Bools, work: Workspace) -> None:
     """Settles the additions whose verdict is SOMETIMES, element by element."""
     for e in range(rules.n):
         cls = rules.class_of[e]
@@ -235,7 +235,7 @@ def allow_unless_barred(rules: Rules, row: int, allowed: np.ndarray, work: Works
 
 @njit(inline="always")
 def allow_canonical(
-    rules: Rules, table: FeasibilityTable, states: np.ndarray, row: int, allowed: np.ndarray, work: Workspace
+    rules: Rules, table: FeasibilityTable, states: States, row: int, allowed: Bools, work: Workspace
 ) -> None:
     """Mask of one non-terminal state under canonical order, into all of `allowed[row]`."""
     k, a, r, groups = summarise(rules, states, row, work)
@@ -270,9 +270,7 @@ def allow_canonical(
 
 
 @njit
-def allow_rows(
-    rules: Rules, table: FeasibilityTable, states: np.ndarray, allowed: np.ndarray, first: int, last: int
-) -> None:
+def allow_rows(rules: Rules, table: FeasibilityTable, states: States, allowed: Bools, first: int, last: int) -> None:
     """Masks of the states [first, last), into all of these rows of `allowed`."""
     work = workspace(rules)
     for row in range(first, last):
@@ -285,14 +283,15 @@ def allow_rows(
 
 
 @njit
-def forward_allowed(rules: Rules, table: FeasibilityTable, states: np.ndarray) -> np.ndarray:
+def forward_allowed(rules: Rules, table: FeasibilityTable, states: States) -> Bools:
+    """Find the allowed forward actions of states, integer [batch, n + 1], on one thread: bool [batch, n_actions]."""
     allowed = np.empty((len(states), rules.n * rules.width + 1), dtype=np.bool_)
     allow_rows(rules, table, states, allowed, 0, len(states))
     return allowed
 
 
 @njit(parallel=True)
-def allow_rows_parallel(rules: Rules, table: FeasibilityTable, states: np.ndarray, allowed: np.ndarray) -> None:
+def allow_rows_parallel(rules: Rules, table: FeasibilityTable, states: States, allowed: Bools) -> None:
     """Masks of all states, into all of `allowed` [batch, n_actions]."""
     n = len(states)
     for block in numba.prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK):
@@ -301,7 +300,8 @@ def allow_rows_parallel(rules: Rules, table: FeasibilityTable, states: np.ndarra
 
 
 @njit
-def backward_allowed(rules: Rules, states: np.ndarray) -> np.ndarray:
+def backward_allowed(rules: Rules, states: States) -> Bools:
+    """Find what can be taken out of states, integer [batch, n + 1]: bool [batch, n + 1], the stop last."""
     allowed = np.zeros((len(states), rules.n + 1), dtype=np.bool_)
     for i in range(len(states)):
         if states[i, -1]:
@@ -318,7 +318,8 @@ def backward_allowed(rules: Rules, states: np.ndarray) -> np.ndarray:
 
 
 @njit
-def are_objects(rules: Rules, states: np.ndarray) -> np.ndarray:
+def are_objects(rules: Rules, states: States) -> Bools:
+    """Tell which states, integer [batch, n + 1], satisfy every constraint of a terminal object, bool [batch]."""
     out = np.zeros(len(states), dtype=np.bool_)
     work = workspace(rules)
     for row in range(len(states)):

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
+from oreflow.envs.arrays import Ints
 from oreflow.envs.compiled.jit import njit
 
 
@@ -22,16 +21,16 @@ class Rules(NamedTuple):
     width: int  # number of counts an element may have, hence columns per element
     all_groups: int  # bit mask of all required groups
     canonical: bool
-    class_of: np.ndarray  # int64 [n]
-    class_groups: np.ndarray  # int64 [class], group bits that a member meets
-    class_low: np.ndarray  # int64 [class], smallest count
-    class_high: np.ndarray  # int64 [class], largest count
-    member_start: np.ndarray  # int64 [class + 1]
-    members: np.ndarray  # int64 [n], elements by class, ascending within a class
-    element_groups: np.ndarray  # int64 [n]
-    delta_start: np.ndarray  # int64 [class * width + 1]
-    deltas: np.ndarray  # int64, charges (e) that `count` atoms of the class can carry together
-    next_radical: np.ndarray  # int64 [radical, width], index of the radical of the greatest common divisor; 0: empty
+    class_of: Ints  # [n]
+    class_groups: Ints  # [class], group bits that a member meets
+    class_low: Ints  # [class], smallest count
+    class_high: Ints  # [class], largest count
+    member_start: Ints  # [class + 1]
+    members: Ints  # [n], elements by class, ascending within a class
+    element_groups: Ints  # [n]
+    delta_start: Ints  # [class * width + 1]
+    deltas: Ints  # charges (e) that `count` atoms of the class can carry together
+    next_radical: Ints  # [radical, width], index of the radical of the greatest common divisor; 0: empty
     coprime: int  # the radical index of gcd 1
     n_charges: int  # charges in the window
     zero_charge: int  # index of charge 0 in the window

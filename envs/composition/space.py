@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from oreflow.envs.arrays import Int16s
 from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE
 from oreflow.envs.chemistry.elements import atomic_number, resolve
 from oreflow.envs.chemistry.oxidation import TableSpec, oxidation_states, resolve_table
@@ -104,7 +105,7 @@ class CompositionSpace:
             raise ValueError(f"expected at most {MAX_GROUPS} required elements and groups together")
 
     @property
-    def atomic_numbers(self) -> np.ndarray:
+    def atomic_numbers(self) -> Int16s:
         """int16 [n]: atomic number by element index."""
         return np.array([atomic_number(e) for e in self.elements], dtype=np.int16)
 

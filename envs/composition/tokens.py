@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.chemistry.elements import groups
 from oreflow.envs.compiled.bitsets import get_bit, or_shifted, set_bit
 from oreflow.envs.compiled.jit import njit
@@ -41,7 +42,7 @@ class CompositionTokens:
         nothing_shared = np.broadcast_to(self.additions.max(axis=0) + 1, (self.n - n_additions, 3))
         self.factors = np.concatenate([self.additions, nothing_shared])
 
-    def encode(self, states: np.ndarray) -> np.ndarray:
+    def encode(self, states: States) -> Ints:
         """Tokens of states [batch, n_elements + 1], int64 [batch, token], padded with `n`."""
         return _encode(self.rules, self.has_charges, self.n, states)
 
@@ -57,7 +58,7 @@ def charge_rules(space: CompositionSpace, rules: Rules) -> Rules:
 
 
 @njit
-def _encode(rules: Rules, has_charges: bool, n_tokens: int, states: np.ndarray) -> np.ndarray:
+def _encode(rules: Rules, has_charges: bool, n_tokens: int, states: States) -> Ints:
     tokens = np.full((len(states), rules.n_elements_max + 1 + 3 * has_charges), n_tokens, dtype=np.int64)
     n_words = (rules.n_charges + 63) >> 6
     charges, scratch = np.zeros(n_words, dtype=np.uint64), np.zeros(n_words, dtype=np.uint64)

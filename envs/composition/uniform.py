@@ -7,6 +7,7 @@ element by element; those with a common divisor or, under a hard constraint, wit
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Int16s, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.masks import are_objects
 from oreflow.envs.composition.rules import Rules
@@ -17,7 +18,7 @@ _MAX_DRAWS_PER_OBJECT = 10_000_000
 _MAX_COUNTED_GROUPS = 6  # further groups are left to rejection, so that the table stays small
 
 
-def sample_uniform(rules: Rules, n: int, rng: np.random.Generator) -> np.ndarray:
+def sample_uniform(rules: Rules, n: int, rng: np.random.Generator) -> Int16s:
     """Terminal states [n, elements + 1]; see `CompositionKernel.sample_uniform`.
 
     Raises:
@@ -25,7 +26,7 @@ def sample_uniform(rules: Rules, n: int, rng: np.random.Generator) -> np.ndarray
     """
     forced, groups = _split_groups(rules)
     ways = _count_completions(rules, forced, groups)
-    kept: list[np.ndarray] = []
+    kept: list[Int16s] = []
     n_kept = n_drawn = 0
     while n_kept < n:
         states = np.zeros((_DRAWS_AT_ONCE, rules.n + 1), dtype=np.int16)
@@ -40,7 +41,7 @@ def sample_uniform(rules: Rules, n: int, rng: np.random.Generator) -> np.ndarray
     return np.concatenate(kept)[:n]
 
 
-def _split_groups(rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+def _split_groups(rules: Rules) -> tuple[Bools, Ints]:
     """Elements that must occur, bool [n], and for each element the bits of the other groups it is in, int64 [n]."""
     forced = np.zeros(rules.n, dtype=np.bool_)
     bits = np.zeros(rules.n, dtype=np.int64)
@@ -55,7 +56,7 @@ def _split_groups(rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     return forced, bits
 
 
-def _count_completions(rules: Rules, forced: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _count_completions(rules: Rules, forced: Bools, groups: Ints) -> Floats:
     """float64 [e, k, a, groups met]: choices for elements e and later, given k elements and a atoms so far."""
     n_patterns = int(np.bitwise_or.reduce(groups)) + 1
     ways = np.zeros((rules.n + 1, rules.n_elements_max + 1, rules.n_atoms_max + 1, n_patterns))
@@ -71,9 +72,7 @@ def _count_completions(rules: Rules, forced: np.ndarray, groups: np.ndarray) -> 
 
 
 @njit
-def _draw_counts(
-    rules: Rules, ways: np.ndarray, forced: np.ndarray, groups: np.ndarray, uniform: np.ndarray
-) -> np.ndarray:
+def _draw_counts(rules: Rules, ways: Floats, forced: Bools, groups: Ints, uniform: Floats) -> Int16s:
     """Count vectors [row, n], each with equal probability; `uniform` [row, n] are random numbers in [0, 1)."""
     counts = np.zeros(uniform.shape, dtype=np.int16)
     for i in range(len(uniform)):

@@ -9,7 +9,7 @@ objects that are counted twice.
 
 import numpy as np
 
-from oreflow.envs.arrays import Bools, Ints
+from oreflow.envs.arrays import Bools, Ints, States
 from oreflow.envs.contract.check_edges import check_all_edges
 from oreflow.envs.contract.clauses import check_inverse, expect, fail
 from oreflow.envs.contract.protocol import TransitionKernel
@@ -85,7 +85,7 @@ def check_sizes(kernel: TransitionKernel) -> None:
     expect(kernel.state_high.shape == kernel.state_shape, f"state_high must have the shape {kernel.state_shape}")
 
 
-def check_initial(kernel: TransitionKernel, states: np.ndarray) -> None:
+def check_initial(kernel: TransitionKernel, states: States) -> None:
     """Initial states have the stated shape, no backward action, and are not terminal."""
     expect(
         np.issubdtype(states.dtype, np.integer), f"states must be whole numbers, got {states.dtype}: initial makes them"
@@ -101,7 +101,7 @@ def check_initial(kernel: TransitionKernel, states: np.ndarray) -> None:
     expect(not terminal.any(), "the initial state is terminal")
 
 
-def check_forward_mask(kernel: TransitionKernel, states: np.ndarray, allowed: Bools) -> None:
+def check_forward_mask(kernel: TransitionKernel, states: States, allowed: Bools) -> None:
     """Masks are boolean, of the right width, and empty exactly for terminal states."""
     expect(allowed.dtype == np.bool_, f"forward_allowed must be boolean (True = allowed), got {allowed.dtype}")
     expect(
@@ -130,7 +130,7 @@ def check_action_blocks(kernel: TransitionKernel) -> None:
     expect(bool(held.all()), f"action {np.argmin(held)} is in no block")
 
 
-def check_action_block(kernel: TransitionKernel, states: np.ndarray, allowed: Bools) -> None:
+def check_action_block(kernel: TransitionKernel, states: States, allowed: Bools) -> None:
     """Each state names a block, and outside of it allows nothing."""
     block = kernel.action_block(states)
     expect(block.dtype == np.int64, f"action_block must give int64, got {block.dtype}")
@@ -145,7 +145,7 @@ def check_action_block(kernel: TransitionKernel, states: np.ndarray, allowed: Bo
         fail(f"{kernel.describe(states[outside])[0]} allows an action outside its block")
 
 
-def check_in_place(kernel: TransitionKernel, before: np.ndarray, actions: Ints, after: np.ndarray) -> None:
+def check_in_place(kernel: TransitionKernel, before: States, actions: Ints, after: States) -> None:
     """`step` writes into `out`, also where that is its own input, and leaves rows with action -1 as they are."""
     own = before.copy()
     expect(kernel.step(own, actions, out=own) is own, "step must return `out` where it is given")
@@ -155,7 +155,7 @@ def check_in_place(kernel: TransitionKernel, before: np.ndarray, actions: Ints, 
     expect(np.array_equal(kernel.step(before, still), expected), "step must leave rows with action -1 as they are")
 
 
-def check_batching(kernel: TransitionKernel, states: np.ndarray) -> None:
+def check_batching(kernel: TransitionKernel, states: States) -> None:
     """Masks and tokens of a batch equal those of its rows in any order."""
     order = np.arange(len(states))[::-1]
     allowed, tokens = kernel.forward_allowed(states), kernel.encode(states)
@@ -177,7 +177,7 @@ def check_batching(kernel: TransitionKernel, states: np.ndarray) -> None:
     expect(len(kernel.describe(states)) == len(states), "describe must give one line a state")
 
 
-def check_backward_walk(kernel: TransitionKernel, states: np.ndarray, rng: np.random.Generator) -> None:
+def check_backward_walk(kernel: TransitionKernel, states: States, rng: np.random.Generator) -> None:
     """Random backward actions reach the initial state, and every parent allows the way back."""
     for _ in range(kernel.max_steps):
         allowed = kernel.backward_allowed(states)

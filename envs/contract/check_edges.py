@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.contract.clauses import check_inverse, expect, fail
 from oreflow.envs.contract.labelings import canonical
 from oreflow.envs.contract.objects import Objects
@@ -17,7 +18,7 @@ _MEMBERS = ("kind", "__len__", "__getitem__", "key_bytes", "labels", "fault")
 
 
 def check_all_edges(
-    kernel: TransitionKernel, terminal: np.ndarray, rng: np.random.Generator, edges: int, object_kind: str | None
+    kernel: TransitionKernel, terminal: States, rng: np.random.Generator, edges: int, object_kind: str | None
 ) -> None:
     """Follow up to `edges` allowed actions, and check the objects that come of it.
 
@@ -30,7 +31,7 @@ def check_all_edges(
     """
     states = kernel.initial(1)
     n_parents: Counter[bytes] = Counter()
-    found: dict[bytes, np.ndarray] = {_key(states[0]): states[0]}
+    found: dict[bytes, States] = {_key(states[0]): states[0]}
     complete = True
     for _ in range(kernel.max_steps):
         if not len(states):
@@ -66,11 +67,11 @@ def check_all_edges(
         check_enumeration(kernel, len(ends))
 
 
-def _key(state: np.ndarray) -> bytes:
+def _key(state: States) -> bytes:
     return state.tobytes()
 
 
-def _affordable(costs: np.ndarray, budget: int, rng: np.random.Generator) -> np.ndarray:
+def _affordable(costs: Ints, budget: int, rng: np.random.Generator) -> Ints:
     """Numbers of the states whose actions can all be followed: all of them, or a random choice."""
     if costs.sum() <= budget:
         return np.arange(len(costs))
@@ -78,7 +79,7 @@ def _affordable(costs: np.ndarray, budget: int, rng: np.random.Generator) -> np.
     return np.sort(order[np.cumsum(costs[order]) <= budget])
 
 
-def check_parents(kernel: TransitionKernel, states: np.ndarray, n_parents: Counter[bytes]) -> None:
+def check_parents(kernel: TransitionKernel, states: States, n_parents: Counter[bytes]) -> None:
     """As many backward actions are allowed as actions lead to the state; P_B would not sum to one otherwise."""
     allowed = kernel.backward_allowed(states).sum(axis=1)
     leading = np.array([n_parents[_key(state)] for state in states])
@@ -100,7 +101,7 @@ def check_enumeration(kernel: TransitionKernel, n_ends: int) -> None:
         )
 
 
-def check_objects(kernel: TransitionKernel, terminal: np.ndarray, object_kind: str | None) -> None:
+def check_objects(kernel: TransitionKernel, terminal: States, object_kind: str | None) -> None:
     """Terminal states become a batch of sound objects, and no object is two of them.
 
     A kernel whose objects may be several states says so with `labelings` (`contract.labelings`).

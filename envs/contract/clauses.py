@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from oreflow.envs.arrays import Ints
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.errors import KernelContractError
 
@@ -24,7 +24,7 @@ def expect(holds: bool, complaint: str) -> None:
         fail(complaint)
 
 
-def check_inverse(kernel: TransitionKernel, before: np.ndarray, actions: Ints, after: np.ndarray) -> None:
+def check_inverse(kernel: TransitionKernel, before: States, actions: Ints, after: States) -> None:
     """`step` leaves its input alone; `inverse_action` and `redo_action` are each other's inverse along an edge."""
     copy = before.copy()
     kernel.step(before, actions)
@@ -67,6 +67,6 @@ def check_inverse(kernel: TransitionKernel, before: np.ndarray, actions: Ints, a
     expect(np.array_equal(stop, kernel.is_terminal(after)), "stop, and stop alone, must end the trajectory")
 
 
-def _expect_numbers(name: str, numbers: np.ndarray, n: int) -> None:
+def _expect_numbers(name: str, numbers: Ints, n: int) -> None:
     fits = numbers.dtype == np.dtype(np.int64) and numbers.shape == (n,)
     expect(fits, f"{name} must give int64 [batch], got {numbers.dtype} {numbers.shape}")

@@ -2,16 +2,14 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
-from oreflow.envs.arrays import Bools
+from oreflow.envs.arrays import Bools, States
 
 
 @runtime_checkable
 class FindsCompositions(Protocol):
     """A kernel whose objects are compositions, and which finds them."""
 
-    def find(self, compositions: Any) -> tuple[np.ndarray, Bools]:
+    def find(self, compositions: Any) -> tuple[States, Bools]:
         """Terminal states [batch, *state_shape] of `Compositions`, and which of them are objects of this world."""
         ...
 
@@ -20,6 +18,6 @@ class FindsCompositions(Protocol):
 class FindsCrystals(Protocol):
     """A kernel whose objects are crystals, and which finds them."""
 
-    def find(self, crystals: Any) -> tuple[np.ndarray, Bools, list[str | None]]:
+    def find(self, crystals: Any) -> tuple[States, Bools, list[str | None]]:
         """Terminal states of `Crystals`, which of them are objects of this world, and why the others are not."""
         ...

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
 
@@ -16,7 +17,7 @@ from oreflow.envs.contract.protocol import TransitionKernel
 class HasLabelings(Protocol):
     """A kernel whose objects may each be several terminal states."""
 
-    def labelings(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def labelings(self, states: States) -> tuple[Ints, States]:
         """How many terminal states are the same object as each of `states`, and the one that stands for them all.
 
         Returns:
@@ -25,7 +26,7 @@ class HasLabelings(Protocol):
         """
         ...
 
-    def every_labeling(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def every_labeling(self, states: States) -> tuple[States, Ints]:
         """All terminal states that are the same objects as `states`.
 
         Returns:
@@ -34,7 +35,7 @@ class HasLabelings(Protocol):
         """
         ...
 
-    def n_parts(self, states: np.ndarray) -> np.ndarray:
+    def n_parts(self, states: States) -> Floats:
         """An upper bound of how many partial objects each of `states` can be built from, float64 [batch]."""
         ...
 
@@ -53,24 +54,24 @@ def count_objects(kernel: TransitionKernel) -> int:
     return len(np.unique(kernel.labelings(terminal)[1], axis=0))
 
 
-def n_parts(kernel: TransitionKernel, states: np.ndarray) -> np.ndarray | None:
+def n_parts(kernel: TransitionKernel, states: States) -> Floats | None:
     """An upper bound of how many partial objects each of `states` can be built from; None where it is never large."""
     return kernel.n_parts(states) if isinstance(kernel, HasLabelings) else None
 
 
-def canonical(kernel: TransitionKernel, states: np.ndarray) -> np.ndarray:
+def canonical(kernel: TransitionKernel, states: States) -> States:
     """The terminal states that stand for the objects of `states`: equal rows are equal objects."""
     return kernel.labelings(states)[1] if isinstance(kernel, HasLabelings) else states
 
 
-def log_labelings(kernel: TransitionKernel, states: np.ndarray) -> np.ndarray:
+def log_labelings(kernel: TransitionKernel, states: States) -> Floats:
     """log n(x) of the objects of terminal states, float64 [batch]."""
     if isinstance(kernel, HasLabelings):
         return np.log(kernel.labelings(states)[0])
     return np.zeros(len(states))
 
 
-def every_labeling(kernel: TransitionKernel, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def every_labeling(kernel: TransitionKernel, states: States) -> tuple[States, Ints]:
     """All terminal states of the objects of `states`, and int64 which of them each stands for, ascending."""
     if isinstance(kernel, HasLabelings):
         return kernel.every_labeling(states)

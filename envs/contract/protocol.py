@@ -6,7 +6,7 @@ Gymnasium environments, the rollout and the torchgfn adapter are faces of it and
 
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
+from oreflow.envs.arrays import Bools, Floats, Ints, States
 
 
 class EnumeratedWorld:
@@ -19,9 +19,7 @@ class EnumeratedWorld:
         can_stop: bool [state], where stopping yields a terminal object. Each such state is exactly one object.
     """
 
-    def __init__(
-        self, states: np.ndarray, parent: np.ndarray, child: np.ndarray, action: np.ndarray, can_stop: np.ndarray
-    ) -> None:
+    def __init__(self, states: States, parent: Ints, child: Ints, action: Ints, can_stop: Bools) -> None:
         self.states = states
         self.parent = parent
         self.child = child
@@ -49,12 +47,12 @@ class TransitionKernel(Protocol):
     state_shape: tuple[int, ...]
     n_tokens: int
     """Network input is a bag of tokens: `encode` yields indices in [0, n_tokens), padded with n_tokens."""
-    token_factors: np.ndarray
+    token_factors: Ints
     """int64 [n_tokens, factor]: tokens with the same id in a column have something in common (the same element, the
     same count), so that a network may share weights between them. Ids of a column run from 0."""
-    action_factors: np.ndarray
+    action_factors: Ints
     """The same for forward actions without stop, int64 [n_actions - 1, factor]."""
-    action_blocks: tuple[np.ndarray, ...]
+    action_blocks: tuple[Ints, ...]
     """Blocks of forward actions, each ascending numbers (int64): all that a state allows lies in one of them, so that
     a network computes no more of its output layer. Together they hold every action; they may overlap."""
 
@@ -64,15 +62,15 @@ class TransitionKernel(Protocol):
         ...
 
     @property
-    def state_high(self) -> np.ndarray:
+    def state_high(self) -> States:
         """Largest value of each entry of a state, [*state_shape]; the smallest is 0."""
         ...
 
-    def initial(self, batch: int) -> np.ndarray:
+    def initial(self, batch: int) -> States:
         """Initial states [batch, *state_shape]."""
         ...
 
-    def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, states: States, actions: Ints, out: States | None = None) -> States:
         """States after allowed forward actions [batch]; a row whose action is -1 stays as it is.
 
         Args:
@@ -80,46 +78,46 @@ class TransitionKernel(Protocol):
         """
         ...
 
-    def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+    def unstep(self, states: States, backward_actions: Ints) -> States:
         """States before, for allowed backward actions [batch]."""
         ...
 
-    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def forward_allowed(self, states: States, out: Bools | None = None) -> Bools:
         """Allowed forward actions, bool [batch, n_actions]; a row is all False exactly for terminal states.
 
         Written into `out` (C-contiguous), whatever it held, where it is given: masks are large.
         """
         ...
 
-    def action_block(self, states: np.ndarray) -> np.ndarray:
+    def action_block(self, states: States) -> Ints:
         """The block in which all allowed actions of each state lie, int64 [batch]; any for terminal states."""
         ...
 
-    def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+    def backward_allowed(self, states: States) -> Bools:
         """Allowed backward actions, bool [batch, n_backward_actions]; all False exactly for initial states."""
         ...
 
-    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def inverse_action(self, states: States, actions: Ints) -> Ints:
         """The backward action, int64 [batch], that leads from `step(states, actions)` to `states`."""
         ...
 
-    def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+    def redo_action(self, states: States, backward_actions: Ints) -> Ints:
         """The forward action, int64 [batch], that leads from `unstep(states, backward_actions)` to `states`."""
         ...
 
-    def is_terminal(self, states: np.ndarray) -> np.ndarray:
+    def is_terminal(self, states: States) -> Bools:
         """bool [batch]."""
         ...
 
-    def encode(self, states: np.ndarray) -> np.ndarray:
+    def encode(self, states: States) -> Ints:
         """Network input, int64 [batch, token], padded with `n_tokens`."""
         ...
 
-    def describe(self, states: np.ndarray) -> list[str]:
+    def describe(self, states: States) -> list[str]:
         """One line of text per state."""
         ...
 
-    def objects(self, states: np.ndarray) -> Any:
+    def objects(self, states: States) -> Any:
         """Terminal (or partial) states as the objects that rewards read."""
         ...
 
@@ -132,6 +130,6 @@ class TransitionKernel(Protocol):
 class Scorer(Protocol):
     """Gives terminal states their reward, in log space."""
 
-    def __call__(self, states: np.ndarray) -> np.ndarray:
+    def __call__(self, states: States) -> Floats:
         """log R as float64 [batch] of terminal states [batch, *state_shape]."""
         ...

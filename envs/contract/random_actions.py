@@ -3,12 +3,13 @@
 import numba
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Int8s, Ints, UInt8s
 from oreflow.envs.compiled.jit import njit
 
 _ROWS_PER_BLOCK = 64
 
 
-def random_allowed_actions(allowed: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def random_allowed_actions(allowed: Bools | Int8s, uniform: Floats) -> Ints:
     """One action a row, each allowed one equally likely, int64 [batch]; -1 where nothing is allowed.
 
     Args:
@@ -29,7 +30,7 @@ def random_allowed_actions(allowed: np.ndarray, uniform: np.ndarray) -> np.ndarr
 
 
 @njit
-def _count(allowed: np.ndarray, row: int, first: int, last: int) -> int:
+def _count(allowed: UInt8s, row: int, first: int, last: int) -> int:
     n = 0
     start = np.uint64(first)  # an unsigned index needs no test for being negative, and the loop becomes vectors
     for j in range(last - first):
@@ -38,7 +39,7 @@ def _count(allowed: np.ndarray, row: int, first: int, last: int) -> int:
 
 
 @njit
-def _draw(allowed: np.ndarray, uniform: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
+def _draw(allowed: UInt8s, uniform: Floats, out: Ints, first: int, last: int) -> None:
     """Counts, then halves: counts become vector instructions, a walk to the chosen action would not."""
     for i in range(first, last):
         low, high = 0, allowed.shape[1]
@@ -59,7 +60,7 @@ def _draw(allowed: np.ndarray, uniform: np.ndarray, out: np.ndarray, first: int,
 
 
 @njit(parallel=True)
-def _draw_parallel(allowed: np.ndarray, uniform: np.ndarray, out: np.ndarray) -> None:
+def _draw_parallel(allowed: UInt8s, uniform: Floats, out: Ints) -> None:
     n = len(allowed)
     for block in numba.prange((n + _ROWS_PER_BLOCK - 1) // _ROWS_PER_BLOCK):
         first = block * _ROWS_PER_BLOCK
@@ -67,7 +68,7 @@ def _draw_parallel(allowed: np.ndarray, uniform: np.ndarray, out: np.ndarray) ->
 
 
 @njit
-def rows_without_action(allowed: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def rows_without_action(allowed: Bools, rows: Bools) -> Bools:
     """bool [batch]: which of the `rows` (bool [batch]) have nothing allowed."""
     stuck = np.zeros(len(rows), dtype=np.bool_)
     last = allowed.shape[1] - 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from oreflow.envs.arrays import Bools, Float32s, Int16s, Ints
+from oreflow.envs.arrays import Bools, Float32s, Ints, States
 from oreflow.envs.faces.vector import KernelVectorEnv
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def as_vec_env(env: KernelVectorEnv) -> "VecEnv":
             self._pending: Ints = np.zeros(env.num_envs, dtype=np.int64)
             super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
-        def reset(self) -> Int16s:
+        def reset(self) -> States:
             """Reset all rows; returns the first observations [num_envs, *state_shape]."""
             seed = self._seeds[0]
             observations, _ = self.env.reset(seed=seed)
@@ -62,7 +62,7 @@ def as_vec_env(env: KernelVectorEnv) -> "VecEnv":
             self.reset_infos = [{} for _ in range(self.num_envs)]
             return self._own(observations)
 
-        def _own(self, observations: Int16s) -> Int16s:
+        def _own(self, observations: States) -> States:
             """Copy what the environment would overwrite: trainers keep an observation over the next step."""
             return observations if self.env.copy else observations.copy()
 
@@ -70,7 +70,7 @@ def as_vec_env(env: KernelVectorEnv) -> "VecEnv":
             """Keep the actions, int64 [num_envs], for `step_wait`."""
             self._pending = np.asarray(actions)
 
-        def step_wait(self) -> tuple[Int16s, Float32s, Bools, list[dict[str, Any]]]:
+        def step_wait(self) -> tuple[States, Float32s, Bools, list[dict[str, Any]]]:
             """Take the step: observations, rewards float32 [num_envs], ends bool [num_envs], one dict a row."""
             observations, rewards, ended, _, info = self.env.step(self._pending)
             infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]

@@ -6,16 +6,17 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from oreflow.envs.arrays import AnyInts, Bools, Floats, States
 from oreflow.envs.contract.protocol import Scorer, TransitionKernel
 from oreflow.envs.errors import DeadEndError, IllegalActionError
 
 
-def uniform_scorer(states: np.ndarray) -> np.ndarray:
+def uniform_scorer(states: States) -> Floats:
     """log R = 0 for every object: the target is the uniform distribution."""
     return np.zeros(len(states))
 
 
-class KernelEnv(gymnasium.Env[np.ndarray, np.int64]):
+class KernelEnv(gymnasium.Env[States, np.int64]):
     """One object at a time.
 
     Observation: the kernel's state. Action: a forward action of the kernel. The reward is 0 on the way and log R(x) on
@@ -54,16 +55,14 @@ class KernelEnv(gymnasium.Env[np.ndarray, np.int64]):
         self._state = kernel.initial(1)
         self._allowed = kernel.forward_allowed(self._state)[0]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[States, dict[str, Any]]:
         """Starts from the initial state; options are ignored."""
         super().reset(seed=seed)
         self._state = self.kernel.initial(1)
         self._allowed = self.kernel.forward_allowed(self._state)[0]
         return self._state[0].copy(), self._info()
 
-    def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | int) -> tuple[States, float, bool, bool, dict[str, Any]]:
         """One forward action.
 
         Raises:
@@ -93,7 +92,7 @@ class KernelEnv(gymnasium.Env[np.ndarray, np.int64]):
     def _info(self) -> dict[str, Any]:
         return {"action_mask": self._allowed.astype(np.int8)}
 
-    def action_masks(self) -> np.ndarray:
+    def action_masks(self) -> Bools:
         """Allowed actions, bool [n_actions]."""
         return self._allowed.copy()
 
@@ -102,15 +101,23 @@ class KernelEnv(gymnasium.Env[np.ndarray, np.int64]):
         return self.kernel.describe(self._state)[0] if self.render_mode == "ansi" else None
 
 
-class MaskInObservation(gymnasium.ObservationWrapper[dict[str, np.ndarray], np.int64, np.ndarray]):
+class MaskInObservation(gymnasium.ObservationWrapper[dict[str, AnyInts], np.int64, States]):
     """Puts the mask into the observation, `{"observation", "action_mask"}`, as TorchRL and RLlib expect it."""
 
-    def __init__(self, env: gymnasium.Env[np.ndarray, np.int64]) -> None:
+    def __init__(self, env: gymnasium.Env[States, np.int64]) -> None:
         super().__init__(env)
         n_actions = int(env.action_space.n)  # type: ignore[attr-defined]
         self.observation_space = spaces.Dict(  # type: ignore[assignment]
             {"observation": env.observation_space, "action_mask": spaces.MultiBinary(n_actions)}
         )
 
-    def observation(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+    def observation(self, observation: States) -> dict[str, AnyInts]:
+        """Put the mask beside a state.
+
+        Args:
+            observation: integer [*state_shape], what the wrapped environment shows.
+
+        Returns:
+            "observation": the same. "action_mask": int8 [n_actions], 1 where an action is allowed.
+        """
         return {"observation": observation, "action_mask": self.unwrapped.action_masks().astype(np.int8)}  # type: ignore[attr-defined]

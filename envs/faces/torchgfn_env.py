@@ -24,6 +24,7 @@ from gfn.preprocessors import Preprocessor
 from gfn.states import DiscreteStates
 from gfn.utils.prob_calculations import get_trajectory_pfs_and_pbs
 
+from oreflow.envs.arrays import Bools, Floats, Ints, States
 from oreflow.envs.contract.protocol import EnumeratedWorld, Scorer, TransitionKernel
 from oreflow.envs.faces.single import uniform_scorer
 
@@ -54,7 +55,7 @@ class TorchGFNEnv(DiscreteEnv):
         super().__init__(len(self.kernel_action), s0, tuple(s0.shape), sf=torch.full_like(s0, -1))
         self.debug = debug
 
-    def _kernel_states(self, tensor: torch.Tensor, stopped: int = 0) -> np.ndarray:
+    def _kernel_states(self, tensor: torch.Tensor, stopped: int = 0) -> States:
         """torchgfn states [..., n] as kernel states [rows, n + 1]; sinks become terminal."""
         flat = tensor.detach().cpu().numpy().reshape(-1, tensor.shape[-1])
         states = self.kernel.initial(len(flat))
@@ -62,14 +63,14 @@ class TorchGFNEnv(DiscreteEnv):
         states[:, -1] = np.where((flat < 0).any(axis=1), 1, stopped)
         return states
 
-    def _is_ambiguous(self, actions: np.ndarray) -> np.ndarray:
+    def _is_ambiguous(self, actions: Ints) -> Bools:
         return (actions >= self._ambiguous.start) & (actions < self._ambiguous.stop)
 
-    def _numbers(self, actions: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    def _numbers(self, actions: Ints, backward: Ints) -> Ints:
         """Our numbers of the kernel's forward actions, given the backward actions that undo them."""
         return self._first_copy[actions] + np.where(self._is_ambiguous(actions), backward, 0)
 
-    def numbers_of(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def numbers_of(self, states: States, actions: Ints) -> Ints:
         """torchgfn's numbers, int64 [batch], of the kernel's forward actions in the kernel's states."""
         backward = np.zeros(len(actions), dtype=np.int64)
         which = np.flatnonzero(self._is_ambiguous(actions))
@@ -126,7 +127,7 @@ class TorchGFNEnv(DiscreteEnv):
         chosen[row[taken].numpy()] = backward[taken].numpy()
         return self._wrap(self.kernel.unstep(self._kernel_states(states.tensor), chosen))
 
-    def _wrap(self, states: np.ndarray) -> DiscreteStates:
+    def _wrap(self, states: States) -> DiscreteStates:
         return self.states_from_tensor(torch.from_numpy(states[:, :-1].astype(np.int64)))
 
     def log_reward(self, states: DiscreteStates) -> torch.Tensor:
@@ -173,7 +174,7 @@ class TorchGFNEnv(DiscreteEnv):
         """Index into `terminating_states`."""
         return self._indices(states, np.cumsum(self.world.can_stop) - 1)
 
-    def _indices(self, states: DiscreteStates, numbering: np.ndarray) -> torch.Tensor:
+    def _indices(self, states: DiscreteStates, numbering: Ints) -> torch.Tensor:
         index = {row.tobytes(): int(i) for row, i in zip(self.world.states, numbering)}
         wanted = self._kernel_states(states.tensor)
         return torch.tensor([index[row.tobytes()] for row in wanted], dtype=torch.int64).view(states.batch_shape)
@@ -289,7 +290,7 @@ def make_gflownet(
     raise ValueError(f"torchgfn has no objective {objective!r} here")
 
 
-def ragged(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def ragged(trajectories: Trajectories) -> tuple[States, Ints, States, Ints]:
     """torchgfn's padded trajectories member by member: terminal states [batch, *state_shape], offsets [batch + 1],
     states [step, *state_shape] before each action, and the kernel's actions [step]."""
     env, length = trajectories.env, trajectories.terminating_idx.numpy()
@@ -299,12 +300,12 @@ def ragged(trajectories: Trajectories) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return terminal_states(trajectories), np.concatenate([[0], np.cumsum(length)]), states, actions
 
 
-def terminal_states(trajectories: Trajectories) -> np.ndarray:
+def terminal_states(trajectories: Trajectories) -> States:
     """The kernel's terminal states, [batch, *state_shape], that trajectories end in."""
     return trajectories.env._kernel_states(trajectories.terminating_states.tensor, stopped=1)
 
 
-def with_rewards(trajectories: Trajectories, log_reward: np.ndarray, keep: np.ndarray) -> Trajectories:
+def with_rewards(trajectories: Trajectories, log_reward: Floats, keep: Bools) -> Trajectories:
     """The members where `keep`, bool [batch], is true, with log R, [batch], given instead of asked from the env."""
     given = Trajectories(
         env=trajectories.env,

@@ -6,14 +6,16 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
+from oreflow.envs.arrays import AnyInts, Bools, Floats, States
 from oreflow.envs.contract.protocol import Scorer, TransitionKernel
 from oreflow.envs.contract.random_actions import rows_without_action
 from oreflow.envs.errors import DeadEndError, IllegalActionError
 from oreflow.envs.faces.single import uniform_scorer
 
 
-class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class KernelVectorEnv(VectorEnv[States, AnyInts, NDArray[Any]]):
     """Many objects at a time, with the contract of `KernelEnv` row by row.
 
     `info["action_mask"]` is int8 [num_envs, n_actions]. `metadata["autoreset_mode"]` says what follows an episode's
@@ -57,7 +59,7 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[States, dict[str, Any]]:
         """Resets all rows, or those of `options["reset_mask"]` (bool [num_envs])."""
         super().reset(seed=seed if isinstance(seed, int) else None)
         rows = (options or {}).get("reset_mask")
@@ -68,12 +70,12 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._restart(np.asarray(rows))
         return self._observations(), self._info()
 
-    def _restart(self, rows: np.ndarray) -> None:
+    def _restart(self, rows: Bools) -> None:
         self._states[rows] = 0
         self._allowed[rows] = self._first_allowed
         self._ended[rows] = False
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: AnyInts) -> tuple[States, Floats, Bools, Bools, dict[str, Any]]:
         """One forward action a row.
 
         Raises:
@@ -128,7 +130,7 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         truncated = np.zeros(self.num_envs, dtype=np.bool_)
         return self._observations(), log_rewards, terminated, truncated, self._info() | extra
 
-    def _observations(self) -> np.ndarray:
+    def _observations(self) -> States:
         return self._states.copy() if self.copy else self._states
 
     def _info(self) -> dict[str, Any]:
@@ -136,6 +138,6 @@ class KernelVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         mask = self._allowed.view(np.int8)
         return {"action_mask": mask.copy() if self.copy else mask, "_action_mask": present}
 
-    def action_masks(self) -> np.ndarray:
+    def action_masks(self) -> Bools:
         """Allowed actions, bool [num_envs, n_actions]."""
         return self._allowed.copy()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Int16s, Ints
+
 
 @dataclass(frozen=True)
 class Atoms:
@@ -18,16 +20,16 @@ class Atoms:
             rise by one along the batch. Without symmetry every atom is an orbit of its own.
     """
 
-    vectors: np.ndarray
-    offsets: np.ndarray
-    atomic_numbers: np.ndarray
-    fractional: np.ndarray
-    orbit: np.ndarray
+    vectors: Floats
+    offsets: Ints
+    atomic_numbers: Int16s
+    fractional: Floats
+    orbit: Ints
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     @property
-    def volumes(self) -> np.ndarray:
+    def volumes(self) -> Floats:
         """float64 [batch], cubic angstrom."""
         return np.abs(np.linalg.det(self.vectors))

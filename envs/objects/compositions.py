@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from oreflow.envs.arrays import AnyInts, Bools, Int16s, Int32s, Ints
 from oreflow.envs.chemistry.elements import N_ELEMENTS, symbols
 
 
@@ -21,8 +22,8 @@ class Compositions:
     """
 
     kind: ClassVar[str] = "composition"
-    atomic_numbers: np.ndarray
-    counts: np.ndarray
+    atomic_numbers: Int16s
+    counts: Int32s
 
     def __post_init__(self) -> None:
         # Views, so that the caller's own arrays stay writeable.
@@ -39,7 +40,7 @@ class Compositions:
     def __len__(self) -> int:
         return len(self.atomic_numbers)
 
-    def __getitem__(self, index: slice | np.ndarray) -> "Compositions":
+    def __getitem__(self, index: slice | AnyInts | Bools) -> "Compositions":
         return Compositions(self.atomic_numbers[index], self.counts[index])
 
     @staticmethod
@@ -60,19 +61,19 @@ class Compositions:
         width = max(b.atomic_numbers.shape[1] for b in batches)
         parts = [np.pad(b.pairs(), ((0, 0), (0, width - b.atomic_numbers.shape[1]), (0, 0))) for b in batches]
         pairs = np.concatenate(parts)
-        return Compositions(pairs[..., 0], pairs[..., 1])
+        return Compositions(pairs[..., 0].astype(np.int16), pairs[..., 1])
 
-    def pairs(self) -> np.ndarray:
+    def pairs(self) -> Int32s:
         """int32 [batch, slot, 2]: atomic number and count."""
         return np.stack([self.atomic_numbers.astype(np.int32), self.counts], axis=-1)
 
     @property
-    def n_elements(self) -> np.ndarray:
+    def n_elements(self) -> Ints:
         """int64 [batch]: number of distinct elements."""
         return (self.atomic_numbers > 0).sum(axis=1)
 
     @property
-    def n_atoms(self) -> np.ndarray:
+    def n_atoms(self) -> Ints:
         """int64 [batch]: atoms in the formula unit."""
         return self.counts.sum(axis=1, dtype=np.int64)
 
@@ -88,7 +89,7 @@ class Compositions:
         """
         return self
 
-    def keys(self) -> np.ndarray:
+    def keys(self) -> Ints:
         """Canonical integer keys, int64 [batch, slot]: equal rows mean equal reduced formulas.
 
         Rows of batches with different widths compare after padding with zeros on the right.
@@ -100,7 +101,7 @@ class Compositions:
         """The keys as hashable bytes, independent of the batch's width."""
         return [row[row > 0].tobytes() for row in self.keys()]
 
-    def dense(self) -> np.ndarray:
+    def dense(self) -> Int32s:
         """int32 [batch, 119]: count by atomic number; column 0 stays empty."""
         out = np.zeros((len(self), N_ELEMENTS + 1), dtype=np.int32)
         np.put_along_axis(out, self.atomic_numbers.astype(np.int64), self.counts, axis=1)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from oreflow.envs.arrays import AnyInts, Bools, Floats, Int8s, Int16s, Ints
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.compositions import Compositions
 
@@ -28,12 +29,12 @@ class Crystals:
     """
 
     kind: ClassVar[str] = "structure"
-    space_group: np.ndarray
-    site_offsets: np.ndarray
-    letter: np.ndarray
-    atomic_number: np.ndarray
-    lattice: np.ndarray
-    parameters: np.ndarray
+    space_group: Int16s
+    site_offsets: Ints
+    letter: Int8s
+    atomic_number: Int16s
+    lattice: Floats
+    parameters: Floats
 
     def __post_init__(self) -> None:
         types: dict[str, type] = {
@@ -55,7 +56,7 @@ class Crystals:
     def __len__(self) -> int:
         return len(self.space_group)
 
-    def __getitem__(self, index: slice | np.ndarray) -> "Crystals":
+    def __getitem__(self, index: slice | AnyInts | Bools) -> "Crystals":
         """Crystals chosen by a slice, by numbers or by a boolean array."""
         rows = np.arange(len(self))[index]
         counts = np.diff(self.site_offsets)[rows]
@@ -84,12 +85,12 @@ class Crystals:
         )
 
     @property
-    def has_geometry(self) -> np.ndarray:
+    def has_geometry(self) -> Bools:
         """bool [batch], whether lattice and coordinates are given."""
         return ~np.isnan(self.lattice[:, 0])
 
     @cached_property
-    def _row(self) -> np.ndarray:
+    def _row(self) -> Ints:
         """int64 [site], the position's row in `group_tables`."""
         from oreflow.envs.symmetry.flat_tables import FIRST_ROW, group_tables
 
@@ -97,7 +98,7 @@ class Crystals:
         return group_tables().group[group, FIRST_ROW] + self.letter
 
     @cached_property
-    def multiplicity(self) -> np.ndarray:
+    def multiplicity(self) -> Ints:
         """int64 [site], atoms of each site in the conventional cell."""
         from oreflow.envs.symmetry.flat_tables import MULTIPLICITY, group_tables
 

@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numba import prange
 
+from oreflow.envs.arrays import AnyInts, Floats, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.atoms import Atoms
 
@@ -21,7 +22,7 @@ _SLACK = 1e-9  # of a lattice vector: images on the edge of an interval are not 
 
 
 @njit(nogil=True)
-def reduce_cell(vectors: np.ndarray, fractional: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reduce_cell(vectors: Floats, fractional: Floats) -> tuple[Floats, Floats]:
     """The same crystal in a cell of short vectors, turned so that their matrix is lower triangular.
 
     Args:
@@ -80,7 +81,7 @@ def reduce_cell(vectors: np.ndarray, fractional: np.ndarray) -> tuple[np.ndarray
 
 
 @njit(nogil=True)
-def nearest_image(cell: np.ndarray, da: float, db: float, dc: float, bound: float) -> float:
+def nearest_image(cell: Floats, da: float, db: float, dc: float, bound: float) -> float:
     """Shortest length of (da + i, db + j, dc + k) over all integers i, j, k, in angstrom; `bound` if none is shorter.
 
     Args:
@@ -116,7 +117,7 @@ def nearest_image(cell: np.ndarray, da: float, db: float, dc: float, bound: floa
 
 
 @njit(nogil=True)
-def shortest_lattice_vector(cell: np.ndarray) -> float:
+def shortest_lattice_vector(cell: Floats) -> float:
     """Length of the shortest lattice vector, the distance of every atom to its own next image, in angstrom."""
     best = cell[0, 0] ** 2  # the only one, up to sign, without a share of b or c
     k = 0
@@ -138,7 +139,7 @@ def shortest_lattice_vector(cell: np.ndarray) -> float:
 
 @njit(nogil=True)
 def images_within(
-    cell: np.ndarray, da: float, db: float, dc: float, radius: float, length: float, softness: float
+    cell: Floats, da: float, db: float, dc: float, radius: float, length: float, softness: float
 ) -> tuple[int, float]:
     """Images of an atom nearer than a radius: their number, and the sum of exp((length - distance) / softness).
 
@@ -175,7 +176,7 @@ def images_within(
 
 @njit(nogil=True)
 def contact(
-    vectors: np.ndarray, numbers: np.ndarray, fractional: np.ndarray, orbit: np.ndarray, radii: np.ndarray
+    vectors: Floats, numbers: AnyInts, fractional: Floats, orbit: AnyInts, radii: Floats
 ) -> tuple[float, float]:
     """Closest approach of two atoms of a crystal, images of one atom included.
 
@@ -222,13 +223,13 @@ def contact(
 
 @njit(nogil=True, parallel=True)
 def _contacts(
-    vectors: np.ndarray,
-    offsets: np.ndarray,
-    numbers: np.ndarray,
-    fractional: np.ndarray,
-    orbit: np.ndarray,
-    radii: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+    vectors: Floats,
+    offsets: Ints,
+    numbers: AnyInts,
+    fractional: Floats,
+    orbit: AnyInts,
+    radii: Floats,
+) -> tuple[Floats, Floats]:
     distances, ratios = np.empty(len(vectors)), np.empty(len(vectors))
     for i in prange(len(vectors)):
         own = slice(offsets[i], offsets[i + 1])
@@ -236,7 +237,7 @@ def _contacts(
     return distances, ratios
 
 
-def contacts(atoms: Atoms, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def contacts(atoms: Atoms, radii: Floats) -> tuple[Floats, Floats]:
     """`contact` for every cell: shortest distances in angstrom and smallest ratios, float64 [batch] each.
 
     Args:

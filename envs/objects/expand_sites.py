@@ -5,6 +5,7 @@ import math
 import numba
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Int16s, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.symmetry.flat_tables import (
@@ -29,10 +30,10 @@ def place_atoms(
     tables: GroupTables,
     group: int,
     row: int,
-    parameters: np.ndarray,
+    parameters: Floats,
     primitive: bool,
-    to_cell: np.ndarray,
-    out: np.ndarray,
+    to_cell: Floats,
+    out: Floats,
     first: int,
 ) -> int:
     """Writes the points of one site into out[first:], coordinates in the cell asked for from 0 to 1; returns the end.
@@ -62,18 +63,18 @@ def place_atoms(
 @njit(nogil=True, parallel=True)
 def _expand(
     tables: GroupTables,
-    space_group: np.ndarray,
-    site_offsets: np.ndarray,
-    site_row: np.ndarray,
-    atomic_number: np.ndarray,
-    lattice: np.ndarray,
-    parameters: np.ndarray,
+    space_group: Int16s,
+    site_offsets: Ints,
+    site_row: Ints,
+    atomic_number: Int16s,
+    lattice: Floats,
+    parameters: Floats,
     primitive: bool,
-    atom_of_site: np.ndarray,
-    vectors: np.ndarray,
-    numbers: np.ndarray,
-    fractional: np.ndarray,
-    orbit: np.ndarray,
+    atom_of_site: Ints,
+    vectors: Floats,
+    numbers: Int16s,
+    fractional: Floats,
+    orbit: Ints,
 ) -> None:
     for i in numba.prange(len(space_group)):
         group = space_group[i]
@@ -89,12 +90,12 @@ def _expand(
 
 
 def expand(
-    space_group: np.ndarray,
-    site_offsets: np.ndarray,
-    site_row: np.ndarray,
-    atomic_number: np.ndarray,
-    lattice: np.ndarray,
-    parameters: np.ndarray,
+    space_group: Int16s,
+    site_offsets: Ints,
+    site_row: Ints,
+    atomic_number: Int16s,
+    lattice: Floats,
+    parameters: Floats,
     primitive: bool,
 ) -> Atoms:
     """Place all atoms of crystals with geometry; see `Crystals.atoms`.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints
 from oreflow.envs.chemistry.elements import atomic_number, symbols
 from oreflow.envs.errors import FormulaError, UnknownElementError
 from oreflow.envs.objects.compositions import Compositions
@@ -54,7 +55,7 @@ def parse_formula(text: str) -> dict[int, int]:
     return counts
 
 
-def parse_formulas(texts: Sequence[str]) -> tuple[Compositions, np.ndarray, list[str]]:
+def parse_formulas(texts: Sequence[str]) -> tuple[Compositions, Ints, list[str]]:
     """Formulas to compositions, bad ones set aside.
 
     Returns:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oreflow.envs.arrays import Ints
+from oreflow.envs.arrays import AnyInts, Bools, Ints
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, index: slice | np.ndarray) -> "Rows":
+    def __getitem__(self, index: slice | AnyInts | Bools) -> "Rows":
         return Rows(self.kind, self.values[index])
 
     def key_bytes(self) -> list[bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Int16s, Ints
 from oreflow.envs.errors import EncodeError
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.structure_io.reading.checks import Reason
@@ -30,17 +31,17 @@ _NARROWER = (1.0, 0.1, 0.01)
 class _Tables:
     """What the kernels need of a group, as float64."""
 
-    rotations: np.ndarray
-    translations: np.ndarray
-    basis: np.ndarray
-    origin: np.ndarray
-    inverses: np.ndarray
-    least_squares: np.ndarray
+    rotations: Floats
+    translations: Floats
+    basis: Floats
+    origin: Floats
+    inverses: Floats
+    least_squares: Floats
 
 
 def encode_structures(
     structures: Sequence[Any], symprec: float = SYMPREC_A, angle_tolerance: float | None = None
-) -> tuple[Crystals, np.ndarray, list[EncodeError | None]]:
+) -> tuple[Crystals, Ints, list[EncodeError | None]]:
     """Structures to crystals, those that cannot be encoded set aside.
 
     Args:
@@ -54,7 +55,7 @@ def encode_structures(
         rows: int64, the position of each in `structures`.
         errors: by position in `structures`, None where encoded.
     """
-    parts: list[tuple[int, list[int], list[int], list[float], np.ndarray]] = []
+    parts: list[tuple[int, list[int], list[int], list[float], Floats]] = []
     rows: list[int] = []
     errors: list[EncodeError | None] = []
     with _quiet_moyo():
@@ -101,7 +102,7 @@ def _quiet_moyo() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _arrays(structure: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _arrays(structure: Any) -> tuple[Floats, Floats, Ints]:
     if isinstance(structure, tuple):
         vectors, fractional, numbers = structure
     else:
@@ -125,8 +126,8 @@ def _arrays(structure: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _encode(
-    vectors: np.ndarray, fractional: np.ndarray, numbers: np.ndarray, symprec: float, angle_tolerance: float | None
-) -> tuple[int, list[int], list[int], list[float], np.ndarray]:
+    vectors: Floats, fractional: Floats, numbers: Ints, symprec: float, angle_tolerance: float | None
+) -> tuple[int, list[int], list[int], list[float], Floats]:
     first: EncodeError | None = None
     for factor in _NARROWER:
         try:
@@ -138,13 +139,13 @@ def _encode(
 
 
 def _encode_within(
-    vectors: np.ndarray,
-    fractional: np.ndarray,
-    numbers: np.ndarray,
+    vectors: Floats,
+    fractional: Floats,
+    numbers: Ints,
     tolerance: float,
     symprec: float,
     angle_tolerance: float | None,
-) -> tuple[int, list[int], list[int], list[float], np.ndarray]:
+) -> tuple[int, list[int], list[int], list[float], Floats]:
     """Space group, letters, atomic numbers, lattice, and parameters [site, 3]."""
     import moyopy
 
@@ -205,7 +206,7 @@ def _encode_within(
     return found.number, letters, elements, lattice, np.round(rows, _DIGITS) % 1.0
 
 
-def _orbit(group: SpaceGroup, tables: _Tables, letter: int, parameters: np.ndarray) -> np.ndarray:
+def _orbit(group: SpaceGroup, tables: _Tables, letter: int, parameters: Floats) -> Floats:
     """float64 [multiplicity, 3], the points of a position."""
     operations = group.orbit_operation[group.orbit_start[letter] : group.orbit_start[letter + 1]]
     point = tables.basis[letter] @ parameters + tables.origin[letter]
@@ -226,7 +227,7 @@ def _tables(number: int) -> _Tables:
     )
 
 
-def _left_inverse(basis: np.ndarray, dof: int) -> np.ndarray:
+def _left_inverse(basis: Floats, dof: int) -> Floats:
     """Integer matrix that takes basis @ p to p, so that points are found modulo lattice translations."""
     inverse = np.zeros((3, 3))
     for rows in combinations(range(3), dof):
@@ -237,7 +238,7 @@ def _left_inverse(basis: np.ndarray, dof: int) -> np.ndarray:
     return inverse
 
 
-def found_space_groups(crystals: Crystals, symprec: float = 1e-4) -> np.ndarray:
+def found_space_groups(crystals: Crystals, symprec: float = 1e-4) -> Int16s:
     """The space groups that moyopy finds within `symprec` angstrom, int16 [batch], 0 where it finds none.
 
     That of the crystal, or a supergroup where lattice and coordinates happen to have more symmetry.

@@ -5,11 +5,12 @@ Coordinates are fractional, of the conventional cell; `metric` is its metric ten
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.compiled.jit import njit
 
 
 @njit
-def square_distance(metric: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
+def square_distance(metric: Floats, x: Floats, y: Floats) -> float:
     """Between points of the crystal; exact for neighbours, too large for far ones in skew cells."""
     d = np.empty(3)
     for k in range(3):
@@ -24,13 +25,13 @@ def square_distance(metric: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
 
 @njit
 def find_orbits(
-    positions: np.ndarray,
-    numbers: np.ndarray,
-    metric: np.ndarray,
-    rotations: np.ndarray,
-    translations: np.ndarray,
+    positions: Floats,
+    numbers: Ints,
+    metric: Floats,
+    rotations: Floats,
+    translations: Floats,
     tolerance: float,
-) -> np.ndarray:
+) -> Ints:
     """int64 [atom], the orbit of each atom in order of first atoms; empty where an operation leads to no atom.
 
     Args:
@@ -67,13 +68,13 @@ def find_orbits(
 
 @njit
 def fit(
-    point: np.ndarray,
-    basis: np.ndarray,
-    origin: np.ndarray,
-    inverse: np.ndarray,
-    least_squares: np.ndarray,
-    metric: np.ndarray,
-    parameters: np.ndarray,
+    point: Floats,
+    basis: Floats,
+    origin: Floats,
+    inverse: Floats,
+    least_squares: Floats,
+    metric: Floats,
+    parameters: Floats,
 ) -> float:
     """Distance in angstrom of a point from a position's representative subspace, modulo lattice translations.
 
@@ -96,15 +97,15 @@ def fit(
 
 @njit
 def find_position(
-    points: np.ndarray,
-    basis: np.ndarray,
-    origin: np.ndarray,
-    inverses: np.ndarray,
-    least_squares: np.ndarray,
-    multiplicity: np.ndarray,
-    metric: np.ndarray,
+    points: Floats,
+    basis: Floats,
+    origin: Floats,
+    inverses: Floats,
+    least_squares: Floats,
+    multiplicity: Ints,
+    metric: Floats,
     tolerance: float,
-    parameters: np.ndarray,
+    parameters: Floats,
 ) -> int:
     """Letter of the position that holds an orbit; -1 where none does within the tolerance.
 
@@ -156,11 +157,11 @@ def find_position(
 
 @njit
 def largest_displacement(
-    given: np.ndarray,
-    given_numbers: np.ndarray,
-    rebuilt: np.ndarray,
-    rebuilt_numbers: np.ndarray,
-    metric: np.ndarray,
+    given: Floats,
+    given_numbers: Ints,
+    rebuilt: Floats,
+    rebuilt_numbers: Ints,
+    metric: Floats,
 ) -> float:
     """The largest distance in angstrom from a given atom to the nearest rebuilt one of its element."""
     largest = 0.0

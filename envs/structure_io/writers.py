@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.crystals import Crystals
@@ -207,7 +208,7 @@ def poscar_text(crystals: Crystals, ids: Iterable[str], primitive: bool = True) 
     return out
 
 
-def representative_points(crystals: Crystals) -> np.ndarray:
+def representative_points(crystals: Crystals) -> Floats:
     """float64 [site, 3], the first coordinate triplet of each site with its parameters put in, in [0, 1)."""
     points = np.empty((len(crystals.letter), 3))
     groups = np.repeat(crystals.space_group, np.diff(crystals.site_offsets))

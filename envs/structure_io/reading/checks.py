@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.errors import StructureError
 from oreflow.envs.suggestions import nearest
@@ -150,7 +151,7 @@ def check_cell_parameters(parameters: Sequence[float], longest_a: float = _MAX_L
         raise StructureError(Reason.BAD_CELL, f"expected a cell with a volume, got a flat one of angles {angles}")
 
 
-def check_vectors(vectors: np.ndarray) -> None:
+def check_vectors(vectors: Floats) -> None:
     """The same for lattice vectors, float64 [3, 3], rows in angstrom.
 
     Raises:
@@ -166,7 +167,7 @@ def check_vectors(vectors: np.ndarray) -> None:
     check_cell_parameters([*lengths.tolist(), *np.degrees(np.arccos(cosines)).tolist()])
 
 
-def make_structure(lattice: Any, species: Sequence[str], fractional: np.ndarray, notes: list[str]) -> Any:
+def make_structure(lattice: Any, species: Sequence[str], fractional: Floats, notes: list[str]) -> Any:
     """A pymatgen structure whose atoms keep their distance.
 
     Atoms of one element within 0.01 angstrom of each other are one atom listed twice and become one; after that no two

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.errors import StructureError
 from oreflow.envs.structure_io.reading.checks import (
@@ -183,7 +184,7 @@ def _compare_with_formula(text: str, structure: Any, notes: list[str]) -> None:
         notes.append(f"_chemical_formula_sum says {text[:60]}, the sites say {structure.composition.reduced_formula}")
 
 
-def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str], np.ndarray]:
+def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str], Floats]:
     columns = [block.column(f"_atom_site_fract_{axis}") for axis in "xyz"]
     labels = block.column("_atom_site_label")
     types = block.column("_atom_site_type_symbol")
@@ -220,10 +221,10 @@ def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str]
 
 def _all_atoms(
     cell: list[float],
-    matrices: np.ndarray,
-    shifts: np.ndarray,
+    matrices: Floats,
+    shifts: Floats,
     species: list[str],
-    fractional: np.ndarray,
+    fractional: Floats,
     max_atoms: int,
     notes: list[str],
 ) -> Any:

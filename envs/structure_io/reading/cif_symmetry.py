@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.errors import StructureError
 from oreflow.envs.structure_io.reading.checks import Reason
 
@@ -87,7 +88,7 @@ def _settings() -> dict[tuple[str, str], tuple[int, int]]:
 
 
 @lru_cache(maxsize=600)
-def affine(operations: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+def affine(operations: tuple[str, ...]) -> tuple[Floats, Floats]:
     """Matrices, float64 [operation, 3, 3], and shifts, float64 [operation, 3].
 
     Raises:

@@ -145,7 +145,7 @@ def _xyz(n_atoms: int, comment: str, rows: list[str], max_atoms: int, notes: lis
         species.append(read_element(words[starts["species"]], notes))
         position = " ".join(words[starts["pos"] : starts["pos"] + 3])
         positions.append(_floats(position, Reason.BAD_COORDINATES, "a position", 3))
-    return make_structure(vectors, species, np.array(positions) @ np.linalg.inv(vectors), notes)
+    return make_structure(vectors, species, np.array(positions, dtype=np.float64) @ np.linalg.inv(vectors), notes)
 
 
 def json_entries(text: str) -> Entries:

@@ -34,7 +34,7 @@ def compositions_of(atoms: Atoms) -> Compositions:
     slot = np.arange(len(keys)) - np.repeat(np.cumsum(n_elements) - n_elements, n_elements)
     pairs = np.zeros((len(atoms), max(n_elements.max(initial=1), 1), 2), dtype=np.int64)
     pairs[cell, slot] = np.stack([number, counts], axis=-1)
-    return Compositions(pairs[..., 0], pairs[..., 1])
+    return Compositions(pairs[..., 0].astype(np.int16), pairs[..., 1].astype(np.int32))
 
 
 def element_means(atoms: Atoms, values: np.ndarray) -> np.ndarray:
