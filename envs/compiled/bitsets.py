@@ -7,11 +7,13 @@ from oreflow.envs.compiled.jit import njit
 
 @njit
 def get_bit(words: np.ndarray, index: int) -> bool:
+    """Tell whether bit i is set in 64-bit words, uint64 [word]."""
     return (words[index >> 6] >> np.uint64(index & 63)) & np.uint64(1) != np.uint64(0)
 
 
 @njit
 def set_bit(words: np.ndarray, index: int) -> None:
+    """Set bit i in 64-bit words, uint64 [word], in place."""
     words[index >> 6] |= np.uint64(1) << np.uint64(index & 63)
 
 

@@ -86,9 +86,11 @@ class CompositionKernel:
         return np.append(self.rules.class_high[self.rules.class_of], 1).astype(np.int16)
 
     def initial(self, batch: int) -> np.ndarray:
+        """Make initial states, int16 [batch, *state_shape]."""
         return np.zeros((batch, *self.state_shape), dtype=np.int16)
 
     def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Carry out allowed forward actions, int64 [batch]; rows whose action is -1 stay as they are."""
         if out is None:
             out = states.copy()
         elif out is not states:
@@ -97,11 +99,13 @@ class CompositionKernel:
         return out
 
     def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        """Undo: the states before allowed backward actions, int64 [batch]."""
         states = states.copy()
         states[np.arange(len(states)), backward_actions] = 0
         return states
 
     def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Find the allowed forward actions, bool [batch, n_actions]; no action exactly for terminal states."""
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
         # Starting the thread pool costs about 20 microseconds, the work of some ten states.
@@ -112,23 +116,29 @@ class CompositionKernel:
         return out
 
     def action_block(self, states: np.ndarray) -> np.ndarray:
+        """Name the block in which all allowed actions of each state lie, int64 [batch]."""
         return np.zeros(len(states), dtype=np.int64)
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+        """Find the allowed backward actions, bool [batch, n_backward_actions]; none exactly for initial states."""
         return backward_allowed(self.rules, states)
 
     def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Name the backward action, int64 [batch], that undoes each forward action."""
         return np.asarray(actions) // self.rules.width
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        """Name the forward action, int64 [batch], that each backward action would undo."""
         element = np.asarray(backward_actions)
         column = states[np.arange(len(states)), element].astype(np.int64) - self.rules.count_min
         return np.where(element == self.rules.n, self.n_actions - 1, element * self.rules.width + column)
 
     def is_terminal(self, states: np.ndarray) -> np.ndarray:
+        """Tell which states are terminal, bool [batch]."""
         return states[:, -1] == 1
 
     def encode(self, states: np.ndarray) -> np.ndarray:
+        """Encode states as bags of tokens, int64 [batch, token], padded with `n_tokens`."""
         return self.tokens.encode(states)
 
     def objects(self, states: np.ndarray) -> Compositions:
@@ -187,6 +197,11 @@ class CompositionKernel:
         return ways
 
     def enumerate(self) -> EnumeratedWorld:
+        """Enumerate all states and the transitions between them.
+
+        Raises:
+            ValueError: when there are too many.
+        """
         if self.enumeration_unavailable_reason:
             raise ValueError(f"this world cannot be enumerated: {self.enumeration_unavailable_reason}")
         return enumerate_states(self)

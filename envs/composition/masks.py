@@ -36,6 +36,7 @@ class Workspace(NamedTuple):
 
 @njit
 def workspace(rules: Rules) -> Workspace:
+    """Make the scratch memory that the masks of one thread need."""
     n_words = (rules.n_charges + 63) >> 6
     return Workspace(
         np.zeros(n_words, dtype=np.uint64),
@@ -286,6 +287,7 @@ def allow_rows(
 
 @njit
 def forward_allowed(rules: Rules, table: FeasibilityTable, states: np.ndarray) -> np.ndarray:
+    """Find the allowed forward actions of states, bool [batch, n_actions], on one thread."""
     allowed = np.empty((len(states), rules.n * rules.width + 1), dtype=np.bool_)
     allow_rows(rules, table, states, allowed, 0, len(states))
     return allowed
@@ -302,6 +304,7 @@ def allow_rows_parallel(rules: Rules, table: FeasibilityTable, states: np.ndarra
 
 @njit
 def backward_allowed(rules: Rules, states: np.ndarray) -> np.ndarray:
+    """Find the allowed backward actions, bool [batch, n + 1]: any element, or the last in canonical order, may go."""
     allowed = np.zeros((len(states), rules.n + 1), dtype=np.bool_)
     for i in range(len(states)):
         if states[i, -1]:
@@ -319,6 +322,7 @@ def backward_allowed(rules: Rules, states: np.ndarray) -> np.ndarray:
 
 @njit
 def are_objects(rules: Rules, states: np.ndarray) -> np.ndarray:
+    """Tell which partial compositions could stop as they are, bool [batch]."""
     out = np.zeros(len(states), dtype=np.bool_)
     work = workspace(rules)
     for row in range(len(states)):

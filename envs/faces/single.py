@@ -113,4 +113,5 @@ class MaskInObservation(gymnasium.ObservationWrapper[dict[str, np.ndarray], np.i
         )
 
     def observation(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        """Put the mask beside the observation."""
         return {"observation": observation, "action_mask": self.unwrapped.action_masks().astype(np.int8)}  # type: ignore[attr-defined]
