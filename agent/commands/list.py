@@ -93,6 +93,23 @@ def _rewards() -> dict[str, dict[str, str]]:
 
 
 def _samplers() -> dict[str, dict[str, str]]:
+    import inspect
+
+    from oreflow.agent.registry import OBJECTIVES, POLICIES
+    from oreflow.envs.errors import PluginError
+    from oreflow.envs.plugins import Registry
+
+    def own(registry: Registry) -> dict[str, str]:
+        out = {}
+        for name in registry.names():
+            if name not in registry.built_in:
+                try:
+                    text = (inspect.getdoc(registry.find(name)) or "").partition("\n")[0]
+                except PluginError as error:  # a broken entry point must not hide the others
+                    text = f"cannot be loaded: {error}"
+                out[name] = f"{text} ({registry.origin(name)})"
+        return out
+
     return {
         "samplers (sampler.kind)": {
             "gflownet": "draws each object with probability R/Z",
@@ -106,12 +123,14 @@ def _samplers() -> dict[str, dict[str, str]]:
             "sub_trajectory_balance": "Madan et al. 2023, arXiv:2209.12782; learns state flows",
             "detailed_balance": "Bengio et al. 2023, arXiv:2111.09266; learns state flows",
             "log_partition_variance": "Zhang et al. 2023, arXiv:2302.05446; needs no log Z",
+            **own(OBJECTIVES),
         },
         "objectives of policy_gradient": {
             "baseline": "returns minus a learned value",
             "gae": "generalised advantage estimation, arXiv:1506.02438; the default",
             "entropic_ppo": "several clipped, KL-anchored epochs a batch, arXiv:2606.15793",
         },
+        "policies": {"mlp": "multilayer perceptron on a bag of tokens, compiled; the default", **own(POLICIES)},
         "engines": {"oreflow": "compiled, the default", "torchgfn": "torchgfn's own sampler and losses (gflownet)"},
         "backward policies": {"uniform": "each parent equally likely", "learned": "a head of the network"},
         "recipes, off by default": {

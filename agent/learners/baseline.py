@@ -18,6 +18,7 @@ class BaselineLearner:
         self.rng = rng
 
     def step(self, step: int, score: Score) -> Update:
+        """Build a batch, ask `score` for its rewards, and learn from them."""
         states = self.searcher.propose(self.batch, self.rng)
         values = score(states)
         log_reward = values.log_share if self.searcher.scores_states else values.log_reward
@@ -25,10 +26,13 @@ class BaselineLearner:
         return Update(states, values, figures=figures)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Give what a checkpoint holds beside weights, moments and random state, by name."""
         return self.searcher.arrays()
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up what `arrays` gave."""
         self.searcher.load_arrays(arrays)
 
     def log_z(self) -> float | None:
+        """Give the learned log Z; None for samplers that have none."""
         return None

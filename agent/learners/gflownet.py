@@ -65,6 +65,7 @@ class GFlowNetLearner:
         self._workspace = Workspace()
 
     def step(self, step: int, score: Score) -> Update:
+        """Build a batch, ask `score` for its rewards, and learn from them."""
         s = self.sampler
         known = self.known() if step == 0 and self.buffer is not None else None
         if known is not None and self.buffer is not None:
@@ -164,10 +165,12 @@ class GFlowNetLearner:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Give what a checkpoint holds beside weights, moments and random state, by name."""
         own = {"log_z_started": np.array(self.log_z_started)}
         return own | (self.buffer.arrays() if self.buffer is not None else {})
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up what `arrays` gave."""
         self.log_z_started = bool(arrays["log_z_started"])
         if self.buffer is not None:
             self.buffer.load_arrays(arrays)

@@ -41,6 +41,7 @@ class PolicyGradientLearner:
         self._workspace = Workspace()
 
     def step(self, step: int, score: Score) -> Update:
+        """Build a batch, ask `score` for its rewards, and learn from them."""
         s = self.sampler
         clipped = s.objective == "entropic_ppo"
         self._descent.schedule(cosine(s.final_learning_rate_share, step / max(s.steps - 1, 1)))
@@ -100,9 +101,11 @@ class PolicyGradientLearner:
         return evaluate(self.kernel, self.policy, *given, condition=t.condition, workspace=self._workspace)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Give what a checkpoint holds beside weights, moments and random state, by name."""
         return {"log_z_started": np.array(self.log_z_started)}
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up what `arrays` gave."""
         self.log_z_started = bool(arrays["log_z_started"])
 
     def log_z(self) -> float | None:

@@ -54,5 +54,6 @@ class ReplayBuffer:
         return {"replay_states": self._states, "replay_log_reward": self._log_reward}
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up what `arrays` gave."""
         self._states, self._log_reward = arrays["replay_states"], arrays["replay_log_reward"]
         self._known = {row.tobytes() for row in self._states}

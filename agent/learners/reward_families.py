@@ -30,7 +30,9 @@ class Family(Protocol):
     """
 
     @property
-    def n_conditions(self) -> int: ...
+    def n_conditions(self) -> int:
+        """Give the length of the vector that the policy sees."""
+        ...
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Conditions of n trajectories, float64 [n, number]."""
@@ -66,20 +68,24 @@ class Temperature:
 
     @property
     def n_conditions(self) -> int:
+        """Give the length of the vector that the policy sees."""
         return 2 + _N_WAVES
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw conditions for n trajectories, float64 [n, number]."""
         low, high = math.log(self.low), math.log(self.high)
         margin = _MARGIN * (high - low)
         return np.exp(rng.uniform(low - margin, high + margin, (n, 1)))
 
     def features(self, conditions: np.ndarray) -> Tensor:
+        """Turn conditions, float64 [batch, number], into what the policy sees, float32 [batch, n_conditions]."""
         done = np.log(conditions / self.low) / math.log(self.high / self.low)  # from 0 to 1
         linear = 2 * (conditions - self.low) / (self.high - self.low) - 1
         waves = np.cos(math.pi * np.arange(1, _N_WAVES + 1) * done)
         return torch.from_numpy(np.concatenate([2 * done - 1, linear, waves], axis=1)).float()
 
     def log_reward(self, values: RewardValues, conditions: np.ndarray) -> np.ndarray:
+        """Compute log R under conditions, [batch, number] or [1, number]: float64 [batch], NaN where invalid."""
         return conditions[:, 0] * values.log_reward
 
     def default(self) -> np.ndarray:
@@ -87,6 +93,7 @@ class Temperature:
         return np.array([1.0 if self.low <= 1 <= self.high else math.sqrt(self.low * self.high)])
 
     def describe(self, condition: np.ndarray) -> dict[str, Any]:
+        """Put a condition, float64 [number], into plain data for records."""
         return {"beta": float(condition[0])}
 
 
@@ -110,16 +117,20 @@ class Preference:
 
     @property
     def n_conditions(self) -> int:
+        """Give the length of the vector that the policy sees."""
         return 2 * len(self.names)
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw conditions for n trajectories, float64 [n, number]."""
         return rng.dirichlet(np.full(len(self.names), self.concentration), n)
 
     def features(self, conditions: np.ndarray) -> Tensor:
+        """Turn conditions, float64 [batch, number], into what the policy sees, float32 [batch, n_conditions]."""
         x = len(self.names) * conditions - 1
         return torch.from_numpy(np.concatenate([x, np.square(x)], axis=1)).float()
 
     def log_reward(self, values: RewardValues, conditions: np.ndarray) -> np.ndarray:
+        """Compute log R under conditions, [batch, number] or [1, number]: float64 [batch], NaN where invalid."""
         total = np.zeros(len(values.log_reward))
         for weight, score in zip(conditions.T, values.log_scores.values()):
             with np.errstate(invalid="ignore"):  # a term of weight 0 has no say, however low its log-score
@@ -131,6 +142,7 @@ class Preference:
         return np.full(len(self.names), 1 / len(self.names))
 
     def describe(self, condition: np.ndarray) -> dict[str, Any]:
+        """Put a condition, float64 [number], into plain data for records."""
         return {"weights": dict(zip(self.names, condition.tolist()))}
 
 

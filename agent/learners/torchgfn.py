@@ -88,6 +88,7 @@ class TorchGFNLearner:
         self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
 
     def step(self, step: int, score: Score) -> Update:
+        """Build a batch, ask `score` for its rewards, and learn from them."""
         s = self.sampler
         done = step / max(s.steps - 1, 1)
         self._descent.schedule(cosine(s.final_learning_rate_share, done))
@@ -118,10 +119,13 @@ class TorchGFNLearner:
         return Update(states, values, float(loss.detach()), not stepped)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Give what a checkpoint holds beside weights, moments and random state, by name."""
         return {"log_z_started": np.array(self.log_z_started)}
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up what `arrays` gave."""
         self.log_z_started = bool(arrays["log_z_started"])
 
     def log_z(self) -> float | None:
+        """Give the learned log Z; None for samplers that have none."""
         return learned_log_z(self.policy, torch.from_numpy(self.kernel.encode(self.kernel.initial(1))))

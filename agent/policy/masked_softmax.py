@@ -121,6 +121,13 @@ def explore(allowed: np.ndarray, row: np.ndarray, uniform: np.ndarray, epsilon: 
 
 @njit
 def gather(logits: np.ndarray, row: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Pick the logit of each draw's action, float32 [draw]; 0 where the action is -1.
+
+    Args:
+        logits: float32 [row, action].
+        row: int64 [draw], the row of `logits` that a draw is made from.
+        actions: int64 [draw].
+    """
     out = np.zeros(len(row), dtype=np.float32)
     for i in range(len(row)):
         if actions[i] >= 0:

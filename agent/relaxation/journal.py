@@ -77,6 +77,7 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Close the file; what was written stays."""
         self._file.close()
 
 

@@ -89,6 +89,7 @@ class Genetic:
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Give all that is needed to go on exactly, by name."""
         return {
             "states": self.states.copy(),
             "log_reward": self.log_reward.copy(),
@@ -96,6 +97,7 @@ class Genetic:
         }
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up the state that `arrays` gave."""
         self.states = np.array(arrays["states"])
         self.log_reward = np.array(arrays["log_reward"], dtype=np.float64)
         self._n_told = int(arrays["n_told"][0])

@@ -86,6 +86,7 @@ class MetropolisHastings:
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Give all that is needed to go on exactly, by name."""
         return {
             "states": self.states.copy(),
             "log_reward": self.log_reward.copy(),
@@ -93,6 +94,7 @@ class MetropolisHastings:
         }
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up the state that `arrays` gave."""
         self.states = np.array(arrays["states"])
         self.log_reward = np.array(arrays["log_reward"], dtype=np.float64)
         self._next = int(arrays["next"][0])

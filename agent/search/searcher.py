@@ -62,15 +62,19 @@ class RandomFeasible:
         self.kernel = kernel
 
     def propose(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Propose terminal states whose reward is wanted next, [n, *state_shape]."""
         return random_rollout(self.kernel, self.kernel.initial(n), rng)[0]
 
     def tell(self, log_reward: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+        """Take log R, float64 [n], of the states just proposed, NaN where invalid; return figures for the log."""
         return {}
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Give all that is needed to go on exactly, by name."""
         return {}
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up the state that `arrays` gave."""
         pass
 
     def draw(self, n: int, rng: np.random.Generator, score: Score) -> np.ndarray:

@@ -39,6 +39,7 @@ class RunLock:
 
     @property
     def holder_path(self) -> Path:
+        """Give the file that says which process holds the lock."""
         return self.folder / LOCK_FILES[1]
 
     def __enter__(self) -> "RunLock":

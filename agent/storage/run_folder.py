@@ -32,18 +32,22 @@ class RunFolder:
 
     @property
     def config_path(self) -> Path:
+        """Give the file of the resolved config."""
         return self.path / "config.resolved.yaml"
 
     @property
     def provenance_path(self) -> Path:
+        """Give the file that says where the run came from."""
         return self.path / "provenance.json"
 
     @property
     def metrics_path(self) -> Path:
+        """Give the file of the metrics, one JSON object a line."""
         return self.path / "metrics.jsonl"
 
     @property
     def reward_failures_path(self) -> Path:
+        """Give the file of objects whose reward failed, one JSON object a line."""
         return self.path / "reward_failures.jsonl"
 
     @property
@@ -53,10 +57,12 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
+        """Give the folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def samples(self) -> Path:
+        """Give the folder that candidates are written to by default."""
         return self.path / "samples"
 
     def check_place(self, overwrite: bool) -> None:

@@ -73,4 +73,5 @@ class RewardLedger:
         return {"n_objects": self.n_objects, "n_invalid": self.n_invalid, "n_bounded": self.n_bounded}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Take up the counts that `state` gave."""
         self.n_objects, self.n_invalid, self.n_bounded = state["n_objects"], state["n_invalid"], state["n_bounded"]

@@ -61,6 +61,7 @@ class WyckoffKernel:
 
     @property
     def state_high(self) -> np.ndarray:
+        """Give the largest value of each entry of a state, int16 [*state_shape]."""
         world = self.world
         high = np.zeros(self.state_shape, dtype=np.int16)
         high[GROUP], high[PENDING], high[CLOSED] = 230, 27, int(world.geometry)
@@ -74,9 +75,11 @@ class WyckoffKernel:
         return high
 
     def initial(self, batch: int) -> np.ndarray:
+        """Make initial states, int16 [batch, *state_shape]."""
         return np.zeros((batch, *self.state_shape), dtype=np.int16)
 
     def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Carry out allowed forward actions, int64 [batch]; rows whose action is -1 stay as they are."""
         if out is None:
             out = states.copy()
         elif out is not states:
@@ -85,11 +88,13 @@ class WyckoffKernel:
         return out
 
     def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        """Undo: the states before allowed backward actions, int64 [batch]."""
         states = states.copy()
         unstep_rows(self.tables, self.world, states, np.asarray(backward_actions, dtype=np.int64))
         return states
 
     def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Find the allowed forward actions, bool [batch, n_actions]; no action exactly for terminal states."""
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
         mask = partial(allow_rows, self.tables, self.world, states, out)
@@ -97,21 +102,27 @@ class WyckoffKernel:
         return out
 
     def action_block(self, states: np.ndarray) -> np.ndarray:
+        """Name the block in which all allowed actions of each state lie, int64 [batch]."""
         return stages(self.tables, self.world, states)
 
     def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+        """Find the allowed backward actions, bool [batch, n_backward_actions]; none exactly for initial states."""
         return backward_allowed(self.tables, self.world, states)
 
     def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Name the backward action, int64 [batch], that undoes each forward action."""
         return inverse_rows(self.tables, self.world, states, np.asarray(actions, dtype=np.int64))
 
     def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+        """Name the forward action, int64 [batch], that each backward action would undo."""
         return redo_rows(self.world, states, np.asarray(backward_actions, dtype=np.int64))
 
     def is_terminal(self, states: np.ndarray) -> np.ndarray:
+        """Tell which states are terminal, bool [batch]."""
         return states[:, -1] == 1
 
     def encode(self, states: np.ndarray) -> np.ndarray:
+        """Encode states as bags of tokens, int64 [batch, token], padded with `n_tokens`."""
         return self.tokens.encode(states)
 
     def objects(self, states: np.ndarray) -> Crystals:
@@ -215,6 +226,7 @@ class WyckoffKernel:
 
     @property
     def enumeration_unavailable_reason(self) -> str | None:
+        """Say why `enumerate` raises; None where it does not."""
         if self._enumerated is not None:
             return None
         return (
@@ -223,6 +235,11 @@ class WyckoffKernel:
         )
 
     def enumerate(self) -> EnumeratedWorld:
+        """Enumerate all states and the transitions between them.
+
+        Raises:
+            ValueError: when there are too many.
+        """
         if self._enumerated is None:
             raise ValueError(f"this world cannot be enumerated: {self.enumeration_unavailable_reason}")
         return self._enumerated

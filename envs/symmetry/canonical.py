@@ -113,6 +113,7 @@ def stabiliser(
 
 @njit(inline="always")
 def tuple_code(parameters: np.ndarray, dof: int, grid: int) -> int:
+    """Number a tuple of bins, [dof], so that codes order tuples lexicographically."""
     code = 0
     for k in range(dof):
         code = code * grid + parameters[k]
@@ -121,6 +122,7 @@ def tuple_code(parameters: np.ndarray, dof: int, grid: int) -> int:
 
 @njit(inline="always")
 def from_tuple_code(code: int, dof: int, grid: int, out: np.ndarray) -> None:
+    """Write the tuple of bins, [dof], that a code stands for, into `out`."""
     for k in range(dof - 1, -1, -1):
         out[k] = code % grid
         code //= grid

@@ -47,6 +47,7 @@ class Search(NamedTuple):
 
 @njit
 def search_memory(sites: SiteTables) -> Search:
+    """Make the scratch memory of one thread's searches."""
     depth, n_words = 2 * sites.n_elements_max + 2, (sites.n_charges + 63) >> 6
     return Search(
         np.zeros((depth + 1, 4), dtype=np.int64),

@@ -166,6 +166,7 @@ class Inventory(NamedTuple):
 
     @property
     def n_states(self) -> int:
+        """Count the inventory states: how many positions of each size without freedom are used."""
         return int(np.prod([number + 1 for _, number in self.fixed], dtype=np.int64))
 
 

@@ -114,6 +114,7 @@ def _below(space: CoordinateGrid, table: int, code: int) -> int:
 
 @njit
 def is_valid(space: CoordinateGrid, table: int, code: int) -> bool:
+    """Tell whether a tuple of bins, given by its code, keeps atoms of one site apart."""
     last = code % space.grid
     word = space.words[space.table[table, FIRST_LINE] + code // space.grid, last >> 6]
     return (word >> np.uint64(last & 63)) & np.uint64(1) != np.uint64(0)

@@ -33,6 +33,7 @@ class Memory(NamedTuple):
 
 @njit
 def memory(tables: GroupTables, world: World) -> Memory:
+    """Make the working memory of one thread, large enough for every state of the world."""
     n = max(world.n_slots + 1, len(world.cls), MOST_LETTERS)
     for group in world.groups:
         n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])

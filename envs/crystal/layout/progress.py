@@ -11,6 +11,7 @@ from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, GroupTables
 
 @njit
 def n_pairs(world: World, states: np.ndarray, row: int) -> int:
+    """Count the pairs of position and element in a row of states."""
     n = 0
     while n < world.n_slots and states[row, PAIRS + n]:
         n += 1

@@ -54,6 +54,7 @@ def _some_element_fits(
 def allow_letters(
     tables: GroupTables, world: World, states: np.ndarray, row: int, allowed: np.ndarray, work: Memory
 ) -> None:
+    """Allow, in one row of `allowed`, positions to occupy next, and to end a complete decoration."""
     group = states[row, GROUP]
     n = n_pairs(world, states, row)
     k, atoms, state = summarise(tables, world, states, row, n, work)
@@ -105,6 +106,7 @@ def allow_letters(
 def allow_elements(
     tables: GroupTables, world: World, states: np.ndarray, row: int, allowed: np.ndarray, work: Memory
 ) -> None:
+    """Allow, in one row of `allowed`, the elements that may stand on the position just chosen."""
     group = states[row, GROUP]
     k, _, state = summarise(tables, world, states, row, n_pairs(world, states, row), work)
     kind = world.inventory_of[group]

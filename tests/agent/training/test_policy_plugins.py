@@ -1,5 +1,6 @@
 """Policies and objectives of your own: the example from training to exact comparison, contracts, and bad input."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import oreflow
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError, TrainingError
 from oreflow.agent.evaluation.exact import compare_exactly
@@ -19,8 +21,10 @@ from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import check_plugins, make_kernel, make_reward, make_scorer
 from oreflow.agent.training.loop import TrainingLine, train
+from oreflow.envs import plugins
 from oreflow.rewards.errors import PluginError
 from oreflow.rewards.registry import load_plugin
+from tests.support.cli import done, refused
 from tests.support.repository import ROOT
 
 EXAMPLE = ROOT / "examples" / "my_policy.py"
@@ -177,3 +181,27 @@ def test_a_run_whose_policy_is_not_loaded_names_the_file(tmp_path: Path, monkeyp
     monkeypatch.setattr("oreflow.agent.storage.run_folder.plugin_files", lambda: [])
     with pytest.raises(ConfigError, match=r"add --plugin .*my_policy.py"):
         folder.load_config()
+
+
+def test_every_verb_takes_them(tmp_path: Path) -> None:
+    plugins.forget_all()
+    config, run = EXAMPLE.with_suffix(".yaml"), tmp_path / "run"
+    given = ("--plugin", EXAMPLE)
+    listed = json.loads(done("list", "samplers", *given, "--json").stdout)
+    assert "my_policy.py" in listed["policies"]["transformer"]
+    assert "my_policy.py" in listed["objectives of gflownet"]["robust_balance"]
+    done("check", config, *given, "-q")
+    done("train", config, *given, "--out", run, "--set", "sampler.steps=4", "-q")
+    done("resume", run, *given, "--set", "sampler.steps=8", "-q")
+    done("sample", run, *given, "-n", 20, "-q")
+    assert (run / "samples" / "candidates.csv").is_file()
+    plugins.forget_all()
+    for verb in (("sample", run, "-n", 3), ("exact", run), ("resume", run)):
+        refused(f"add --plugin {EXAMPLE}", *verb)
+
+
+@pytest.mark.slow
+def test_the_example_reaches_its_target() -> None:
+    figures = oreflow.exact(EXAMPLE.with_suffix(".yaml"), plugins=[EXAMPLE])
+    assert figures["total_variation"] < 0.02
+    assert abs(figures["log_z_error"]) < 0.02
