@@ -1,10 +1,11 @@
 """Depth-first search behind the masks of the crystal world: whether a partial composition can still be finished.
 
-`site_feasibility.py` says how its two bounds prune the search, and why the answer is exact.
+`tables.py` says how its two bounds prune the search, and why the answer is exact.
 """
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, UInt64s
 from oreflow.envs.compiled.bitsets import get_bit
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.stoichiometry import after, finishes_stoichiometry, plays_all_parts
@@ -38,7 +39,7 @@ _ONE, _ZERO = np.uint64(1), np.uint64(0)
 
 
 @njit
-def _meets(sites: SiteTables, bound: int, first: int, a: int, j: int, bits: np.ndarray, row: int) -> bool:
+def _meets(sites: SiteTables, bound: int, first: int, a: int, j: int, bits: UInt64s, row: int) -> bool:
     """Whether a bound holds one of the charges of a row for one of its inventory states."""
     i, states = first, bits[row, 0]
     while states != _ZERO:
@@ -56,8 +57,8 @@ def can_finish(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     work: Search,
 ) -> bool:
@@ -88,7 +89,7 @@ def can_finish(
 
 @njit
 def _by_sums(
-    sites: SiteTables, kind: int, state: int, elements: np.ndarray, counts: np.ndarray, n: int, a: int, work: Search
+    sites: SiteTables, kind: int, state: int, elements: Ints, counts: Ints, n: int, a: int, work: Search
 ) -> int:
     """The verdict on n elements that meet all required groups; those of count 0 get an atom at least."""
     if n == 0:
@@ -103,8 +104,8 @@ def _by_sums(
 
 @njit
 def with_missing(
-    sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: int, groups: int
-) -> tuple[np.ndarray, np.ndarray, int]:
+    sites: SiteTables, elements: Ints, counts: Ints, n: int, groups: int
+) -> tuple[Ints, Ints, int]:
     """The n elements and, with a count of 0, the required ones that are not among them; and how many these are."""
     those = np.empty(n + len(sites.only_member), dtype=np.int64)
     with_counts = np.zeros(n + len(sites.only_member), dtype=np.int64)
@@ -119,7 +120,7 @@ def with_missing(
 
 
 @njit
-def groups_met(sites: SiteTables, elements: np.ndarray, n: int) -> int:
+def groups_met(sites: SiteTables, elements: Ints, n: int) -> int:
     """Required groups that n elements meet."""
     groups = 0
     for i in range(n):
@@ -132,8 +133,8 @@ def _as_it_is(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     a: int,
     work: Search,
@@ -148,7 +149,7 @@ def _as_it_is(
 
 
 @njit
-def unused_element(sites: SiteTables, cls: int, elements: np.ndarray, n: int) -> int:
+def unused_element(sites: SiteTables, cls: int, elements: Ints, n: int) -> int:
     """An element of a class that is not among n elements, -1 when all are."""
     for m in range(sites.cls[cls, FIRST_MEMBER], sites.cls[cls, LAST_MEMBER]):
         element = sites.members[m]
@@ -167,72 +168,89 @@ def _finishes(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     a: int,
     groups: int,
     work: Search,
 ) -> bool:
-    """Depth-first over how many more atoms each element gets, then over further elements by rising class."""
-    first, n_classes, width = sites.kind[kind, FIRST_STATE], len(sites.cls), sites.n_atoms_max
+    """Whether n elements can be finished: depth-first over how many more atoms each of them gets.
+
+    Row i of `work.steps` and `work.bits` is what the first i elements add up to, once their counts are final. Where all
+    n counts are final, `_finishes_with_others` searches on.
+    """
+    first = sites.kind[kind, FIRST_STATE]
     work.used[:] = 0
     for i in range(n):
         work.used[sites.element[elements[i], CLASS]] += 1
-    work.steps[0, ATOMS], work.steps[0, MET] = a, groups
+    work.steps[0, ATOMS], work.steps[0, MET], work.steps[0, CHOICE] = a, groups, 0
     begin(sites, work, state)
+    if n == 0:
+        return _finishes_with_others(sites, kind, 0, work)
     depth = 0
-    work.steps[0, CHOICE] = 0
     while depth >= 0:
-        a, groups, states = work.steps[depth, ATOMS], work.steps[depth, MET], work.bits[depth, 0]
-        x = work.steps[depth, CHOICE]
-        if depth < n:  # x more atoms of element `depth`
-            if a + x > sites.n_atoms_max:
-                depth -= 1
-                continue
-            work.steps[depth, CHOICE] = x + 1
-            found = after(sites, kind, states, x)
-            if found == _ZERO:
-                continue
-            cls = sites.element[elements[depth], CLASS]
-            if not add_charges(sites, work.bits, depth + 1, depth, cls, counts[depth] + x):
-                continue
-            work.steps[depth + 1, ATOMS], work.steps[depth + 1, MET], work.bits[depth + 1, 0] = a + x, groups, found
-            if depth + 1 == n and not _worth(sites, first, n, depth + 1, work):
-                continue
+        a, states, more = work.steps[depth, ATOMS], work.bits[depth, 0], work.steps[depth, CHOICE]
+        if a + more > sites.n_atoms_max:
+            depth -= 1
+            continue
+        work.steps[depth, CHOICE] = more + 1
+        found = after(sites, kind, states, more)
+        if found == _ZERO:
+            continue
+        cls = sites.element[elements[depth], CLASS]
+        if not add_charges(sites, work.bits, depth + 1, depth, cls, counts[depth] + more):
+            continue
+        work.steps[depth + 1, ATOMS], work.steps[depth + 1, MET], work.bits[depth + 1, 0] = a + more, groups, found
+        if depth + 1 < n:
             depth += 1
             work.steps[depth, CHOICE] = 0
-            if depth == n and _done(sites, first, n, depth, work):
-                return True
-            continue
-        if depth == 0 and x == 0 and n == 0 and _done(sites, first, 0, 0, work):
+        elif _worth(sites, first, n, n, work) and _finishes_with_others(sites, kind, n, work):
             return True
-        # x: a further element, its class * width + atoms - 1; not before the one chosen last, to see each set once
-        if depth == sites.n_elements_max or x >= n_classes * width:
+    return False
+
+
+@njit
+def _finishes_with_others(sites: SiteTables, kind: int, n: int, work: Search) -> bool:
+    """Whether n elements with final counts can be finished: depth-first over further elements by rising class.
+
+    Starts from row n of `work.steps` and `work.bits`, writes the rows behind it, and leaves `work.used` as it is.
+
+    A candidate is a number: class * width + atoms - 1. Behind each chosen one come candidates that are not smaller, so
+    that each set of further elements is seen once.
+    """
+    first, n_classes, width = sites.kind[kind, FIRST_STATE], len(sites.cls), sites.n_atoms_max
+    if _done(sites, first, n, n, work):
+        return True
+    depth = n
+    work.steps[n, CHOICE] = 0
+    while depth >= n:
+        candidate = work.steps[depth, CHOICE]
+        if depth == sites.n_elements_max or candidate >= n_classes * width:
             depth -= 1
             if depth >= n:
                 work.used[(work.steps[depth, CHOICE] - 1) // width] -= 1
             continue
-        work.steps[depth, CHOICE] = x + 1
-        cls, more = x // width, x % width + 1
-        if a + more > sites.n_atoms_max:
+        a, groups, states = work.steps[depth, ATOMS], work.steps[depth, MET], work.bits[depth, 0]
+        work.steps[depth, CHOICE] = candidate + 1
+        cls, atoms = candidate // width, candidate % width + 1
+        if a + atoms > sites.n_atoms_max or work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
             work.steps[depth, CHOICE] = (cls + 1) * width
             continue
-        if work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
-            work.steps[depth, CHOICE] = (cls + 1) * width
+        found = after(sites, kind, states, atoms)
+        if found == _ZERO or not add_charges(sites, work.bits, depth + 1, depth, cls, atoms):
             continue
-        found = after(sites, kind, states, more)
-        if found == _ZERO or not add_charges(sites, work.bits, depth + 1, depth, cls, more):
-            continue
-        work.steps[depth + 1, ATOMS], work.bits[depth + 1, 0] = a + more, found
+        work.steps[depth + 1, ATOMS], work.bits[depth + 1, 0] = a + atoms, found
         work.steps[depth + 1, MET] = groups | sites.cls[cls, CLASS_GROUPS]
         if not _worth(sites, first, depth + 1, depth + 1, work):
             continue
         if _done(sites, first, depth + 1, depth + 1, work):
+            for chosen in range(n, depth):
+                work.used[(work.steps[chosen, CHOICE] - 1) // width] -= 1
             return True
         work.used[cls] += 1
         depth += 1
-        work.steps[depth, CHOICE] = x
+        work.steps[depth, CHOICE] = candidate
     return False
 
 
@@ -250,7 +268,7 @@ def _done(sites: SiteTables, first: int, n: int, depth: int, work: Search) -> bo
 
 
 @njit
-def may_close(sites: SiteTables, elements: np.ndarray, counts: np.ndarray, n: int, a: int, work: Search) -> bool:
+def may_close(sites: SiteTables, elements: Ints, counts: Ints, n: int, a: int, work: Search) -> bool:
     """Whether n elements with their counts, a atoms in all, are a composition that every rule admits."""
     if not (sites.n_atoms_min <= a <= sites.n_atoms_max and sites.n_elements_min <= n <= sites.n_elements_max):
         return False
