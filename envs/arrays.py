@@ -17,3 +17,5 @@ Float32s = NDArray[np.float32]
 
 States = NDArray[np.integer[Any]]  # of a kernel: each has the integer type that it declares
 AnyInts = NDArray[np.integer[Any]]  # whole numbers of any width, such as atomic numbers that are only looked up
+AnyFloats = NDArray[np.floating[Any]]  # float32 or float64
+Arrays = dict[str, NDArray[Any]]  # by name, as a checkpoint holds them

@@ -9,6 +9,7 @@ from oreflow.agent.tables.candidates import verdicts
 from oreflow.agent.tables.formulas import is_known
 from oreflow.agent.tables.known_crystals import is_known_object
 from oreflow.agent.tables.structures import crystals_of
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.chemistry.oxidation import TableSpec, resolve_table
 from oreflow.envs.objects.compositions import Compositions
@@ -119,7 +120,7 @@ def _diversity(distinct: Compositions, rng: np.random.Generator) -> dict[str, fl
     }
 
 
-def _statistics(values: np.ndarray) -> dict[str, Any]:
+def _statistics(values: Floats) -> dict[str, Any]:
     if not len(values):
         return {"n": 0}
     quantiles = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from oreflow.agent.policy.action_blocks import blocks_of
 from oreflow.agent.policy.network import Policy, learned_log_z, masked_log_softmax
 from oreflow.agent.rollout.distinct_rows import distinct
+from oreflow.envs.arrays import Floats, Ints, States
 from oreflow.envs.contract.labelings import HasLabelings, every_labeling, n_parts
 from oreflow.envs.contract.protocol import EnumeratedWorld, TransitionKernel
 
@@ -37,9 +38,9 @@ class ExactComparison:
         n_invalid: objects without a valid reward.
     """
 
-    objects: np.ndarray
-    learned: np.ndarray
-    target: np.ndarray
+    objects: States
+    learned: Floats
+    target: Floats
     log_z: float
     log_z_error: float
     total_variation: float
@@ -48,8 +49,8 @@ class ExactComparison:
 
 
 def action_log_probabilities(
-    kernel: TransitionKernel, policy: Policy, states: np.ndarray, condition: Tensor | None = None
-) -> np.ndarray:
+    kernel: TransitionKernel, policy: Policy, states: States, condition: Tensor | None = None
+) -> Floats:
     """log P_F of all actions, float64 [batch, n_actions], -inf where forbidden.
 
     Args:
@@ -66,7 +67,7 @@ def action_log_probabilities(
     return np.concatenate(parts)
 
 
-def terminating_distribution(world: EnumeratedWorld, log_pf: np.ndarray) -> np.ndarray:
+def terminating_distribution(world: EnumeratedWorld, log_pf: Floats) -> Floats:
     """P_T over the world's objects (states that can stop, in order), float64 [object].
 
     Args:
@@ -89,7 +90,7 @@ def terminating_distribution(world: EnumeratedWorld, log_pf: np.ndarray) -> np.n
 def compare_exactly(
     kernel: TransitionKernel,
     policy: Policy,
-    log_reward: Callable[[np.ndarray], np.ndarray],
+    log_reward: Callable[[States], Floats],
     condition: Tensor | None = None,
 ) -> ExactComparison:
     """Enumerates the world and compares the sampler's terminating distribution with R/Z.
@@ -123,42 +124,40 @@ def compare_exactly(
     )
 
 
-def _by_object(
-    kernel: HasLabelings, states: np.ndarray, learned: np.ndarray, log_r: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _by_object(kernel: HasLabelings, states: States, learned: Floats, log_r: Floats) -> tuple[States, Floats, Floats]:
     """Sums over the terminal states that are one object: the object, its probability, and its log R."""
     canonical = kernel.labelings(states)[1]
     _, first, group = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
     total = np.full(len(first), -np.inf)
     np.logaddexp.at(total, group.reshape(-1), log_r)
-    return canonical[first], np.bincount(group.reshape(-1), learned), total
+    return canonical[first], np.bincount(group.reshape(-1), learned).astype(np.float64), total
 
 
-def total_variation(p: np.ndarray, q: np.ndarray) -> float:
+def total_variation(p: Floats, q: Floats) -> float:
     """Half the L1 distance of two distributions."""
     return float(0.5 * np.abs(p - q).sum())
 
 
-def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
+def jensen_shannon(p: Floats, q: Floats) -> float:
     """Jensen-Shannon divergence in nats; 0 log 0 = 0."""
     m = 0.5 * (p + q)
     return float(0.5 * (_kullback_leibler(p, m) + _kullback_leibler(q, m)))
 
 
-def _kullback_leibler(p: np.ndarray, q: np.ndarray) -> float:
+def _kullback_leibler(p: Floats, q: Floats) -> float:
     positive = p > 0
     return float((p[positive] * np.log(p[positive] / q[positive])).sum())
 
 
-def perfect_sampler_floor(target: np.ndarray, n_samples: int, rng: np.random.Generator, repeats: int = 20) -> float:
+def perfect_sampler_floor(target: Floats, n_samples: int, rng: np.random.Generator, repeats: int = 20) -> float:
     """Mean total variation that `n_samples` draws from the target itself show against it: the noise of a sampled TV."""
     draws = rng.multinomial(n_samples, target / target.sum(), size=repeats)
     return float(np.mean([total_variation(d / n_samples, target) for d in draws]))
 
 
 def log_terminating_probability(
-    kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None = None
-) -> np.ndarray:
+    kernel: TransitionKernel, policy: Policy, terminal: States, condition: Tensor | None = None
+) -> Floats:
     """log P_T of given objects, float64 [object], exact in worlds of any size; NaN where it would take too long.
 
     Only the states on an object's build orders matter: for a formula of k elements these are its 2^k parts. The
@@ -189,8 +188,8 @@ def log_terminating_probability(
 
 
 def _log_terminating_chunk(
-    kernel: TransitionKernel, policy: Policy, terminal: np.ndarray, condition: Tensor | None
-) -> np.ndarray:
+    kernel: TransitionKernel, policy: Policy, terminal: States, condition: Tensor | None
+) -> Floats:
     # Walk back level by level, each with the distinct parents of the one before and the edges that lead there.
     states, levels = terminal, []
     while True:
@@ -220,11 +219,11 @@ def _log_probabilities_of_edges(
     kernel: TransitionKernel,
     policy: Policy,
     weights: tuple[Tensor, Tensor],
-    states: np.ndarray,
-    row: np.ndarray,
-    actions: np.ndarray,
+    states: States,
+    row: Ints,
+    actions: Ints,
     condition: Tensor | None,
-) -> np.ndarray:
+) -> Floats:
     """log P_F of actions [edge] taken in `states[row]`, float64 [edge]; a few states at a time, as logits are large."""
     order = np.argsort(row, kind="stable")
     bounds = np.searchsorted(row[order], np.arange(0, len(states) + _STATES, _STATES))

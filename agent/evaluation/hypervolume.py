@@ -6,12 +6,13 @@ All axes are maximised. The hypervolume of points p with reference r is the volu
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.compiled.jit import njit
 
 MAX_AXES = 4  # the time grows with the size of the front to the power of axes - 1
 
 
-def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
+def hypervolume(points: Floats, reference: Floats) -> float:
     """The exact hypervolume, by slicing along one axis after the other down to a sweep of two.
 
     Args:
@@ -28,14 +29,14 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     return _volume(points[above] - reference)
 
 
-def pareto_front(points: np.ndarray) -> np.ndarray:
+def pareto_front(points: Floats) -> Floats:
     """The distinct points [front, axis] that no other exceeds in one axis and equals or exceeds in all."""
     points = np.unique(points, axis=0)[::-1]  # what dominates a point comes before it
     return points[_not_dominated(points)]
 
 
 @njit
-def _not_dominated(points: np.ndarray) -> np.ndarray:
+def _not_dominated(points: Floats) -> Bools:
     """bool [point] for distinct points in descending lexicographic order."""
     n, n_axes = points.shape
     keep = np.zeros(n, dtype=np.bool_)
@@ -58,7 +59,7 @@ def _not_dominated(points: np.ndarray) -> np.ndarray:
     return keep
 
 
-def _volume(points: np.ndarray) -> float:
+def _volume(points: Floats) -> float:
     """The hypervolume of points [point, axis] above 0, with reference 0."""
     if not len(points):
         return 0.0
@@ -73,7 +74,7 @@ def _volume(points: np.ndarray) -> float:
 
 
 @njit
-def _area(front: np.ndarray) -> float:
+def _area(front: Floats) -> float:
     """The area under a staircase [point, 2], descending in the first axis and so ascending in the second."""
     area, height = 0.0, 0.0
     for i in range(len(front)):

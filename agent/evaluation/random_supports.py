@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oreflow.agent.evaluation.exact import total_variation
+from oreflow.envs.arrays import Floats
 
 _SIZE, _N_SUPPORTS = 64, 200
 
@@ -25,8 +26,8 @@ class SubSupportError:
 
 
 def sub_support_error(
-    log_p: np.ndarray,
-    log_reward: np.ndarray,
+    log_p: Floats,
+    log_reward: Floats,
     rng: np.random.Generator,
     size: int = _SIZE,
     n_supports: int = _N_SUPPORTS,
@@ -52,12 +53,12 @@ def sub_support_error(
     return SubSupportError(size, n_supports, float(errors.mean()), float(errors.std() / n_supports**0.5))
 
 
-def _normalised(log_weights: np.ndarray) -> np.ndarray:
+def _normalised(log_weights: Floats) -> Floats:
     weights = np.exp(log_weights - log_weights.max())
     return weights / weights.sum()
 
 
-def log_partition_estimate(log_p: np.ndarray, log_reward: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+def log_partition_estimate(log_p: Floats, log_reward: Floats, rng: np.random.Generator) -> tuple[float, float]:
     """log Z by importance sampling from the sampler's own draws, and its bootstrap standard error (200 resamples).
 
         log Z ~ log mean exp(log R(x) - log P_T(x)),  x drawn from P_T

@@ -8,6 +8,7 @@ import pandas as pd
 
 from oreflow.agent.config.run import TABLE_TERMS
 from oreflow.agent.tables.candidates import term_column
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE
 from oreflow.envs.chemistry.oxidation import OxidationTable, TableSpec, resolve_table
 from oreflow.envs.objects.compositions import Compositions
@@ -83,7 +84,7 @@ def score_crystals(
 def _score(
     objects: Compositions | Crystals,
     compositions: Compositions,
-    rows: np.ndarray,
+    rows: Ints,
     columns: dict[str, object],
     notes: list[list[str]],
     names: Sequence[str],
@@ -141,7 +142,7 @@ def _score(
     return pd.DataFrame(columns)
 
 
-def _neutral_only_mixed(compositions: Compositions, table: OxidationTable, residual: np.ndarray) -> list[int]:
+def _neutral_only_mixed(compositions: Compositions, table: OxidationTable, residual: Floats) -> list[int]:
     charged = np.flatnonzero(residual > 0)
     if not len(charged):
         return []

@@ -4,6 +4,7 @@ import numpy as np
 
 from oreflow.agent.learners.learner import Score, Update
 from oreflow.agent.search.searcher import Searcher
+from oreflow.envs.arrays import Arrays
 
 
 class BaselineLearner:
@@ -25,11 +26,11 @@ class BaselineLearner:
         figures = self.searcher.tell(np.where(values.valid, log_reward, np.nan), self.rng)
         return Update(states, values, figures=figures)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""
         return self.searcher.arrays()
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
         self.searcher.load_arrays(arrays)
 

@@ -26,6 +26,7 @@ from oreflow.agent.registry import OBJECTIVES
 from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout
 from oreflow.agent.rollout.trajectories import Trajectories, concatenate
 from oreflow.agent.search.local_search import local_search
+from oreflow.envs.arrays import Arrays, Floats, Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
 
@@ -42,7 +43,7 @@ class GFlowNetLearner:
         kernel: TransitionKernel,
         policy: Policy,
         rng: np.random.Generator,
-        known: Callable[[], np.ndarray | None] = lambda: None,
+        known: Callable[[], States | None] = lambda: None,
     ) -> None:
         self.known = known
         self.sampler = config.sampler
@@ -124,15 +125,15 @@ class GFlowNetLearner:
         return Update(drawn.terminal, values, float(loss.detach()), not stepped)
 
     def _finish(
-        self, kernel: TransitionKernel, states: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self, kernel: TransitionKernel, states: States, rng: np.random.Generator
+    ) -> tuple[States, Floats, Ints]:
         """The policy's way to finish partial objects, for the local search."""
         with torch.no_grad():
             t = forward_rollout(kernel, self.policy, len(states), rng, start=states)
         return t.terminal, t.total(t.log_pf).numpy(), np.diff(t.offsets)
 
     def _append(
-        self, parts: list[Trajectories], log_rewards: list[np.ndarray], terminal: np.ndarray, log_reward: np.ndarray
+        self, parts: list[Trajectories], log_rewards: list[Floats], terminal: States, log_reward: Floats
     ) -> None:
         """Adds objects along build orders drawn from P_B."""
         if len(terminal):
@@ -164,12 +165,12 @@ class GFlowNetLearner:
             t.log_flow, t.log_pf, t.log_pb, log_reward, t.offsets, self.sampler.sub_trajectory_lambda
         )
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""
         own = {"log_z_started": np.array(self.log_z_started)}
         return own | (self.buffer.arrays() if self.buffer is not None else {})
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
         self.log_z_started = bool(arrays["log_z_started"])
         if self.buffer is not None:

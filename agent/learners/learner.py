@@ -10,9 +10,10 @@ from torch import Tensor
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.policy.network import Policy
+from oreflow.envs.arrays import Arrays, States
 from oreflow.rewards import RewardValues
 
-Score = Callable[[np.ndarray], RewardValues]
+Score = Callable[[States], RewardValues]
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Update:
         figures: further figures for the log.
     """
 
-    states: np.ndarray
+    states: States
     values: RewardValues
     loss: float | None = None
     skipped: bool = False
@@ -53,11 +54,11 @@ class Learner(Protocol):
         """Builds a batch, asks `score` for its rewards, and learns."""
         ...
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """What a checkpoint holds beside weights, moments and random state."""
         ...
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """The inverse of `arrays`."""
         ...
 

@@ -20,6 +20,7 @@ from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy, learned_log_z
 from oreflow.agent.rollout.rollout import evaluate, forward_rollout
 from oreflow.agent.rollout.trajectories import Trajectories
+from oreflow.envs.arrays import Arrays
 from oreflow.envs.contract.protocol import TransitionKernel
 
 
@@ -100,11 +101,11 @@ class PolicyGradientLearner:
         given = t.terminal, t.offsets, t.states, t.actions
         return evaluate(self.kernel, self.policy, *given, condition=t.condition, workspace=self._workspace)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""
         return {"log_z_started": np.array(self.log_z_started)}
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
         self.log_z_started = bool(arrays["log_z_started"])
 

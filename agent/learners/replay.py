@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Arrays, Floats, States
+
 
 class ReplayBuffer:
     """Keeps the objects of highest log R, each once.
@@ -22,7 +24,7 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return len(self._states)
 
-    def add(self, states: np.ndarray, log_reward: np.ndarray) -> None:
+    def add(self, states: States, log_reward: Floats) -> None:
         """Adds terminal states [batch, *state_shape] with finite log R [batch]; known ones are passed over."""
         fresh = []
         for i, row in enumerate(states):
@@ -41,7 +43,7 @@ class ReplayBuffer:
             keep = np.sort(order[: self.capacity])
             self._states, self._log_reward = self._states[keep], self._log_reward[keep]
 
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[States, Floats]:
         """States [n, *state_shape] and their log R [n], drawn with replacement."""
         weights = np.exp(self.priority * (self._log_reward - self._log_reward.max()))
         cumulative = np.cumsum(weights)
@@ -49,11 +51,11 @@ class ReplayBuffer:
         rows = np.minimum(rows, len(self) - 1)
         return self._states[rows], self._log_reward[rows]
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Everything that `load_arrays` needs to go on exactly."""
         return {"replay_states": self._states, "replay_log_reward": self._log_reward}
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
         self._states, self._log_reward = arrays["replay_states"], arrays["replay_log_reward"]
         self._known = {row.tobytes() for row in self._states}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.errors import ConditionError
+from oreflow.envs.arrays import Floats
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards import RewardValues
 
@@ -34,23 +35,23 @@ class Family(Protocol):
         """Give the length of the vector that the policy sees."""
         ...
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """Conditions of n trajectories, float64 [n, number]."""
         ...
 
-    def features(self, conditions: np.ndarray) -> Tensor:
+    def features(self, conditions: Floats) -> Tensor:
         """What the policy sees of conditions [batch, number]: float32 [batch, n_conditions], of the order of 1."""
         ...
 
-    def log_reward(self, values: RewardValues, conditions: np.ndarray) -> np.ndarray:
+    def log_reward(self, values: RewardValues, conditions: Floats) -> Floats:
         """log R under conditions [batch, number], or [1, number] for all: float64 [batch], NaN where invalid."""
         ...
 
-    def default(self) -> np.ndarray:
+    def default(self) -> Floats:
         """The condition that is taken where none is named, float64 [number]."""
         ...
 
-    def describe(self, condition: np.ndarray) -> dict[str, Any]:
+    def describe(self, condition: Floats) -> dict[str, Any]:
         """A condition [number] as plain data for records."""
         ...
 
@@ -71,28 +72,28 @@ class Temperature:
         """Give the length of the vector that the policy sees."""
         return 2 + _N_WAVES
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """Draw conditions for n trajectories, float64 [n, number]."""
         low, high = math.log(self.low), math.log(self.high)
         margin = _MARGIN * (high - low)
         return np.exp(rng.uniform(low - margin, high + margin, (n, 1)))
 
-    def features(self, conditions: np.ndarray) -> Tensor:
+    def features(self, conditions: Floats) -> Tensor:
         """Turn conditions, float64 [batch, number], into what the policy sees, float32 [batch, n_conditions]."""
         done = np.log(conditions / self.low) / math.log(self.high / self.low)  # from 0 to 1
         linear = 2 * (conditions - self.low) / (self.high - self.low) - 1
         waves = np.cos(math.pi * np.arange(1, _N_WAVES + 1) * done)
         return torch.from_numpy(np.concatenate([2 * done - 1, linear, waves], axis=1)).float()
 
-    def log_reward(self, values: RewardValues, conditions: np.ndarray) -> np.ndarray:
+    def log_reward(self, values: RewardValues, conditions: Floats) -> Floats:
         """Compute log R under conditions, [batch, number] or [1, number]: float64 [batch], NaN where invalid."""
         return conditions[:, 0] * values.log_reward
 
-    def default(self) -> np.ndarray:
+    def default(self) -> Floats:
         """beta = 1, the reward as the config has it; the geometric middle where the range leaves 1 out."""
         return np.array([1.0 if self.low <= 1 <= self.high else math.sqrt(self.low * self.high)])
 
-    def describe(self, condition: np.ndarray) -> dict[str, Any]:
+    def describe(self, condition: Floats) -> dict[str, Any]:
         """Put a condition, float64 [number], into plain data for records."""
         return {"beta": float(condition[0])}
 
@@ -120,16 +121,16 @@ class Preference:
         """Give the length of the vector that the policy sees."""
         return 2 * len(self.names)
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """Draw conditions for n trajectories, float64 [n, number]."""
         return rng.dirichlet(np.full(len(self.names), self.concentration), n)
 
-    def features(self, conditions: np.ndarray) -> Tensor:
+    def features(self, conditions: Floats) -> Tensor:
         """Turn conditions, float64 [batch, number], into what the policy sees, float32 [batch, n_conditions]."""
         x = len(self.names) * conditions - 1
         return torch.from_numpy(np.concatenate([x, np.square(x)], axis=1)).float()
 
-    def log_reward(self, values: RewardValues, conditions: np.ndarray) -> np.ndarray:
+    def log_reward(self, values: RewardValues, conditions: Floats) -> Floats:
         """Compute log R under conditions, [batch, number] or [1, number]: float64 [batch], NaN where invalid."""
         total = np.zeros(len(values.log_reward))
         for weight, score in zip(conditions.T, values.log_scores.values()):
@@ -137,11 +138,11 @@ class Preference:
                 total += np.where(weight > 0, len(self.names) * weight * score, 0.0)
         return np.where(values.valid, np.clip(total, self.log_min, self.log_max), np.nan)
 
-    def default(self) -> np.ndarray:
+    def default(self) -> Floats:
         """Equal weights."""
         return np.full(len(self.names), 1 / len(self.names))
 
-    def describe(self, condition: np.ndarray) -> dict[str, Any]:
+    def describe(self, condition: Floats) -> dict[str, Any]:
         """Put a condition, float64 [number], into plain data for records."""
         return {"weights": dict(zip(self.names, condition.tolist()))}
 
@@ -157,7 +158,7 @@ class Condition:
     """
 
     family: Temperature | Preference
-    numbers: np.ndarray
+    numbers: Floats
     is_default: bool
 
     @property
@@ -195,7 +196,7 @@ def make_family(config: Config) -> Temperature | Preference | None:
 
 def drawn_conditions(
     family: Family | None, n: int, rng: np.random.Generator
-) -> tuple[Tensor | None, Callable[[RewardValues], np.ndarray]]:
+) -> tuple[Tensor | None, Callable[[RewardValues], Floats]]:
     """Conditions of n trajectories: what the policy sees of them [n, n_conditions], and their log R of n objects.
 
     log R is that of terminal states (`RewardValues.log_share`). Without a family there is nothing to see, log R is that
@@ -267,7 +268,7 @@ def _not_trained(option: str, kind: str, config: Config) -> str:
     )
 
 
-def _normalised(weights: Mapping[str, float], names: tuple[str, ...]) -> np.ndarray:
+def _normalised(weights: Mapping[str, float], names: tuple[str, ...]) -> Floats:
     for name, weight in weights.items():
         if name not in names:
             raise ConditionError(f"weights: expected reward terms of this run, got {name!r}; {nearest(name, names)}")

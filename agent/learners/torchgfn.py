@@ -14,6 +14,7 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
 from oreflow.agent.learners.schedules import LOG_Z_MEMORY, cosine, linear
 from oreflow.agent.policy.network import Policy, learned_log_z
+from oreflow.envs.arrays import Arrays
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.faces.torchgfn_env import (
     TorchGFNEnv,
@@ -118,11 +119,11 @@ class TorchGFNLearner:
         stepped = self._descent.step(loss)
         return Update(states, values, float(loss.detach()), not stepped)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""
         return {"log_z_started": np.array(self.log_z_started)}
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
         self.log_z_started = bool(arrays["log_z_started"])
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.compiled.jit import njit
 
 
@@ -36,9 +37,7 @@ def log_partition_variance(log_pf: Tensor, log_pb: Tensor, log_reward: Tensor) -
     return (zeta - zeta.mean()).square().mean()
 
 
-def detailed_balance(
-    log_flow: Tensor, log_pf: Tensor, log_pb: Tensor, log_reward: Tensor, offsets: np.ndarray
-) -> Tensor:
+def detailed_balance(log_flow: Tensor, log_pf: Tensor, log_pb: Tensor, log_reward: Tensor, offsets: Ints) -> Tensor:
     """Detailed balance (Bengio et al. 2023, arXiv:2111.09266, section 3.2), mean over all transitions.
 
         L = (log F(s) + log P_F(s' | s) - log F(s') - log P_B(s | s'))^2,  with F(x) = R(x) once stopped
@@ -51,14 +50,14 @@ def detailed_balance(
     return (log_flow + log_pf - log_pb - next_values(log_flow, log_reward, offsets)).square().mean()
 
 
-def next_values(values: Tensor, at_end: Tensor, offsets: np.ndarray) -> Tensor:
+def next_values(values: Tensor, at_end: Tensor, offsets: Ints) -> Tensor:
     """The value of the state after each step, [step]: that of the member's next step, or `at_end` [batch]."""
     last = torch.from_numpy(offsets[1:] - 1)
     return torch.cat([values[1:], values[:1]]).index_put((last,), at_end.to(values.dtype))
 
 
 def sub_trajectory_balance(
-    log_flow: Tensor, log_pf: Tensor, log_pb: Tensor, log_reward: Tensor, offsets: np.ndarray, lamda: float
+    log_flow: Tensor, log_pf: Tensor, log_pb: Tensor, log_reward: Tensor, offsets: Ints, lamda: float
 ) -> Tensor:
     """Sub-trajectory balance (Madan et al. 2023, arXiv:2209.12782, eq. 11), mean over trajectories.
 
@@ -78,7 +77,7 @@ def sub_trajectory_balance(
 
 
 @njit
-def _pairs(offsets: np.ndarray, lamda: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(offsets: Ints, lamda: float) -> tuple[Ints, Ints, Floats]:
     """Start and end of all sub-trajectories, ends of trajectories numbered after all steps, and their weights."""
     batch, n_steps = len(offsets) - 1, offsets[-1]
     n_pairs = 0

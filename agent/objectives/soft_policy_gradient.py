@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oreflow.envs.arrays import Float32s, Floats, Ints
 from oreflow.envs.compiled.jit import njit
 
 
-def soft_step_rewards(
-    log_pf: np.ndarray, log_pb: np.ndarray, log_reward: np.ndarray, offsets: np.ndarray, corrected: bool
-) -> np.ndarray:
+def soft_step_rewards(log_pf: Float32s, log_pb: Float32s, log_reward: Floats, offsets: Ints, corrected: bool) -> Floats:
     """g = log P_B - log P_F, plus log R on the last step of each member; float64 [step].
 
     Args:
@@ -30,7 +29,7 @@ def soft_step_rewards(
 
 
 @njit
-def generalised_advantages(g: np.ndarray, values: np.ndarray, offsets: np.ndarray, lamda: float) -> np.ndarray:
+def generalised_advantages(g: Floats, values: Floats, offsets: Ints, lamda: float) -> Floats:
     """Generalised advantage estimates (Schulman et al. 2016, arXiv:1506.02438) without discount, float64 [step].
 
         delta_t = g_t + V(s_t+1) - V(s_t),  A_t = delta_t + lambda A_t+1,  V = 0 after the last step

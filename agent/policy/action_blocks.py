@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oreflow.envs.arrays import Bools, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.contract.protocol import TransitionKernel
 
@@ -27,9 +28,9 @@ class BlockRows(NamedTuple):
         width: actions of the largest of them.
     """
 
-    order: np.ndarray
-    place: np.ndarray
-    block: np.ndarray
+    order: Ints
+    place: Ints
+    block: Ints
     groups: list[tuple[int, int, int]]
     width: int
 
@@ -42,7 +43,7 @@ class ActionBlocks:
         n_actions: how many actions there are in all.
     """
 
-    def __init__(self, blocks: Sequence[np.ndarray], n_actions: int) -> None:
+    def __init__(self, blocks: Sequence[Ints], n_actions: int) -> None:
         self.widths = [len(block) for block in blocks]
         self.action = np.full((len(blocks), max(self.widths)), -1, dtype=np.int64)
         self._column = np.full((len(blocks), n_actions), -1, dtype=np.int64)
@@ -53,7 +54,7 @@ class ActionBlocks:
             in_a_row = block[-1] - block[0] + 1 == len(block)
             self.select.append(slice(int(block[0]), int(block[-1]) + 1) if in_a_row else torch.from_numpy(block))
 
-    def rows(self, block: np.ndarray) -> BlockRows:
+    def rows(self, block: Ints) -> BlockRows:
         """States by their blocks, int64 [state]; the order within a block stays."""
         order = np.argsort(block, kind="stable")
         place = np.empty_like(order)
@@ -63,15 +64,15 @@ class ActionBlocks:
         groups = [(int(block[a]), a, b) for a, b in zip(starts, [*starts[1:], len(block)])]
         return BlockRows(order, place, block, groups, max((self.widths[b] for b, _, _ in groups), default=0))
 
-    def allowed(self, allowed: np.ndarray, rows: BlockRows) -> np.ndarray:
+    def allowed(self, allowed: Bools, rows: BlockRows) -> Bools:
         """The masks [state, action] of the block's actions alone, bool [row, column]; False beyond a block's end."""
         return _columns_of(allowed, rows.order, rows.block, self.action, rows.width)
 
-    def columns(self, rows: BlockRows, row: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def columns(self, rows: BlockRows, row: Ints, actions: Ints) -> Ints:
         """Columns of actions [member] taken in `row`."""
         return self._column[rows.block[row], actions]
 
-    def actions(self, rows: BlockRows, row: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def actions(self, rows: BlockRows, row: Ints, columns: Ints) -> Ints:
         """The inverse of `columns`."""
         return self.action[rows.block[row], columns]
 
@@ -95,9 +96,7 @@ def blocks_of(kernel: TransitionKernel) -> ActionBlocks | None:
 
 
 @njit
-def _columns_of(
-    allowed: np.ndarray, order: np.ndarray, block: np.ndarray, action: np.ndarray, width: int
-) -> np.ndarray:
+def _columns_of(allowed: Bools, order: Ints, block: Ints, action: Ints, width: int) -> Bools:
     out = np.zeros((len(order), width), dtype=np.bool_)
     for i in range(len(order)):
         may, numbers = allowed[order[i]], action[block[i]]

@@ -29,6 +29,7 @@ from oreflow.agent.policy.masked_softmax import (
     logits_gradient_parallel,
     tempered,
 )
+from oreflow.envs.arrays import Bools, Float32s, Floats, Ints
 
 
 class Workspace:
@@ -64,10 +65,10 @@ class _Part:
     """
 
     exponentials: Tensor
-    total: np.ndarray
-    row: np.ndarray
-    actions: np.ndarray
-    log_p: np.ndarray
+    total: Floats
+    row: Ints
+    actions: Ints
+    log_p: Float32s
     blocks: BlockRows | None
 
 
@@ -91,15 +92,15 @@ class Choices:
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
-        allowed: np.ndarray,
-        row: np.ndarray,
+        allowed: Bools,
+        row: Ints,
         *,
-        block: np.ndarray | None = None,
-        actions: np.ndarray | None = None,
-        uniform: np.ndarray | None = None,
+        block: Ints | None = None,
+        actions: Ints | None = None,
+        uniform: Floats | None = None,
         epsilon: float = 0.0,
         temperature: float = 1.0,
-    ) -> np.ndarray:
+    ) -> Ints:
         """Draws actions, or looks up given ones; int64 [member].
 
         Args:
@@ -217,8 +218,8 @@ def _gradient_by_block(
 
 
 def choose(
-    x: Tensor, weight: Tensor, bias: Tensor, allowed: np.ndarray, row: np.ndarray, workspace: Workspace, **options: Any
-) -> tuple[Tensor, np.ndarray]:
+    x: Tensor, weight: Tensor, bias: Tensor, allowed: Bools, row: Ints, workspace: Workspace, **options: Any
+) -> tuple[Tensor, Ints]:
     """Log-probabilities, with gradient, and actions of choices made at once; arguments as for `Choices.make`."""
     choices = Choices(workspace)
     actions = choices.make(x, weight, bias, allowed, row, **options)

@@ -3,15 +3,15 @@
 from typing import Any
 
 import numba
-import numpy as np
 import torch
 from torch import Tensor
 
+from oreflow.envs.arrays import Float32s, Ints
 from oreflow.envs.compiled.jit import njit
 
 
 @njit(parallel=True)
-def _add_shared(ids: np.ndarray, shared: np.ndarray, out: np.ndarray) -> None:
+def _add_shared(ids: Ints, shared: Float32s, out: Float32s) -> None:
     """Adds `shared[ids[row]]` to each row; rows beyond the ids share nothing."""
     for row in numba.prange(len(ids)):
         part, total = shared[ids[row]], out[row]
@@ -20,7 +20,7 @@ def _add_shared(ids: np.ndarray, shared: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit
-def _sum_by_id(ids: np.ndarray, gradient: np.ndarray, out: np.ndarray) -> None:
+def _sum_by_id(ids: Ints, gradient: Float32s, out: Float32s) -> None:
     """Adds each row's gradient to that of the row it shares, in order."""
     for row in range(len(ids)):
         part, total = gradient[row], out[ids[row]]

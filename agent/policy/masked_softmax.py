@@ -7,7 +7,9 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
+from oreflow.envs.arrays import Bools, Float32s, Floats, Int32s, Ints
 from oreflow.envs.compiled.jit import njit
 
 BLOCK = 64  # actions whose weights are summed up together before one of them is looked for
@@ -58,7 +60,7 @@ def _ordered(bits: np.int32) -> np.int32:
 
 @njit(fastmath=_REORDER)
 def _exponentiate_row(
-    row: np.ndarray, bits: np.ndarray, may: np.ndarray, block_sums: np.ndarray
+    row: Float32s, bits: Int32s, may: NDArray[Any], block_sums: Float32s
 ) -> tuple[np.float32, np.float64]:
     """One row of `exponentiate`; returns its largest logit and its sum. Apart, for the loops to run in lanes."""
     top = np.int32(-2147483648)
@@ -80,9 +82,7 @@ def _exponentiate_row(
 
 
 @njit(fastmath=_REORDER)
-def exponentiate(
-    logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
-) -> None:
+def exponentiate(logits: Float32s, allowed: Bools, block_sums: Float32s, largest: Float32s, total: Floats) -> None:
     """Logits [row, action] become exp(logit - largest of the row), 0 where forbidden; sums a block and a row beside."""
     bits = logits.view(np.int32)
     may = allowed.view(np.uint8)
@@ -92,7 +92,7 @@ def exponentiate(
 
 @njit(parallel=True, fastmath=_REORDER)
 def exponentiate_parallel(
-    logits: np.ndarray, allowed: np.ndarray, block_sums: np.ndarray, largest: np.ndarray, total: np.ndarray
+    logits: Float32s, allowed: Bools, block_sums: Float32s, largest: Float32s, total: Floats
 ) -> None:
     """`exponentiate`, rows shared out among threads."""
     bits = logits.view(np.int32)
@@ -102,7 +102,7 @@ def exponentiate_parallel(
 
 
 @njit
-def explore(allowed: np.ndarray, row: np.ndarray, uniform: np.ndarray, epsilon: float) -> np.ndarray:
+def explore(allowed: Bools, row: Ints, uniform: Floats, epsilon: float) -> Ints:
     """A uniform choice among the allowed actions for the share epsilon of the members, -1 for the others."""
     out = np.full(len(row), -1, dtype=np.int64)
     for i in range(len(row)):
@@ -120,7 +120,7 @@ def explore(allowed: np.ndarray, row: np.ndarray, uniform: np.ndarray, epsilon: 
 
 
 @njit
-def gather(logits: np.ndarray, row: np.ndarray, actions: np.ndarray) -> np.ndarray:
+def gather(logits: Float32s, row: Ints, actions: Ints) -> Float32s:
     """Pick the logit of each draw's action, float32 [draw]; 0 where the action is -1.
 
     Args:
@@ -136,7 +136,7 @@ def gather(logits: np.ndarray, row: np.ndarray, actions: np.ndarray) -> np.ndarr
 
 
 @njit
-def _draw_one(w: np.ndarray, sums: np.ndarray, may: np.ndarray, uniform: float) -> int:
+def _draw_one(w: Float32s, sums: Float32s, may: Bools, uniform: float) -> int:
     """An action of one row, with probability proportional to its weight.
 
     Where weights are NaN the first allowed action is taken: its log-probability is NaN, and the loss tells.
@@ -170,12 +170,12 @@ def _draw_one(w: np.ndarray, sums: np.ndarray, may: np.ndarray, uniform: float) 
 
 @njit
 def draw(
-    weights: np.ndarray,
-    block_sums: np.ndarray,
-    allowed: np.ndarray,
-    row: np.ndarray,
-    uniform: np.ndarray,
-    actions: np.ndarray,
+    weights: Float32s,
+    block_sums: Float32s,
+    allowed: Bools,
+    row: Ints,
+    uniform: Floats,
+    actions: Ints,
 ) -> None:
     """Fills in the actions that are still -1."""
     for i in range(len(row)):
@@ -185,12 +185,12 @@ def draw(
 
 @njit(parallel=True)
 def draw_parallel(
-    weights: np.ndarray,
-    block_sums: np.ndarray,
-    allowed: np.ndarray,
-    row: np.ndarray,
-    uniform: np.ndarray,
-    actions: np.ndarray,
+    weights: Float32s,
+    block_sums: Float32s,
+    allowed: Bools,
+    row: Ints,
+    uniform: Floats,
+    actions: Ints,
 ) -> None:
     """`draw`, members shared out among threads."""
     for i in numba.prange(len(row)):
@@ -199,7 +199,7 @@ def draw_parallel(
 
 
 @njit
-def tempered(weights: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+def tempered(weights: Float32s, temperature: float) -> tuple[Float32s, Float32s]:
     """weights ** (1 / temperature) and their sums by block."""
     out = np.power(weights, np.float32(1.0 / temperature))
     n_blocks = (weights.shape[1] + BLOCK - 1) // BLOCK
@@ -212,11 +212,11 @@ def tempered(weights: np.ndarray, temperature: float) -> tuple[np.ndarray, np.nd
 
 @njit
 def _gradient_of_row(
-    row: np.ndarray,
+    row: Float32s,
     total: float,
-    members: np.ndarray,
-    actions: np.ndarray,
-    gradient: np.ndarray,
+    members: Ints,
+    actions: Ints,
+    gradient: Float32s,
 ) -> None:
     """In place: d loss / d logits = sum over a row's members of g * (one-hot(action) - probabilities)."""
     if len(members) == 0:
@@ -234,12 +234,12 @@ def _gradient_of_row(
 
 @njit
 def logits_gradient(
-    exponentials: np.ndarray,
-    total: np.ndarray,
-    first: np.ndarray,
-    members: np.ndarray,
-    actions: np.ndarray,
-    gradient: np.ndarray,
+    exponentials: Float32s,
+    total: Floats,
+    first: Ints,
+    members: Ints,
+    actions: Ints,
+    gradient: Float32s,
 ) -> None:
     """`_gradient_of_row` of all rows; the members of row i are `members[first[i] : first[i + 1]]`."""
     for i in range(len(exponentials)):
@@ -248,12 +248,12 @@ def logits_gradient(
 
 @njit(parallel=True)
 def logits_gradient_parallel(
-    exponentials: np.ndarray,
-    total: np.ndarray,
-    first: np.ndarray,
-    members: np.ndarray,
-    actions: np.ndarray,
-    gradient: np.ndarray,
+    exponentials: Float32s,
+    total: Float32s,
+    first: Ints,
+    members: Ints,
+    actions: Ints,
+    gradient: Float32s,
 ) -> None:
     """`logits_gradient`, rows shared out among threads."""
     for i in numba.prange(len(exponentials)):

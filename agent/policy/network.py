@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from oreflow.agent.policy.factor_sum import factor_sum
 from oreflow.agent.policy.token_bag import sum_of_rows
+from oreflow.envs.arrays import Ints
 
 _CONDITION_WIDTH = 64
 
@@ -35,7 +35,7 @@ class FactoredWeights(nn.Module):
 
     factors: Tensor
 
-    def __init__(self, factors: np.ndarray, n_more: int, width: int, std: float, generator: torch.Generator) -> None:
+    def __init__(self, factors: Ints, n_more: int, width: int, std: float, generator: torch.Generator) -> None:
         super().__init__()
         n_factors = factors.shape[1]
         self.own = nn.Parameter(torch.zeros(len(factors) + n_more, width))
@@ -70,8 +70,8 @@ class Policy(nn.Module):
 
     def __init__(
         self,
-        token_factors: np.ndarray,
-        action_factors: np.ndarray,
+        token_factors: Ints,
+        action_factors: Ints,
         n_backward_actions: int,
         hidden: Sequence[int],
         learned_backward: bool,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oreflow.envs.arrays import Float32s, Ints
 from oreflow.envs.compiled.jit import njit
 
 _PARALLEL = 512  # bags that are worth waking the threads for
@@ -19,7 +20,7 @@ _NARROW = 16  # tokens of a bag
 
 
 @njit
-def _sum_of_bag(tokens: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+def _sum_of_bag(tokens: Ints, table: Float32s, out: Float32s) -> None:
     """The sum of the table's rows over the tokens of one bag; its last row is padding."""
     out[:] = 0.0
     for token in tokens:
@@ -30,26 +31,26 @@ def _sum_of_bag(tokens: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit
-def _sum_of_bags(tokens: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+def _sum_of_bags(tokens: Ints, table: Float32s, out: Float32s) -> None:
     for i in range(len(tokens)):
         _sum_of_bag(tokens[i], table, out[i])
 
 
 @njit(parallel=True)
-def _sum_of_bags_parallel(tokens: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+def _sum_of_bags_parallel(tokens: Ints, table: Float32s, out: Float32s) -> None:
     for i in numba.prange(len(tokens)):
         _sum_of_bag(tokens[i], table, out[i])
 
 
 @njit
-def _bags_of_tokens(tokens: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
+def _bags_of_tokens(tokens: Ints, padding: int) -> tuple[Ints, Ints]:
     """The bags that hold each token: those of token t are `bags[start[t] : start[t + 1]]`, ascending."""
     start = np.zeros(padding + 2, dtype=np.int64)
     for token in tokens.flat:
         if token < padding:
             start[token + 2] += 1
-    for token in range(padding + 1):
-        start[token + 1] += start[token]
+    for t in range(padding + 1):
+        start[t + 1] += start[t]
     bags = np.empty(start[padding + 1], dtype=np.int64)
     for i in range(len(tokens)):  # start[t + 1] is where token t's next bag goes, and ends as where token t ends
         for token in tokens[i]:
@@ -60,7 +61,7 @@ def _bags_of_tokens(tokens: np.ndarray, padding: int) -> tuple[np.ndarray, np.nd
 
 
 @njit(parallel=True)
-def _scatter(start: np.ndarray, bags: np.ndarray, gradient: np.ndarray, out: np.ndarray) -> None:
+def _scatter(start: Ints, bags: Ints, gradient: Float32s, out: Float32s) -> None:
     """The gradient of the table from that of the sums; `out` has a row for each token and one for padding."""
     for token in numba.prange(len(out)):
         row = out[token]
@@ -75,7 +76,7 @@ class _SumOfRows(torch.autograd.Function):
     """See `sum_of_rows`."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, tokens: np.ndarray) -> Tensor:
+    def forward(ctx: Any, table: Tensor, tokens: Ints) -> Tensor:
         ctx.tokens, ctx.shape = tokens, table.shape
         out = table.new_empty(len(tokens), table.shape[1])
         (_sum_of_bags_parallel if len(tokens) >= _PARALLEL else _sum_of_bags)(

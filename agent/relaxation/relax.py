@@ -16,6 +16,7 @@ from oreflow.agent.relaxation.inputs import Candidate
 from oreflow.agent.relaxation.journal import Journal, structure_key
 from oreflow.agent.relaxation.pool import Make, Outcome, run_tasks
 from oreflow.agent.runtime.progress import Progress
+from oreflow.envs.arrays import Floats
 
 JOURNAL_FILE = "relaxations.jsonl"
 # A relaxation looks at the clock after each step; a worker that is still silent so much later hangs.
@@ -147,7 +148,7 @@ def relax_candidates(
     return Relaxed(records, n_resumed, interrupted, time.monotonic() - started)
 
 
-def _task(structure: Any) -> tuple[np.ndarray, list[str], np.ndarray]:
+def _task(structure: Any) -> tuple[Floats, list[str], Floats]:
     return structure.lattice.matrix, [site.specie.symbol for site in structure], structure.frac_coords
 
 

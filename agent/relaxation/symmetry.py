@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints
+
 DESIGN_TOLERANCE_A = 0.01
 """Within which the operations of the input are found."""
 KEPT_TOLERANCE_A = 0.1
@@ -26,25 +28,23 @@ class Operations:
         images: int64 [operation, atom], the atom that stands where the operation takes each atom.
     """
 
-    rotations: np.ndarray
-    images: np.ndarray
+    rotations: Floats
+    images: Ints
 
     def __len__(self) -> int:
         return len(self.rotations)
 
 
-def space_group_number(
-    vectors: np.ndarray, fractional: np.ndarray, atomic_numbers: np.ndarray, tolerance_a: float
-) -> int:
+def space_group_number(vectors: Floats, fractional: Floats, atomic_numbers: Ints, tolerance_a: float) -> int:
     """Number of the space group that spglib finds within a tolerance; 0 where it finds none."""
     dataset = _dataset(vectors, fractional, atomic_numbers, tolerance_a)
     return 0 if dataset is None else int(dataset.number)
 
 
 def operations(
-    vectors: np.ndarray,
-    fractional: np.ndarray,
-    atomic_numbers: np.ndarray,
+    vectors: Floats,
+    fractional: Floats,
+    atomic_numbers: Ints,
     tolerance_a: float = DESIGN_TOLERANCE_A,
 ) -> Operations:
     """All operations that spglib finds within a tolerance; the identity alone where it finds none.
@@ -67,10 +67,10 @@ def operations(
 
 def deviation_a(
     kept: Operations,
-    vectors: np.ndarray,
-    fractional: np.ndarray,
-    relaxed_vectors: np.ndarray,
-    relaxed_fractional: np.ndarray,
+    vectors: Floats,
+    fractional: Floats,
+    relaxed_vectors: Floats,
+    relaxed_fractional: Floats,
 ) -> float:
     """How far the operations of a crystal miss its relaxed self, in angstrom: the farthest that any of them is off.
 
@@ -95,7 +95,7 @@ def deviation_a(
     return worst
 
 
-def _dataset(vectors: np.ndarray, fractional: np.ndarray, atomic_numbers: np.ndarray, tolerance_a: float) -> Any:
+def _dataset(vectors: Floats, fractional: Floats, atomic_numbers: Ints, tolerance_a: float) -> Any:
     """What spglib finds; None where it finds nothing, as with atoms closer than the tolerance."""
     import spglib
 
@@ -107,7 +107,7 @@ def _dataset(vectors: np.ndarray, fractional: np.ndarray, atomic_numbers: np.nda
             return None
 
 
-def _misfit_a(turned: np.ndarray, vectors: np.ndarray) -> float:
+def _misfit_a(turned: Floats, vectors: Floats) -> float:
     """How far two triples of vectors are from having the same lengths and angles, in angstrom."""
     lengths, turned_lengths = np.linalg.norm(vectors, axis=1), np.linalg.norm(turned, axis=1)
     worst = float(np.abs(turned_lengths - lengths).max())
@@ -118,7 +118,7 @@ def _misfit_a(turned: np.ndarray, vectors: np.ndarray) -> float:
     return worst
 
 
-def _distances(a: np.ndarray, b: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def _distances(a: Floats, b: Floats, vectors: Floats) -> Floats:
     """float64 [a, b], angstrom, exact where shorter than half the shortest lattice vector."""
     difference = a[:, None] - b[None]
     difference -= np.round(difference)

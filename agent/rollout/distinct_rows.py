@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.compiled.jit import njit
 
 
 @njit
-def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(rows: States) -> tuple[Ints, Ints]:
     n, width = rows.shape
     n_slots = 16
     while n_slots < 2 * n:
@@ -41,7 +42,7 @@ def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first[:n_distinct], index
 
 
-def distinct(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def distinct(states: States) -> tuple[Ints, Ints]:
     """First occurrences and, for each row, which of them it equals.
 
     Args:

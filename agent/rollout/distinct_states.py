@@ -8,6 +8,7 @@ from oreflow.agent.policy.action_blocks import blocks_of
 from oreflow.agent.policy.action_head import Workspace, choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.distinct_rows import distinct
+from oreflow.envs.arrays import Bools, Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.errors import DeadEndError
@@ -28,9 +29,7 @@ class Nodes:
         self._conditions: list[Tensor | None] = []
         self._tokens: list[np.ndarray] = []  # of the free rows, level by level, as far as they were asked for
 
-    def add(
-        self, states: np.ndarray, condition: Tensor | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def add(self, states: States, condition: Tensor | None) -> tuple[Ints, Ints, Bools, Bools]:
         """Adds a level.
 
         Returns:
@@ -56,11 +55,11 @@ class Nodes:
         self._conditions.append(condition)
         return row, actions, free, allowed
 
-    def blocks_of_last(self, rows: np.ndarray) -> np.ndarray | None:
+    def blocks_of_last(self, rows: Bools) -> Ints | None:
         """The action blocks of some rows of the last level, chosen by a mask; None where there is but one."""
         return None if self.blocks is None else self.kernel.action_block(self._states[-1][rows])
 
-    def hidden_of_last(self, weights: tuple[Tensor, Tensor], rows: np.ndarray, keeps_tokens: bool) -> Tensor:
+    def hidden_of_last(self, weights: tuple[Tensor, Tensor], rows: Bools, keeps_tokens: bool) -> Tensor:
         """The hidden layer of some rows of the last level, chosen by a mask.
 
         Args:
@@ -106,7 +105,7 @@ class Nodes:
         return torch.cat(found) if found else None
 
     def backward_and_flow(
-        self, x: Tensor | None, offsets: np.ndarray, actions: np.ndarray, row: np.ndarray, workspace: Workspace
+        self, x: Tensor | None, offsets: Ints, actions: Ints, row: Ints, workspace: Workspace
     ) -> tuple[Tensor, Tensor | None]:
         """log P_B and log F of all steps.
 
@@ -138,7 +137,7 @@ class Nodes:
 
 
 @njit
-def only_actions(allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def only_actions(allowed: Bools) -> tuple[Ints, Bools]:
     """The first allowed action of each row, -1 where there is none, and whether there are others."""
     first = np.full(len(allowed), -1, dtype=np.int64)
     several = np.zeros(len(allowed), dtype=np.bool_)

@@ -14,6 +14,7 @@ from oreflow.agent.policy.action_head import Choices, Workspace, choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.distinct_states import Nodes, only_actions
 from oreflow.agent.rollout.trajectories import Trajectories
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
 
@@ -28,7 +29,7 @@ def forward_rollout(
     temperature: float = 1.0,
     condition: Tensor | None = None,
     workspace: Workspace | None = None,
-    start: np.ndarray | None = None,
+    start: States | None = None,
 ) -> Trajectories:
     """Builds `batch` objects. Gradients flow through the log-probabilities unless torch.no_grad() is on.
 
@@ -73,7 +74,7 @@ def draw_objects(
     *,
     condition: Tensor | None = None,
     workspace: Workspace | None = None,
-) -> np.ndarray:
+) -> States:
     """The objects that `forward_rollout` would build, [batch, *state_shape], without anything else.
 
     Raises:
@@ -104,12 +105,12 @@ class _Built:
         chosen_steps: int64 [choice], the steps at which there was something to choose, in the order of `choices`.
     """
 
-    terminal: np.ndarray
-    offsets: np.ndarray
-    states: np.ndarray
-    actions: np.ndarray
-    row: np.ndarray
-    chosen_steps: np.ndarray
+    terminal: States
+    offsets: Ints
+    states: States
+    actions: Ints
+    row: Ints
+    chosen_steps: Ints
     choices: Choices
     nodes: Nodes
 
@@ -119,7 +120,7 @@ def _build(
     kernel: TransitionKernel,
     policy: Policy,
     weights: tuple[Tensor, Tensor],
-    states: np.ndarray,
+    states: States,
     rng: np.random.Generator,
     epsilon: tuple[float, float],
     temperature: float,
@@ -177,10 +178,10 @@ def _build(
 def evaluate(
     kernel: TransitionKernel,
     policy: Policy,
-    terminal: np.ndarray,
-    offsets: np.ndarray,
-    states: np.ndarray,
-    actions: np.ndarray,
+    terminal: States,
+    offsets: Ints,
+    states: States,
+    actions: Ints,
     *,
     condition: Tensor | None = None,
     workspace: Workspace | None = None,
@@ -209,7 +210,7 @@ def evaluate(
 def backward_rollout(
     kernel: TransitionKernel,
     policy: Policy,
-    terminal: np.ndarray,
+    terminal: States,
     rng: np.random.Generator,
     *,
     condition: Tensor | None = None,

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oreflow.envs.arrays import Bools, Ints, States
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -22,10 +24,10 @@ class Trajectories:
         condition: float32 [batch, n_conditions], what each member was built for; None without conditions.
     """
 
-    terminal: np.ndarray
-    offsets: np.ndarray
-    states: np.ndarray
-    actions: np.ndarray
+    terminal: States
+    offsets: Ints
+    states: States
+    actions: Ints
     log_pf: Tensor
     log_pb: Tensor
     log_flow: Tensor | None = None
@@ -35,7 +37,7 @@ class Trajectories:
         return len(self.terminal)
 
     @property
-    def member(self) -> np.ndarray:
+    def member(self) -> Ints:
         """int64 [step], which trajectory a step belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
@@ -44,7 +46,7 @@ class Trajectories:
         out = torch.zeros(len(self), dtype=torch.float64)
         return out.index_add(0, torch.from_numpy(self.member), per_step.double())
 
-    def select(self, keep: np.ndarray) -> "Trajectories":
+    def select(self, keep: Bools) -> "Trajectories":
         """The members where `keep`, bool [batch], is true."""
         if keep.all():
             return self

@@ -1,7 +1,11 @@
 """Counting distinct objects among millions: 128-bit keys in a hash table, 40 bytes an object and none a draw."""
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from oreflow.envs.arrays import Ints, States, UInt64s
 from oreflow.envs.compiled.jit import njit
 
 _FREE = -1
@@ -16,7 +20,7 @@ def _mixed(word: np.uint64) -> np.uint64:
 
 
 @njit
-def _keys(rows: np.ndarray) -> np.ndarray:
+def _keys(rows: NDArray[Any]) -> UInt64s:
     """uint64 [batch, 2] of uint8 [batch, byte]: two hashes from different starts, of eight bytes at a time."""
     out = np.empty((len(rows), 2), dtype=np.uint64)
     for i in range(len(rows)):
@@ -32,7 +36,7 @@ def _keys(rows: np.ndarray) -> np.ndarray:
 
 
 @njit
-def _place(slots: np.ndarray, known: np.ndarray, key: np.ndarray) -> int:
+def _place(slots: Ints, known: UInt64s, key: UInt64s) -> int:
     """The slot that holds a key, or the free one where it belongs; the number of slots is a power of two."""
     last = np.uint64(len(slots) - 1)
     slot = key[0] & last
@@ -42,15 +46,13 @@ def _place(slots: np.ndarray, known: np.ndarray, key: np.ndarray) -> int:
 
 
 @njit
-def _fill(slots: np.ndarray, known: np.ndarray, n: int) -> None:
+def _fill(slots: Ints, known: UInt64s, n: int) -> None:
     for i in range(n):
         slots[_place(slots, known, known[i])] = i
 
 
 @njit
-def _count(
-    slots: np.ndarray, known: np.ndarray, times: np.ndarray, n: int, keys: np.ndarray, stop_at: int, out: np.ndarray
-) -> tuple[int, int]:
+def _count(slots: Ints, known: UInt64s, times: Ints, n: int, keys: UInt64s, stop_at: int, out: Ints) -> tuple[int, int]:
     """Fills `out` with the rows' numbers; returns how many are distinct now, and how many rows that took."""
     for i in range(len(keys)):
         if n == stop_at:
@@ -81,11 +83,11 @@ class DistinctCounter:
         return self._n
 
     @property
-    def times(self) -> np.ndarray:
+    def times(self) -> Ints:
         """int64 [distinct]: how often each row occurred so far."""
         return self._times[: self._n]
 
-    def add(self, rows: np.ndarray, stop_at: int | None = None) -> np.ndarray:
+    def add(self, rows: States, stop_at: int | None = None) -> Ints:
         """Counts rows [batch, ...], all of one type in all calls.
 
         Args:

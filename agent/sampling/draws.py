@@ -9,6 +9,7 @@ from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.sampling.distinct_counter import DistinctCounter
 from oreflow.agent.sampling.sampler import Sampler
 from oreflow.agent.storage.scratch import ArrayFile, writing_to
+from oreflow.envs.arrays import AnyInts, Bools, Ints
 from oreflow.envs.contract.labelings import canonical, count_objects
 from oreflow.envs.contract.protocol import TransitionKernel
 
@@ -30,7 +31,7 @@ class Draws:
     n: int
     objects: ArrayFile
     numbers: ArrayFile
-    times: np.ndarray
+    times: Ints
     exhausted: bool
 
 
@@ -80,7 +81,7 @@ def draw(
     return Draws(n_drawn, objects, numbers, counter.times, 0 < n_objects <= len(counter))
 
 
-def first_of_their_kind(numbers: np.ndarray, n_before: int) -> np.ndarray:
+def first_of_their_kind(numbers: AnyInts, n_before: int) -> Bools:
     """bool [draw]: which draws show an object for the first time, when `n_before` were seen before them."""
     seen = np.maximum.accumulate(np.append(n_before - 1, numbers))
     return numbers > seen[:-1]

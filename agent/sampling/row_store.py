@@ -3,11 +3,15 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from oreflow.envs.arrays import Floats, Ints
 
 ROWS_PER_CHUNK = 16_384
 
@@ -69,7 +73,7 @@ class RowStore:
         empty = pa.schema(fields, metadata=self._metadata).empty_table().to_pandas()
         return pa.schema(fields, metadata=pa.Table.from_pandas(empty, preserve_index=False).schema.metadata)
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str) -> Floats:
         """All values of a column of numbers as float64 [row], NaN where missing, in the order in which they came."""
         parts = [table.column(name).cast(pa.float64()).to_numpy() for table in self._tables()]
         return np.concatenate([np.empty(0), *parts])
@@ -78,7 +82,7 @@ class RowStore:
         """How many flags of a column are true."""
         return sum(pc.sum(table.column(name)).as_py() or 0 for table in self._tables())
 
-    def texts(self, name: str) -> Iterator[np.ndarray]:
+    def texts(self, name: str) -> Iterator[NDArray[Any]]:
         """The distinct texts of each batch, one batch after the other."""
         for table in self._tables():
             yield pc.unique(table.column(name)).to_numpy(zero_copy_only=False)
@@ -101,7 +105,7 @@ class RowStore:
 
             yield read
 
-    def chunks(self, order: np.ndarray | None = None, rows_per_chunk: int = ROWS_PER_CHUNK) -> Iterator[pa.Table]:
+    def chunks(self, order: Ints | None = None, rows_per_chunk: int = ROWS_PER_CHUNK) -> Iterator[pa.Table]:
         """The rows, in chunks of common types; at least one chunk, so that an empty table has its columns too.
 
         Args:

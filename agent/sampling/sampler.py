@@ -10,6 +10,7 @@ from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.rollout import draw_objects
 from oreflow.agent.search.searcher import Score, Searcher
+from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
 
@@ -17,11 +18,11 @@ from oreflow.envs.contract.protocol import TransitionKernel
 class Sampler(Protocol):
     """Draws terminal states of a kernel."""
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator) -> States:
         """Terminal states [n, *state_shape] of the next n draws, in order."""
         ...
 
-    def log_probability(self, terminal: np.ndarray) -> np.ndarray | None:
+    def log_probability(self, terminal: States) -> Floats | None:
         """log of the probability that one draw is this object, float64 [batch]; None where it is not known."""
         ...
 
@@ -37,11 +38,11 @@ class BaselineSampler:
         self.searcher = searcher
         self.score = score
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator) -> States:
         """Terminal states [n, *state_shape], as the searcher's own `draw` defines them."""
         return self.searcher.draw(n, rng, self.score)
 
-    def log_probability(self, terminal: np.ndarray) -> None:
+    def log_probability(self, terminal: States) -> None:
         """Not known."""
 
 
@@ -60,7 +61,7 @@ class PolicySampler:
         self.condition = condition
         self._workspace = Workspace()
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator) -> States:
         """Terminal states [n, *state_shape].
 
         Raises:
@@ -69,6 +70,6 @@ class PolicySampler:
         conditions = None if self.condition is None else self.condition.expand(n, -1)
         return draw_objects(self.kernel, self.policy, n, rng, condition=conditions, workspace=self._workspace)
 
-    def log_probability(self, terminal: np.ndarray) -> np.ndarray:
+    def log_probability(self, terminal: States) -> Floats:
         """log P_T, float64 [batch]: all build orders summed."""
         return log_terminating_probability(self.kernel, self.policy, terminal, self.condition)

@@ -12,6 +12,7 @@ from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import Draws
 from oreflow.agent.sampling.row_store import RowStore
 from oreflow.agent.tables.candidates import EnergyTerm
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.chemistry.oxidation import resolve_table
 from oreflow.envs.contract.protocol import TransitionKernel
@@ -111,7 +112,7 @@ def dominated_volumes(kernel: TransitionKernel, reward: Reward, rows: RowStore, 
     }
 
 
-def _random_energies(kernel: TransitionKernel, model: EnergyTerm, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def _random_energies(kernel: TransitionKernel, model: EnergyTerm, rng: np.random.Generator) -> tuple[Floats, str]:
     """Predicted formation energies of random objects, eV/atom, and how these were drawn."""
     states, origin = random_objects(kernel, _N_BASELINE, rng)
     energy = model(kernel.objects(states))
@@ -133,18 +134,18 @@ def _share(rows: RowStore, flag: str) -> float | None:
     return rows.n_true(flag) / len(rows) if len(rows) else None
 
 
-def _spread(differences: np.ndarray) -> float | None:
+def _spread(differences: Floats) -> float | None:
     """Standard deviation; None for fewer than two values that are known."""
     known = differences[~np.isnan(differences)]
     return float(known.std(ddof=1)) if len(known) > 1 else None
 
 
-def _finite_median(values: np.ndarray) -> float | None:
+def _finite_median(values: Floats) -> float | None:
     known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else None
 
 
-def _median(values: np.ndarray, rng: np.random.Generator) -> dict[str, float] | None:
+def _median(values: Floats, rng: np.random.Generator) -> dict[str, float] | None:
     """Median with its bootstrap standard error."""
     if not len(values):
         return None

@@ -5,6 +5,7 @@ import numpy as np
 from oreflow.agent.errors import TrainingError
 from oreflow.agent.search.random_walks import back_and_forth, random_rollout, uniform_actions
 from oreflow.agent.search.searcher import MAX_IDLE_ROUNDS, Score
+from oreflow.envs.arrays import Arrays, Floats, Ints, States
 from oreflow.envs.contract.labelings import canonical
 from oreflow.envs.contract.protocol import TransitionKernel
 
@@ -59,14 +60,14 @@ class Genetic:
         self._pending: np.ndarray | None = None
         self._to_draw: np.ndarray | None = None
 
-    def propose(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def propose(self, n: int, rng: np.random.Generator) -> States:
         """Random objects while the first population is being built, then offspring; [n, *state_shape]."""
         n_random = n if not len(self.states) else min(n, max(self.population - self._n_told, 0))
         random = random_rollout(self.kernel, self.kernel.initial(n_random), rng)[0]
         self._pending = canonical(self.kernel, np.concatenate([random, self._breed(n - n_random, rng)]))
         return self._pending.copy()
 
-    def tell(self, log_reward: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    def tell(self, log_reward: Floats, rng: np.random.Generator) -> dict[str, float]:
         """Selects the next population.
 
         Returns:
@@ -88,7 +89,7 @@ class Genetic:
             "population_mean_log_reward": float(self.log_reward.mean()) if len(self.states) else float("nan"),
         }
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Give all that is needed to go on exactly, by name."""
         return {
             "states": self.states.copy(),
@@ -96,14 +97,14 @@ class Genetic:
             "n_told": np.array([self._n_told], dtype=np.int64),
         }
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up the state that `arrays` gave."""
         self.states = np.array(arrays["states"])
         self.log_reward = np.array(arrays["log_reward"], dtype=np.float64)
         self._n_told = int(arrays["n_told"][0])
         self._pending = self._to_draw = None
 
-    def draw(self, n: int, rng: np.random.Generator, score: Score) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator, score: Score) -> States:
         """The population in random order, without repeats; then the offspring of further generations as they come.
 
         This is no sampler of R/Z: how often an object comes up says nothing about its reward, and objects of the
@@ -130,7 +131,7 @@ class Genetic:
             n_drawn += len(parts[-1])
         return np.concatenate(parts) if parts else self.kernel.initial(0)
 
-    def _generation(self, rng: np.random.Generator, score: Score) -> np.ndarray:
+    def _generation(self, rng: np.random.Generator, score: Score) -> States:
         proposed = self.propose(self.population, rng)
         self._pending = None
         log_reward = score(proposed)
@@ -138,7 +139,7 @@ class Genetic:
         self._n_told += len(proposed)
         return proposed[np.isfinite(log_reward)]
 
-    def _select(self, proposed: np.ndarray, log_reward: np.ndarray) -> int:
+    def _select(self, proposed: States, log_reward: Floats) -> int:
         """Cuts population and proposed objects to the best distinct ones; how many of the proposed are among them."""
         valid = np.isfinite(log_reward)
         states = np.concatenate([self.states, proposed[valid]])
@@ -149,7 +150,7 @@ class Genetic:
         self.states, self.log_reward = states[best], rewards[best]
         return n_survivors
 
-    def _breed(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def _breed(self, n: int, rng: np.random.Generator) -> States:
         """Offspring of the population, [n, *state_shape]."""
         if not n:
             return self.kernel.initial(0)
@@ -167,12 +168,12 @@ class Genetic:
             offspring[again] = back_and_forth(self.kernel, offspring[again], self.go_on, rng)[0]
         return offspring
 
-    def _parents(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def _parents(self, n: int, rng: np.random.Generator) -> States:
         # The population is sorted, so the smallest index wins the tournament.
         return self.states[rng.integers(len(self.states), size=(n, self.tournament)).min(axis=1)]
 
 
-def crossover(kernel: TransitionKernel, one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def crossover(kernel: TransitionKernel, one: States, other: States, rng: np.random.Generator) -> States:
     """One-point crossover of build paths: the first steps of `one`, then those of `other` that are still allowed.
 
     Both paths are random ones among those that lead to the object. At least one step of `one` is kept, and where its
@@ -201,7 +202,7 @@ def crossover(kernel: TransitionKernel, one: np.ndarray, other: np.ndarray, rng:
     return states
 
 
-def _build_steps(kernel: TransitionKernel, terminal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _build_steps(kernel: TransitionKernel, terminal: States, rng: np.random.Generator) -> Ints:
     """Forward actions of a random path to each object, int64 [max_steps, batch], -1 ahead of shorter paths."""
     path = np.full((kernel.max_steps, len(terminal)), -1, dtype=np.int64)
     active, states = np.arange(len(terminal)), terminal
@@ -216,7 +217,7 @@ def _build_steps(kernel: TransitionKernel, terminal: np.ndarray, rng: np.random.
     return path
 
 
-def first_occurrences(states: np.ndarray) -> np.ndarray:
+def first_occurrences(states: States) -> Ints:
     """Indices of the distinct states [batch, *state_shape], each the first of its kind, ascending."""
     if not len(states):
         return np.empty(0, dtype=np.int64)

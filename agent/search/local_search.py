@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from oreflow.agent.search.random_walks import random_rollout, random_unroll
+from oreflow.envs.arrays import Floats, Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
 
@@ -18,30 +19,30 @@ class Unroll(Protocol):
     """A walk back, as `agent.search.random_walks.random_unroll`: non-terminal states, log-probabilities, lengths."""
 
     def __call__(
-        self, kernel: TransitionKernel, terminal: np.ndarray, go_on: float, rng: np.random.Generator, /
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+        self, kernel: TransitionKernel, terminal: States, go_on: float, rng: np.random.Generator, /
+    ) -> tuple[States, Floats, Ints]: ...
 
 
 class Rollout(Protocol):
     """A walk forth, as `agent.search.random_walks.random_rollout`: terminal states, log-probabilities, lengths."""
 
     def __call__(
-        self, kernel: TransitionKernel, states: np.ndarray, rng: np.random.Generator, /
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+        self, kernel: TransitionKernel, states: States, rng: np.random.Generator, /
+    ) -> tuple[States, Floats, Ints]: ...
 
 
 def local_search(
     kernel: TransitionKernel,
-    terminal: np.ndarray,
-    log_reward: np.ndarray,
-    score: Callable[[np.ndarray], np.ndarray],
+    terminal: States,
+    log_reward: Floats,
+    score: Callable[[States], Floats],
     rounds: int,
     go_on: float,
     rng: np.random.Generator,
     *,
     unroll: Unroll = random_unroll,
     rollout: Rollout = random_rollout,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[States, Floats]:
     """Climbs from each object for `rounds` rounds; a rebuilt object replaces the old one where its log R is higher.
 
     This is the deterministic filter of the paper. Proposals equal to the object they come from are not scored, so a

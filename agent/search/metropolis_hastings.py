@@ -4,11 +4,15 @@ They spend the same budget of reward calls as a learned sampler: the caller asks
 tells the outcome.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from oreflow.agent.errors import TrainingError
 from oreflow.agent.search.random_walks import back_and_forth, random_rollout
 from oreflow.agent.search.searcher import MAX_IDLE_ROUNDS, Score
+from oreflow.envs.arrays import Arrays, Bools, Floats, Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
 """log R of terminal states [batch, *state_shape], float64 [batch], NaN where invalid."""
@@ -51,14 +55,14 @@ class MetropolisHastings:
         self._next = 0
         self._pending: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
-    def propose(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def propose(self, n: int, rng: np.random.Generator) -> States:
         """The next move of the `n` chains whose turn it is."""
         self._open(n)
         chains = (self._next + np.arange(n)) % len(self.states)
         self._pending = (chains, *self._moves(chains, rng))
         return self._pending[1].copy()
 
-    def tell(self, log_reward: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    def tell(self, log_reward: Floats, rng: np.random.Generator) -> dict[str, float]:
         """Accepts or rejects the moves just proposed.
 
         Returns:
@@ -85,7 +89,7 @@ class MetropolisHastings:
             "chains_mean_log_reward": _mean(self.log_reward[running]),
         }
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Give all that is needed to go on exactly, by name."""
         return {
             "states": self.states.copy(),
@@ -93,14 +97,14 @@ class MetropolisHastings:
             "next": np.array([self._next], dtype=np.int64),
         }
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up the state that `arrays` gave."""
         self.states = np.array(arrays["states"])
         self.log_reward = np.array(arrays["log_reward"], dtype=np.float64)
         self._next = int(arrays["next"][0])
         self._pending = None
 
-    def draw(self, n: int, rng: np.random.Generator, score: Score) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator, score: Score) -> States:
         """Goes on with the chains and takes an object from each after every `thinning` moves, in that order.
 
         Successive objects of a chain are correlated and may repeat. Each costs `thinning` reward calls.
@@ -131,7 +135,7 @@ class MetropolisHastings:
             self.states = np.concatenate([self.states, self.kernel.initial(further)])
             self.log_reward = np.concatenate([self.log_reward, np.full(further, np.nan)])
 
-    def _moves(self, chains: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _moves(self, chains: Ints, rng: np.random.Generator) -> tuple[States, Floats]:
         """Proposals of chains and their log Hastings ratio, [move, *state_shape] and float64 [move]."""
         proposal, log_hastings = self.states[chains], np.zeros(len(chains))
         started = np.isfinite(self.log_reward[chains])
@@ -143,12 +147,12 @@ class MetropolisHastings:
 
     def _accept(
         self,
-        chains: np.ndarray,
-        proposal: np.ndarray,
-        log_hastings: np.ndarray,
-        log_reward: np.ndarray,
+        chains: Ints,
+        proposal: States,
+        log_hastings: Floats,
+        log_reward: Floats,
         rng: np.random.Generator,
-    ) -> np.ndarray:
+    ) -> Bools:
         """Moves the chains and says which ones accepted, bool [move]. A start is accepted whenever it is valid."""
         current = self.log_reward[chains]
         valid = np.isfinite(log_reward)
@@ -161,5 +165,5 @@ class MetropolisHastings:
         return accepted
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else float("nan")

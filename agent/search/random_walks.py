@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.errors import DeadEndError
 
@@ -24,15 +25,13 @@ class _Walk(NamedTuple):
         log_backward: float64 [batch], log-probability of the backward actions between the two ends.
     """
 
-    states: np.ndarray
-    n_steps: np.ndarray
-    log_forward: np.ndarray
-    log_backward: np.ndarray
+    states: States
+    n_steps: Ints
+    log_forward: Floats
+    log_backward: Floats
 
 
-def random_rollout(
-    kernel: TransitionKernel, states: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_rollout(kernel: TransitionKernel, states: States, rng: np.random.Generator) -> tuple[States, Floats, Ints]:
     """Uniformly random allowed actions until every member is terminal.
 
     Args:
@@ -50,8 +49,8 @@ def random_rollout(
 
 
 def random_unroll(
-    kernel: TransitionKernel, terminal: np.ndarray, go_on: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    kernel: TransitionKernel, terminal: States, go_on: float, rng: np.random.Generator
+) -> tuple[States, Floats, Ints]:
     """Takes terminal states apart: one backward action (un-stop), then a further one with probability `go_on` each.
 
     A walk ends at the latest in the initial state. The probability of k steps is therefore go_on^(k - 1), times
@@ -74,8 +73,8 @@ def random_unroll(
 
 
 def back_and_forth(
-    kernel: TransitionKernel, terminal: np.ndarray, go_on: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    kernel: TransitionKernel, terminal: States, go_on: float, rng: np.random.Generator
+) -> tuple[States, Floats]:
     """Proposes an object near each given one: unroll to a junction, then roll out from there.
 
     The proposal of Zhang et al. 2022 (arXiv:2202.01361, section 3.3) with uniform choices and a random number of
@@ -104,7 +103,7 @@ def back_and_forth(
     return forth.states, log_q_reverse - log_q
 
 
-def uniform_actions(allowed: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def uniform_actions(allowed: Bools, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """One allowed action a row, uniformly.
 
     Args:
@@ -118,7 +117,7 @@ def uniform_actions(allowed: np.ndarray, rng: np.random.Generator) -> tuple[np.n
     return action[np.cumsum(n_choices) - n_choices + rng.integers(n_choices)], n_choices
 
 
-def _roll_out(kernel: TransitionKernel, states: np.ndarray, rng: np.random.Generator) -> _Walk:
+def _roll_out(kernel: TransitionKernel, states: States, rng: np.random.Generator) -> _Walk:
     final, active = states.copy(), np.arange(len(states))
     n_steps, log_forward, log_backward = _zeros(len(states))
     while len(active):
@@ -135,7 +134,7 @@ def _roll_out(kernel: TransitionKernel, states: np.ndarray, rng: np.random.Gener
     return _Walk(final, n_steps, log_forward, log_backward)
 
 
-def _unroll(kernel: TransitionKernel, states: np.ndarray, go_on: float, rng: np.random.Generator) -> _Walk:
+def _unroll(kernel: TransitionKernel, states: States, go_on: float, rng: np.random.Generator) -> _Walk:
     final, active = states.copy(), np.arange(len(states))
     n_steps, log_forward, log_backward = _zeros(len(states))
     allowed = kernel.backward_allowed(states)
@@ -153,15 +152,15 @@ def _unroll(kernel: TransitionKernel, states: np.ndarray, go_on: float, rng: np.
     return _Walk(final, n_steps, log_forward, log_backward)
 
 
-def _zeros(batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _zeros(batch: int) -> tuple[Ints, Floats, Floats]:
     return np.zeros(batch, dtype=np.int64), np.zeros(batch), np.zeros(batch)
 
 
-def _is_initial(kernel: TransitionKernel, states: np.ndarray) -> np.ndarray:
+def _is_initial(kernel: TransitionKernel, states: States) -> Bools:
     return ~kernel.backward_allowed(states).any(axis=1)
 
 
-def _log_length(n_steps: np.ndarray, at_initial: np.ndarray, go_on: float) -> np.ndarray:
+def _log_length(n_steps: Ints, at_initial: Bools, go_on: float) -> Floats:
     """Log-probability that a walk back has this many steps, float64 [batch]."""
     log_go_on, log_end = (math.log(p) if p > 0 else -math.inf for p in (go_on, 1 - go_on))
     # Guarded, because 0 * -inf is not 0.
@@ -169,7 +168,7 @@ def _log_length(n_steps: np.ndarray, at_initial: np.ndarray, go_on: float) -> np
     return log_length + np.where(at_initial, 0.0, log_end)
 
 
-def _refuse_dead_ends(kernel: TransitionKernel, states: np.ndarray, allowed: np.ndarray) -> None:
+def _refuse_dead_ends(kernel: TransitionKernel, states: States, allowed: Bools) -> None:
     stuck = ~allowed.any(axis=1)
     if stuck.any():
         raise DeadEndError(f"no action is allowed in state {kernel.describe(states[stuck])[0]!r}")

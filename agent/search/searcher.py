@@ -6,9 +6,10 @@ from typing import Protocol
 import numpy as np
 
 from oreflow.agent.search.random_walks import random_rollout
+from oreflow.envs.arrays import Arrays, Floats, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
-Score = Callable[[np.ndarray], np.ndarray]
+Score = Callable[[States], Floats]
 
 
 MAX_IDLE_ROUNDS = 10
@@ -27,23 +28,23 @@ class Searcher(Protocol):
 
     scores_states: bool
 
-    def propose(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def propose(self, n: int, rng: np.random.Generator) -> States:
         """Terminal states whose reward is wanted next, [n, *state_shape]."""
         ...
 
-    def tell(self, log_reward: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    def tell(self, log_reward: Floats, rng: np.random.Generator) -> dict[str, float]:
         """Takes log R [n] of the states just proposed, NaN where invalid; returns figures for the log."""
         ...
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Everything that is needed to go on exactly, given the state of the random generator too."""
         ...
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Takes up the state that `arrays` gave."""
         ...
 
-    def draw(self, n: int, rng: np.random.Generator, score: Score) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator, score: Score) -> States:
         """The outcome of the search, terminal states [n, *state_shape]."""
         ...
 
@@ -61,22 +62,22 @@ class RandomFeasible:
     def __init__(self, kernel: TransitionKernel) -> None:
         self.kernel = kernel
 
-    def propose(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def propose(self, n: int, rng: np.random.Generator) -> States:
         """Propose terminal states whose reward is wanted next, [n, *state_shape]."""
         return random_rollout(self.kernel, self.kernel.initial(n), rng)[0]
 
-    def tell(self, log_reward: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    def tell(self, log_reward: Floats, rng: np.random.Generator) -> dict[str, float]:
         """Take log R, float64 [n], of the states just proposed, NaN where invalid; return figures for the log."""
         return {}
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Give all that is needed to go on exactly, by name."""
         return {}
 
-    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: Arrays) -> None:
         """Take up the state that `arrays` gave."""
         pass
 
-    def draw(self, n: int, rng: np.random.Generator, score: Score) -> np.ndarray:
+    def draw(self, n: int, rng: np.random.Generator, score: Score) -> States:
         """Fresh random objects, whether their reward is valid or not; `score` is not called."""
         return self.propose(n, rng)

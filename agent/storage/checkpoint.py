@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from oreflow.agent.errors import CheckpointError, CheckpointWarning
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.storage.atomic_files import sha256, sync
+from oreflow.envs.arrays import Arrays
 
 SCHEMA_VERSION = 2
 _SET_ASIDE = "_old"
@@ -31,7 +32,7 @@ def save_checkpoint(
     rng: np.random.Generator,
     state: dict[str, Any],
     keep: int,
-    arrays: dict[str, np.ndarray] | None = None,
+    arrays: Arrays | None = None,
 ) -> Path:
     """Writes `folder/step_<step>` and removes all but the newest `keep` checkpoints up to it.
 
@@ -169,7 +170,7 @@ def load_policy(path: Path, policy: Policy) -> dict[str, Any]:
     return state
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path) -> Arrays:
     """Replay buffer, chains or population of a verified checkpoint; empty when there are none."""
     file = path / "buffer.npz"
     if not file.is_file():

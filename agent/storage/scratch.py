@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from oreflow.agent.errors import OutputError
+from oreflow.envs.arrays import AnyInts
 
 _PREFIX = ".oreflow-scratch"
 
@@ -63,7 +64,7 @@ class ArrayFile:
     def __len__(self) -> int:
         return self._n
 
-    def append(self, rows: np.ndarray) -> None:
+    def append(self, rows: AnyInts) -> None:
         """Adds rows [batch, ...], of the first batch's shape and type."""
         if not self._n:
             self._dtype, self._shape = rows.dtype, rows.shape[1:]
@@ -71,7 +72,7 @@ class ArrayFile:
             file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
         self._n += len(rows)
 
-    def rows(self, index: slice | np.ndarray) -> np.ndarray:
+    def rows(self, index: slice | AnyInts) -> AnyInts:
         """A copy of some rows."""
         if not self._n:
             return np.empty((0, *self._shape), dtype=self._dtype)

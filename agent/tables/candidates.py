@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from oreflow.envs.arrays import Bools, Floats, Ints
 from oreflow.envs.chemistry.oxidation import TableSpec, resolve_table
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
@@ -49,10 +51,10 @@ def candidate_table(
     rule: ChargeRule | None,
     descriptions: Sequence[str],
     further: Mapping[str, Sequence[Any]],
-    n_times_sampled: np.ndarray,
-    is_unique: np.ndarray,
-    is_novel: np.ndarray | None,
-    log_pf: np.ndarray | None,
+    n_times_sampled: Ints,
+    is_unique: Bools,
+    is_novel: Bools | None,
+    log_pf: Floats | None,
 ) -> pd.DataFrame:
     """Builds the table: the columns it always has, and every reward term's value, share of log R and further columns.
 
@@ -165,7 +167,7 @@ def _energy_of_reward(terms: Sequence[RewardTerm], result: RewardValues, energy_
     return None
 
 
-def _storable(values: np.ndarray) -> np.ndarray:
+def _storable(values: NDArray[Any]) -> NDArray[Any]:
     """A column that every file format can hold: objects other than text become text."""
     if values.dtype.kind == "S":
         return np.char.decode(values, errors="replace")
@@ -184,5 +186,5 @@ def verdicts(
     return _nullable(residual.values == 0, residual), _nullable(ordered.values == 1, ordered)
 
 
-def _nullable(flags: np.ndarray, term: TermValues) -> pd.arrays.BooleanArray:
+def _nullable(flags: Bools, term: TermValues) -> pd.arrays.BooleanArray:
     return pd.arrays.BooleanArray(flags, ~term.valid)

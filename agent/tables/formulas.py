@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oreflow.agent.storage.atomic_files import write_atomically
+from oreflow.envs.arrays import Bools
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.reference import known_phases as references
 from oreflow.rewards.reference.tables import FORMULA_COLUMNS, formulas_of, read_table, row_errors
@@ -40,7 +40,7 @@ def read_reference(path: str | Path) -> tuple[Compositions, list[str]]:
     return reference.compositions, list(reference.bad_rows)
 
 
-def is_known(compositions: Compositions, reference: Compositions) -> np.ndarray:
+def is_known(compositions: Compositions, reference: Compositions) -> Bools:
     """bool [batch]: whether each reduced formula occurs in the reference, by integer key."""
     return KnownFormulas(reference).contain(compositions)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from oreflow.agent.tables.formulas import read_reference, read_table
 from oreflow.agent.tables.structures import crystals_of, ids_of
+from oreflow.envs.arrays import Bools
 from oreflow.envs.errors import TableError
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
@@ -104,7 +105,7 @@ def _label(entry: StructureEntry) -> str:
     return f"{entry.file} {entry.block}".strip()
 
 
-def is_known_object(objects: Compositions | Crystals, reference: Compositions | Crystals) -> np.ndarray:
+def is_known_object(objects: Compositions | Crystals, reference: Compositions | Crystals) -> Bools:
     """bool [batch]: whether each object occurs in the reference.
 
     Crystals are compared with crystals by protostructure (space group, occupied positions, elements; lattice and

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from oreflow.agent.storage.atomic_files import replacing, write_text
+from oreflow.envs.arrays import Ints
 from oreflow.envs.errors import StructureError, TableError
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.objects.formulas import formula_columns
@@ -91,7 +92,7 @@ def _frame(entries: Sequence[StructureEntry], crystals: Crystals) -> pd.DataFram
     )
 
 
-def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> tuple[Crystals, np.ndarray, list[str]]:
+def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> tuple[Crystals, Ints, list[str]]:
     """The crystals in the column `structure`, the rows that hold one, and a line for each that holds something else.
 
     Args:

@@ -22,6 +22,7 @@ from oreflow.agent.policy.plugin import PluginPolicy, check_policy
 from oreflow.agent.runtime.seeds import stream, torch_generator
 from oreflow.agent.search.searcher import Searcher
 from oreflow.agent.training.warm_start import known_objects
+from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.check import check_kernel
 from oreflow.envs.contract.labelings import log_labelings
 from oreflow.envs.contract.protocol import TransitionKernel
@@ -219,7 +220,7 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
         case "gflownet":
             from oreflow.agent.learners.gflownet import GFlowNetLearner
 
-            def known() -> np.ndarray | None:
+            def known() -> States | None:
                 with warnings.catch_warnings():  # `make_checked` has said what was left out
                     warnings.simplefilter("ignore")
                     return known_objects(config, kernel)
@@ -257,7 +258,7 @@ def _engine_is_there(config: Config, source: str) -> None:
 
 def make_scorer(
     kernel: TransitionKernel, reward: rewards.Reward, condition: Condition | None = None, *, of_states: bool = True
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[States], Floats]:
     """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`.
 
     Args:
@@ -266,7 +267,7 @@ def make_scorer(
             proportional to this draws objects in proportion to R; otherwise every state has its object's R.
     """
 
-    def scorer(states: np.ndarray) -> np.ndarray:
+    def scorer(states: States) -> Floats:
         result = reward(kernel.objects(states))
         result = result if condition is None else condition.rewards(result)
         log_reward = result.log_reward - log_labelings(kernel, states) if of_states else result.log_reward

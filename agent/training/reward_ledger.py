@@ -3,9 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.envs.arrays import States
 from oreflow.envs.contract.labelings import log_labelings
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.rewards import Reward, RewardValues
@@ -28,7 +27,7 @@ class RewardLedger:
         self.scoring = False
         self._reasons: dict[str, int] = {}
 
-    def __call__(self, states: np.ndarray) -> RewardValues:
+    def __call__(self, states: States) -> RewardValues:
         """The rewards of terminal states.
 
         Raises:

@@ -8,13 +8,14 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.tables.formulas import read_reference
 from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
+from oreflow.envs.arrays import States
 from oreflow.envs.contract.finding import FindsCompositions, FindsCrystals
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.registry import STRUCTURE
 from oreflow.rewards.errors import TableError
 
 
-def known_objects(config: Config, kernel: TransitionKernel, source: str = "config") -> np.ndarray | None:
+def known_objects(config: Config, kernel: TransitionKernel, source: str = "config") -> States | None:
     """Terminal states [object, *state_shape] of the compounds in `sampler.warm_start.path`; None without a path.
 
     Rows that cannot be read, and compounds outside the world, are left out with a warning that counts them.
@@ -55,7 +56,7 @@ def known_objects(config: Config, kernel: TransitionKernel, source: str = "confi
     return states[inside]
 
 
-def _known_crystals(path: str, kernel: FindsCrystals, source: str) -> np.ndarray:
+def _known_crystals(path: str, kernel: FindsCrystals, source: str) -> States:
     """Terminal states of the structures in a file, a folder or a table."""
     if not holds_crystals(path):
         raise ConfigError(

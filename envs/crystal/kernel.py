@@ -13,6 +13,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from oreflow.envs.arrays import AnyInts, Bools, Floats, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.contract.enumeration import TooManyStatesError, enumerate_states
@@ -60,7 +61,7 @@ class WyckoffKernel:
         self.action_blocks = stage_actions(self.world)
 
     @property
-    def state_high(self) -> np.ndarray:
+    def state_high(self) -> AnyInts:
         """Give the largest value of each entry of a state, int16 [*state_shape]."""
         world = self.world
         high = np.zeros(self.state_shape, dtype=np.int16)
@@ -74,11 +75,11 @@ class WyckoffKernel:
         high[world.stopped] = 1
         return high
 
-    def initial(self, batch: int) -> np.ndarray:
+    def initial(self, batch: int) -> States:
         """Make initial states, int16 [batch, *state_shape]."""
         return np.zeros((batch, *self.state_shape), dtype=np.int16)
 
-    def step(self, states: np.ndarray, actions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def step(self, states: States, actions: Ints, out: States | None = None) -> States:
         """Carry out allowed forward actions, int64 [batch]; rows whose action is -1 stay as they are."""
         if out is None:
             out = states.copy()
@@ -87,13 +88,13 @@ class WyckoffKernel:
         step_rows(self.tables, self.world, out, np.asarray(actions, dtype=np.int64))
         return out
 
-    def unstep(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+    def unstep(self, states: States, backward_actions: Ints) -> States:
         """Undo: the states before allowed backward actions, int64 [batch]."""
         states = states.copy()
         unstep_rows(self.tables, self.world, states, np.asarray(backward_actions, dtype=np.int64))
         return states
 
-    def forward_allowed(self, states: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def forward_allowed(self, states: States, out: Bools | None = None) -> Bools:
         """Find the allowed forward actions, bool [batch, n_actions]; no action exactly for terminal states."""
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
@@ -101,31 +102,31 @@ class WyckoffKernel:
         in_blocks(mask, len(states), least=16)
         return out
 
-    def action_block(self, states: np.ndarray) -> np.ndarray:
+    def action_block(self, states: States) -> Ints:
         """Name the block in which all allowed actions of each state lie, int64 [batch]."""
         return stages(self.tables, self.world, states)
 
-    def backward_allowed(self, states: np.ndarray) -> np.ndarray:
+    def backward_allowed(self, states: States) -> Bools:
         """Find the allowed backward actions, bool [batch, n_backward_actions]; none exactly for initial states."""
         return backward_allowed(self.tables, self.world, states)
 
-    def inverse_action(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def inverse_action(self, states: States, actions: Ints) -> Ints:
         """Name the backward action, int64 [batch], that undoes each forward action."""
         return inverse_rows(self.tables, self.world, states, np.asarray(actions, dtype=np.int64))
 
-    def redo_action(self, states: np.ndarray, backward_actions: np.ndarray) -> np.ndarray:
+    def redo_action(self, states: States, backward_actions: Ints) -> Ints:
         """Name the forward action, int64 [batch], that each backward action would undo."""
         return redo_rows(self.world, states, np.asarray(backward_actions, dtype=np.int64))
 
-    def is_terminal(self, states: np.ndarray) -> np.ndarray:
+    def is_terminal(self, states: States) -> Bools:
         """Tell which states are terminal, bool [batch]."""
         return states[:, -1] == 1
 
-    def encode(self, states: np.ndarray) -> np.ndarray:
+    def encode(self, states: States) -> Ints:
         """Encode states as bags of tokens, int64 [batch, token], padded with `n_tokens`."""
         return self.tokens.encode(states)
 
-    def objects(self, states: np.ndarray) -> Crystals:
+    def objects(self, states: States) -> Crystals:
         """The crystals of states; without geometry where it is not complete."""
         world = self.world
         first_site = np.concatenate([[0], np.cumsum(np.count_nonzero(states[:, PAIRS : world.shape], axis=1))])
@@ -134,9 +135,9 @@ class WyckoffKernel:
         lattice, parameters = np.empty((len(states), 6)), np.empty((n, 3))
         out = (letter, atomic_number, lattice, parameters)
         in_blocks(partial(decode_rows, self.tables, world, states, first_site, *out), len(states), least=64)
-        return Crystals(states[:, GROUP], first_site, letter, atomic_number, lattice, parameters)
+        return Crystals(states[:, GROUP].astype(np.int16), first_site, letter, atomic_number, lattice, parameters)
 
-    def find(self, crystals: Crystals) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
+    def find(self, crystals: Crystals) -> tuple[States, Bools, list[str | None]]:
         """Terminal states of crystals, with geometry rounded to the bins of the world: the inverse of `objects`.
 
         Returns:
@@ -148,7 +149,7 @@ class WyckoffKernel:
 
         return find_states(self.space, self.tables, self.world, crystals)
 
-    def labelings(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def labelings(self, states: States) -> tuple[Ints, States]:
         """How many terminal states are the same crystal as each of `states`, and the one that stands for them all.
 
         Returns:
@@ -160,7 +161,7 @@ class WyckoffKernel:
             return np.ones(len(states), dtype=np.int64), canonical
         return label_rows(self.tables, self.world, states, canonical), canonical
 
-    def every_labeling(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def every_labeling(self, states: States) -> tuple[States, Ints]:
         """All terminal states that are the same crystals as `states`.
 
         Returns:
@@ -177,7 +178,7 @@ class WyckoffKernel:
             write_labelings(self.tables, self.world, labelings, np.concatenate(parts))
         return labelings, row
 
-    def n_parts(self, states: np.ndarray) -> np.ndarray:
+    def n_parts(self, states: States) -> Floats:
         """An upper bound of how many decorations each of `states` can be built from, float64 [batch]."""
         codes = states[:, PAIRS : self.world.shape]
         times, product = np.ones(len(states)), np.ones(len(states))
@@ -187,7 +188,7 @@ class WyckoffKernel:
             product *= np.where(codes[:, i] > 0, (times + 1) / times, 1.0)
         return product
 
-    def describe(self, states: np.ndarray) -> list[str]:
+    def describe(self, states: States) -> list[str]:
         """Space group and sites, such as "225: Na a, Cl b"; an unfinished one ends in an ellipsis."""
         world, names = self.world, symbols()
         lines = []

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.layout.progress import n_pairs, site_tuple
 from oreflow.envs.crystal.layout.world import GROUP, PAIRS, World
@@ -10,7 +11,7 @@ from oreflow.envs.symmetry.images import labelings
 
 
 @njit
-def label_rows(tables: GroupTables, world: World, states: np.ndarray, canonical: np.ndarray) -> np.ndarray:
+def label_rows(tables: GroupTables, world: World, states: States, canonical: Int16s) -> Ints:
     """Numbers of labelings [batch] of complete crystals, and their canonical labelings into `canonical`."""
     out = np.ones(len(states), dtype=np.int64)
     canonical[:] = states
@@ -27,7 +28,7 @@ def label_rows(tables: GroupTables, world: World, states: np.ndarray, canonical:
 
 
 @njit
-def images_of_row(tables: GroupTables, world: World, states: np.ndarray, row: int) -> np.ndarray:
+def images_of_row(tables: GroupTables, world: World, states: States, row: int) -> Ints:
     """Tuple codes of all labelings of one complete crystal, int64 [image, n_slots], with repetitions."""
     codes, tuples = np.zeros(world.n_slots, dtype=np.int64), np.zeros(world.n_slots, dtype=np.int64)
     n = gather_tuples(tables, world, states, row, codes, tuples)
@@ -48,16 +49,14 @@ def images_of_row(tables: GroupTables, world: World, states: np.ndarray, row: in
 
 
 @njit
-def write_labelings(tables: GroupTables, world: World, states: np.ndarray, tuples: np.ndarray) -> None:
+def write_labelings(tables: GroupTables, world: World, states: States, tuples: Ints) -> None:
     """Writes rows of tuple codes [batch, n_slots] into complete states."""
     for row in range(len(states)):
         write_tuples(tables, world, states, row, n_pairs(world, states, row), tuples[row])
 
 
 @njit
-def gather_tuples(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, codes: np.ndarray, tuples: np.ndarray
-) -> int:
+def gather_tuples(tables: GroupTables, world: World, states: States, row: int, codes: Ints, tuples: Ints) -> int:
     """Pair and tuple codes of a state, and the number of its pairs; -1 where there is no coordinate to label."""
     first_row = tables.group[states[row, GROUP], FIRST_ROW]
     n, free = n_pairs(world, states, row), False
@@ -71,7 +70,7 @@ def gather_tuples(
 
 
 @njit
-def write_tuples(tables: GroupTables, world: World, states: np.ndarray, row: int, n: int, tuples: np.ndarray) -> None:
+def write_tuples(tables: GroupTables, world: World, states: States, row: int, n: int, tuples: Ints) -> None:
     """Writes the coordinates that tuple codes stand for into a state."""
     first_row, grid = tables.group[states[row, GROUP], FIRST_ROW], world.grid
     for i in range(n):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.layout.memory import CODES, FOUND, SCRATCH, Memory, first_equivalent, memory
 from oreflow.envs.crystal.layout.progress import n_pairs, next_coordinate, next_shape_column
@@ -15,7 +16,7 @@ from oreflow.envs.symmetry.flat_tables import (
 
 
 @njit
-def step_rows(tables: GroupTables, world: World, states: np.ndarray, actions: np.ndarray) -> None:
+def step_rows(tables: GroupTables, world: World, states: States, actions: Ints) -> None:
     """Carries out actions [batch] in place; -1 does nothing."""
     work = memory(tables, world)
     for row in range(len(states)):
@@ -24,7 +25,7 @@ def step_rows(tables: GroupTables, world: World, states: np.ndarray, actions: np
 
 
 @njit
-def _step(tables: GroupTables, world: World, states: np.ndarray, row: int, action: int, work: Memory) -> None:
+def _step(tables: GroupTables, world: World, states: States, row: int, action: int, work: Memory) -> None:
     if action == world.n_actions - 1:
         states[row, world.stopped] = 1
     elif action < world.first_letter:
@@ -47,7 +48,7 @@ def _step(tables: GroupTables, world: World, states: np.ndarray, row: int, actio
 
 
 @njit
-def _occupy(tables: GroupTables, world: World, states: np.ndarray, row: int, element: int, work: Memory) -> None:
+def _occupy(tables: GroupTables, world: World, states: States, row: int, element: int, work: Memory) -> None:
     """Gives the pending letter its element and brings the result into canonical form; the codes stay in CODES."""
     n = n_pairs(world, states, row)
     for i in range(n):
@@ -60,7 +61,7 @@ def _occupy(tables: GroupTables, world: World, states: np.ndarray, row: int, ele
 
 
 @njit
-def unstep_rows(tables: GroupTables, world: World, states: np.ndarray, backward: np.ndarray) -> None:
+def unstep_rows(tables: GroupTables, world: World, states: States, backward: Ints) -> None:
     """Carries out backward actions [batch] in place."""
     work = memory(tables, world)
     for row in range(len(states)):
@@ -73,7 +74,7 @@ def unstep_rows(tables: GroupTables, world: World, states: np.ndarray, backward:
 
 
 @njit
-def _vacate(tables: GroupTables, world: World, states: np.ndarray, row: int, slot: int, work: Memory) -> None:
+def _vacate(tables: GroupTables, world: World, states: States, row: int, slot: int, work: Memory) -> None:
     """Takes the element of one slot away, which leaves its letter pending; the result in canonical form."""
     n, kept = n_pairs(world, states, row), 0
     for i in range(n):
@@ -90,13 +91,13 @@ def _vacate(tables: GroupTables, world: World, states: np.ndarray, row: int, slo
 
 
 @njit
-def _undo(world: World, states: np.ndarray, row: int) -> None:
+def _undo(world: World, states: States, row: int) -> None:
     column = _last_column(world, states, row)
     states[row, column] = 0
 
 
 @njit
-def _last_column(world: World, states: np.ndarray, row: int) -> int:
+def _last_column(world: World, states: States, row: int) -> int:
     """The column that the last step of a fixed order has filled."""
     if states[row, PENDING]:
         return PENDING
@@ -112,7 +113,7 @@ def _last_column(world: World, states: np.ndarray, row: int) -> int:
 
 
 @njit
-def inverse_rows(tables: GroupTables, world: World, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+def inverse_rows(tables: GroupTables, world: World, states: States, actions: Ints) -> Ints:
     """The backward actions that undo forward actions taken in `states`."""
     out = np.empty(len(states), dtype=np.int64)
     work = memory(tables, world)
@@ -130,7 +131,7 @@ def inverse_rows(tables: GroupTables, world: World, states: np.ndarray, actions:
 
 @njit
 def _new_slot(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, element: int, copy: np.ndarray, work: Memory
+    tables: GroupTables, world: World, states: States, row: int, element: int, copy: States, work: Memory
 ) -> int:
     """The slot that stands for the new pair in the canonical form of the result."""
     copy[0] = states[row]
@@ -163,7 +164,7 @@ def _new_slot(
 
 
 @njit
-def redo_rows(world: World, states: np.ndarray, backward: np.ndarray) -> np.ndarray:
+def redo_rows(world: World, states: States, backward: Ints) -> Ints:
     """The forward actions that lead back to `states` after backward actions."""
     out = np.empty(len(states), dtype=np.int64)
     for row in range(len(states)):
@@ -177,7 +178,7 @@ def redo_rows(world: World, states: np.ndarray, backward: np.ndarray) -> np.ndar
 
 
 @njit
-def _redo(world: World, states: np.ndarray, row: int) -> int:
+def _redo(world: World, states: States, row: int) -> int:
     column = _last_column(world, states, row)
     value = states[row, column]
     if column == GROUP:

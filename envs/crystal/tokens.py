@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.chemistry.elements import groups as element_groups
 from oreflow.envs.compiled.bitsets import get_bit, set_bit
 from oreflow.envs.compiled.jit import njit
@@ -43,8 +44,8 @@ class TokenBlocks(NamedTuple):
     coordinate: int  # (slot * 3 + k) * grid + bin
     volume: int
     n: int
-    position_of: np.ndarray  # int64 [row], a world's positions in order, -1
-    size_of: np.ndarray  # int64 [row], a world's sizes in order, -1
+    position_of: Ints  # int64 [row], a world's positions in order, -1
+    size_of: Ints  # int64 [row], a world's sizes in order, -1
 
 
 class WyckoffTokens:
@@ -91,13 +92,13 @@ class WyckoffTokens:
         self.factors = self._factors(rows, len(sizes))
         self.action_factors = self._action_factors()
 
-    def encode(self, states: np.ndarray) -> np.ndarray:
+    def encode(self, states: States) -> Ints:
         """Tokens of states, int64 [batch, width], padded with `n`."""
         tokens = np.full((len(states), self.width), self.n, dtype=np.int64)
         _encode(self.tables, self.world, self.rules, self.has_charges, self.blocks, states, tokens)
         return tokens
 
-    def _factors(self, rows: list[int], n_sizes: int) -> np.ndarray:
+    def _factors(self, rows: list[int], n_sizes: int) -> Ints:
         world, blocks = self.world, self.blocks
         e, a = world.n_elements, world.n_atoms_max
         numbered = _Numbering(self.n)
@@ -127,7 +128,7 @@ class WyckoffTokens:
                 numbered.set(blocks.shape + i, ("shape", i // _COARSE), None, None)
         return numbered.ids
 
-    def _action_factors(self) -> np.ndarray:
+    def _action_factors(self) -> Ints:
         world = self.world
         numbered = _Numbering(world.n_actions - 1, 2)
         for i, g in enumerate(world.groups.tolist()):
@@ -166,8 +167,8 @@ def _encode(
     rules: Rules,
     has_charges: bool,
     blocks: TokenBlocks,
-    states: np.ndarray,
-    tokens: np.ndarray,
+    states: States,
+    tokens: Ints,
 ) -> None:
     work = memory(tables, world)
     bits = np.zeros((world.n_elements_max + 2, 1 + ((rules.n_charges + 63) >> 6)), dtype=np.uint64)

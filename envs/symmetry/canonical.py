@@ -12,8 +12,7 @@ over its degrees of freedom; of all parameters that give the same points, those 
 In a group with free origin (a polar one) the first site has 0 along the polar axes.
 """
 
-import numpy as np
-
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.symmetry.flat_tables import (
     DOF,
@@ -30,13 +29,13 @@ from oreflow.envs.symmetry.space_groups import DENOMINATOR
 
 
 @njit(inline="always")
-def relabel(code: int, letters: np.ndarray, n_elements: int) -> int:
+def relabel(code: int, letters: Ints, n_elements: int) -> int:
     """A pair code after a permutation of positions."""
     return letters[(code - 1) // n_elements] * n_elements + (code - 1) % n_elements + 1
 
 
 @njit
-def insert_sorted(codes: np.ndarray, n: int, code: int) -> None:
+def insert_sorted(codes: Ints, n: int, code: int) -> None:
     """Puts a code among the first n, which are ascending."""
     i = n
     while i > 0 and codes[i - 1] > code:
@@ -47,7 +46,7 @@ def insert_sorted(codes: np.ndarray, n: int, code: int) -> None:
 
 @njit
 def canonicalise(
-    tables: GroupTables, group: int, n_elements: int, codes: np.ndarray, n: int, pending: int, scratch: np.ndarray
+    tables: GroupTables, group: int, n_elements: int, codes: Ints, n: int, pending: int, scratch: Ints
 ) -> int:
     """Turns pair codes, in any order, into their canonical form in place.
 
@@ -84,9 +83,7 @@ def canonicalise(
 
 
 @njit
-def stabiliser(
-    tables: GroupTables, group: int, n_elements: int, codes: np.ndarray, n: int, scratch: np.ndarray, out: np.ndarray
-) -> int:
+def stabiliser(tables: GroupTables, group: int, n_elements: int, codes: Ints, n: int, scratch: Ints, out: Ints) -> int:
     """The relabelings that leave ascending pair codes as they are: their numbers into `out`; returns how many.
 
     `scratch`, as long as `codes`, receives the letters.
@@ -112,7 +109,7 @@ def stabiliser(
 
 
 @njit(inline="always")
-def tuple_code(parameters: np.ndarray, dof: int, grid: int) -> int:
+def tuple_code(parameters: Floats, dof: int, grid: int) -> int:
     """Number a tuple of bins, [dof], so that codes order tuples lexicographically."""
     code = 0
     for k in range(dof):
@@ -121,7 +118,7 @@ def tuple_code(parameters: np.ndarray, dof: int, grid: int) -> int:
 
 
 @njit(inline="always")
-def from_tuple_code(code: int, dof: int, grid: int, out: np.ndarray) -> None:
+def from_tuple_code(code: int, dof: int, grid: int, out: Ints) -> None:
     """Write the tuple of bins, [dof], that a code stands for, into `out`."""
     for k in range(dof - 1, -1, -1):
         out[k] = code % grid
@@ -129,7 +126,7 @@ def from_tuple_code(code: int, dof: int, grid: int, out: np.ndarray) -> None:
 
 
 @njit(inline="always")
-def move_parameters(maps: np.ndarray, which: int, source: np.ndarray, dof: int, grid: int, out: np.ndarray) -> None:
+def move_parameters(maps: Ints, which: int, source: Ints, dof: int, grid: int, out: Ints) -> None:
     """out = matrix @ source + shift on the grid."""
     unit = grid // DENOMINATOR
     for i in range(dof):
@@ -140,7 +137,7 @@ def move_parameters(maps: np.ndarray, which: int, source: np.ndarray, dof: int, 
 
 
 @njit
-def canonical_tuple(tables: GroupTables, row: int, parameters: np.ndarray, grid: int, scratch: np.ndarray) -> int:
+def canonical_tuple(tables: GroupTables, row: int, parameters: Ints, grid: int, scratch: Ints) -> int:
     """The smallest code of the parameters that give the same points as these."""
     dof = tables.row[row, DOF]
     best = -1
@@ -153,9 +150,7 @@ def canonical_tuple(tables: GroupTables, row: int, parameters: np.ndarray, grid:
 
 
 @njit
-def canonical_first(
-    tables: GroupTables, group: int, row: int, parameters: np.ndarray, grid: int, scratch: np.ndarray
-) -> int:
+def canonical_first(tables: GroupTables, group: int, row: int, parameters: Ints, grid: int, scratch: Ints) -> int:
     """The same for the first site of a polar group, the origin moved so that it has 0 along the polar axes."""
     dof = tables.row[row, DOF]
     best = -1

@@ -11,6 +11,7 @@ be special, like sites with free coordinates that change places, and additional 
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.symmetry.flat_tables import (
     DOF,
@@ -31,9 +32,7 @@ from oreflow.envs.symmetry.space_groups import DENOMINATOR
 
 
 @njit(nogil=True)
-def has_more_symmetry(
-    tables: GroupTables, space_group: np.ndarray, site_offsets: np.ndarray, letter: np.ndarray, element: np.ndarray
-) -> np.ndarray:
+def has_more_symmetry(tables: GroupTables, space_group: Ints, site_offsets: Ints, letter: Ints, element: Ints) -> Bools:
     """bool [batch], of decorations as `Crystals` holds them: letters and chemical elements of the sites, ragged."""
     out = np.zeros(len(space_group), dtype=np.bool_)
     origin, scratch = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
@@ -51,10 +50,10 @@ def _keeps(
     tables: GroupTables,
     group: int,
     extra: int,
-    letter: np.ndarray,
-    element: np.ndarray,
-    origin: np.ndarray,
-    scratch: np.ndarray,
+    letter: Ints,
+    element: Ints,
+    origin: Floats,
+    scratch: Ints,
 ) -> bool:
     """Whether an element of the normalizer keeps a decoration; the identity, by moving along axes with free origin."""
     origin[:] = 0
@@ -81,11 +80,11 @@ def _keeps_sites(
     tables: GroupTables,
     group: int,
     extra: int,
-    letter: np.ndarray,
-    element: np.ndarray,
+    letter: Ints,
+    element: Ints,
     start: int,
-    origin: np.ndarray,
-    scratch: np.ndarray,
+    origin: Floats,
+    scratch: Ints,
 ) -> bool:
     """Whether each site from number `start` on is mapped onto itself, or, without freedom, onto its like."""
     for site in range(start, len(letter)):
@@ -106,7 +105,7 @@ def _keeps_sites(
 
 @njit(nogil=True)
 def _same_but_for_origin(
-    tables: GroupTables, group: int, row: int, link: int, own: int, alone: bool, origin: np.ndarray
+    tables: GroupTables, group: int, row: int, link: int, own: int, alone: bool, origin: Floats
 ) -> bool:
     """Whether a change of parameters equals one that keeps the points, but for shifts along polar axes, into `origin`.
 

@@ -6,10 +6,12 @@ narrow ones: what a compiled function is given takes time to compile, once for e
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from oreflow.envs.arrays import Bools, Floats, Int8s, Ints
 from oreflow.envs.symmetry.space_groups import DENOMINATOR, SpaceGroup, space_group
 
 # Columns of `group`
@@ -38,13 +40,13 @@ class GroupTables(NamedTuple):
         primitive: float64 [231, 2, 3, 3], primitive vectors = primitive[., 0] @ conventional vectors, and the inverse.
     """
 
-    group: np.ndarray
-    row: np.ndarray
-    point: np.ndarray
-    map: np.ndarray
-    link: np.ndarray
-    relabeling: np.ndarray
-    primitive: np.ndarray
+    group: Ints
+    row: Ints
+    point: Ints
+    map: Ints
+    link: Ints
+    relabeling: Ints
+    primitive: Floats
 
 
 @cache
@@ -99,12 +101,12 @@ def group_tables() -> GroupTables:
     )
 
 
-def _columns(matrix: np.ndarray, shift: np.ndarray, *more: np.ndarray) -> np.ndarray:
+def _columns(matrix: Int8s, shift: Int8s, *more: NDArray[Any]) -> Ints:
     parts = [matrix.reshape(-1, 9), shift.reshape(-1, 3), *(extra.reshape(-1, 1) for extra in more)]
     return np.concatenate(parts, axis=1).astype(np.int64)
 
 
-def _one_of_each_centring(group: SpaceGroup) -> np.ndarray:
+def _one_of_each_centring(group: SpaceGroup) -> Bools:
     """bool [point]: the first of the points that lattice centring relates, for every position."""
     parameters = np.array([0.1234, 0.2917, 0.4391])  # in general position
     sites = group.basis @ parameters + group.origin / DENOMINATOR
@@ -119,7 +121,7 @@ def _one_of_each_centring(group: SpaceGroup) -> np.ndarray:
     return out
 
 
-def _parameter_along(basis: np.ndarray, axis: int) -> int:
+def _parameter_along(basis: Int8s, axis: int) -> int:
     """The parameter that moves the representative point along one axis and no other."""
     for k in range(3):
         if basis[axis, k] == 1 and np.count_nonzero(basis[:, k]) == 1:

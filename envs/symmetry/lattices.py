@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.compiled.jit import njit
 
 
 @njit(nogil=True)
-def lattice_vectors(lattice: np.ndarray, out: np.ndarray) -> None:
+def lattice_vectors(lattice: Floats, out: Floats) -> None:
     """Vectors [3, 3] of a cell from lengths and angles [6]: a along x, b in the xy plane."""
     cosines = np.cos(np.radians(lattice[3:]))
     sine = math.sin(math.radians(lattice[5]))
@@ -23,14 +24,14 @@ def lattice_vectors(lattice: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(nogil=True)
-def metric_tensor(lattice: np.ndarray) -> np.ndarray:
+def metric_tensor(lattice: Floats) -> Floats:
     """float64 [3, 3] from lengths and angles [6]."""
     vectors = np.empty((3, 3))
     lattice_vectors(lattice, vectors)
     return vectors @ vectors.T
 
 
-def cell_of(metric: np.ndarray) -> np.ndarray:
+def cell_of(metric: Floats) -> Floats:
     """float64 [6], lengths and angles in degrees of a metric tensor."""
     lengths = np.sqrt(np.diag(metric))
     cosines = metric[[1, 0, 0], [2, 2, 1]] / lengths[[1, 0, 0]] / lengths[[2, 2, 1]]
@@ -40,7 +41,7 @@ def cell_of(metric: np.ndarray) -> np.ndarray:
 _DIGITS = 10  # beyond them is noise of the arithmetic
 
 
-def symmetrised_lattice(vectors: np.ndarray, crystal_system: str) -> list[float]:
+def symmetrised_lattice(vectors: Floats, crystal_system: str) -> list[float]:
     """a, b, c in angstrom and alpha, beta, gamma in degrees, exactly as the crystal system wants them.
 
     Args:
@@ -64,7 +65,7 @@ def symmetrised_lattice(vectors: np.ndarray, crystal_system: str) -> list[float]
     return [mean, mean, c, 90.0, 90.0, 90.0 if crystal_system == "tetragonal" else 120.0]
 
 
-def _metric(lattice: Sequence[float]) -> np.ndarray:
+def _metric(lattice: Sequence[float]) -> Floats:
     lengths = np.array(lattice[:3])
     cosines = np.cos(np.radians(lattice[3:]))
     angles = np.eye(3)

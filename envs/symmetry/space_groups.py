@@ -11,9 +11,12 @@ Data: `data/wyckoff.npz`, see `data/README.md` for its origin. Loaded once, on f
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from oreflow.envs.arrays import Arrays, Bools, Floats, Int8s, Int16s, Int32s, Ints, States
 from oreflow.envs.suggestions import nearest
 
 DENOMINATOR = 24
@@ -95,36 +98,36 @@ class SpaceGroup:
     crystal_system: str
     centring: str
     n_centring: int
-    primitive: np.ndarray
-    rotations: np.ndarray
-    translations: np.ndarray
+    primitive: Floats
+    rotations: Int8s
+    translations: Int8s
     letters: str
-    multiplicity: np.ndarray
-    dof: np.ndarray
+    multiplicity: Int16s
+    dof: Int8s
     site_symmetry: tuple[str, ...]
-    site_symmetry_order: np.ndarray
-    basis: np.ndarray
-    origin: np.ndarray
-    orbit_start: np.ndarray
-    orbit_operation: np.ndarray
-    self_start: np.ndarray
-    self_matrix: np.ndarray
-    self_shift: np.ndarray
-    polar: np.ndarray
-    normalizer_rotation: np.ndarray
-    normalizer_translation: np.ndarray
-    letter_map: np.ndarray
-    normalizer_matrix: np.ndarray
-    normalizer_shift: np.ndarray
-    axis_rotation: np.ndarray
-    axis_translation: np.ndarray
-    axis_letter_map: np.ndarray
-    axis_matrix: np.ndarray
-    axis_shift: np.ndarray
+    site_symmetry_order: Int16s
+    basis: Int8s
+    origin: Int8s
+    orbit_start: Int32s
+    orbit_operation: Int16s
+    self_start: Int32s
+    self_matrix: Int8s
+    self_shift: Int8s
+    polar: Bools
+    normalizer_rotation: Int8s
+    normalizer_translation: Int8s
+    letter_map: Int8s
+    normalizer_matrix: Int8s
+    normalizer_shift: Int8s
+    axis_rotation: Int8s
+    axis_translation: Int8s
+    axis_letter_map: Int8s
+    axis_matrix: Int8s
+    axis_shift: Int8s
 
 
 @cache
-def _tables() -> dict[str, np.ndarray]:
+def _tables() -> Arrays:
     """The file's arrays: those of all groups one after the other, and in `*_end` where each part ends."""
     with (
         files("oreflow.envs").joinpath("data/wyckoff.npz").open("rb") as file,
@@ -134,18 +137,18 @@ def _tables() -> dict[str, np.ndarray]:
 
 
 @cache
-def _pair_ends(name: str) -> np.ndarray:
+def _pair_ends(name: str) -> Ints:
     """Where each group ends in the arrays that hold an entry for each pair of an element and a letter."""
     elements, letters = (np.diff(_tables()[end], prepend=0) for end in (f"{name}_end", "position_end"))
     return np.cumsum(elements * letters)
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array.setflags(write=False)
     return array
 
 
-def _part(ends: np.ndarray, index: int) -> slice:
+def _part(ends: States, index: int) -> slice:
     return slice(int(ends[index - 1]) if index else 0, int(ends[index]))
 
 

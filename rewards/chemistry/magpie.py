@@ -12,6 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Float32s, Floats
 from oreflow.envs.chemistry.elements import N_ELEMENTS
 from oreflow.envs.objects.compositions import Compositions
 
@@ -19,7 +20,7 @@ STATISTICS = ("minimum", "maximum", "range", "mean", "avg_dev", "mode")
 
 
 @cache
-def _table() -> tuple[tuple[str, ...], np.ndarray]:
+def _table() -> tuple[tuple[str, ...], Floats]:
     with files("oreflow.rewards").joinpath("data/element_properties.csv").open(encoding="utf-8") as file:
         reader = csv.reader(file)
         names = tuple(next(reader)[2:])
@@ -35,7 +36,7 @@ def element_property_names() -> tuple[str, ...]:
     return _table()[0]
 
 
-def element_properties() -> np.ndarray:
+def element_properties() -> Floats:
     """Elemental properties, float64 [119, 22], row by atomic number; NaN where unknown. Units: `data/README.md`."""
     return _table()[1]
 
@@ -60,7 +61,7 @@ def _kernel() -> Callable[..., None]:
     return magpie_kernel
 
 
-def magpie_features(batch: Compositions, dtype: type[np.floating] = np.float64) -> tuple[np.ndarray, np.ndarray]:
+def magpie_features(batch: Compositions, dtype: type[np.floating] = np.float64) -> tuple[Float32s, Bools]:
     """The 132 Magpie features of every composition.
 
     A pure function of the reduced formula: neither the order of elements nor the number of formula units matters, to

@@ -7,11 +7,12 @@ banks of memory that all rows of a batch share: allocating them anew would take 
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Int16s, Int32s, Ints, States, UInt64s
 from oreflow.envs.compiled.jit import njit
 
 
 @njit(nogil=True)
-def _banks(atomic_numbers: np.ndarray, counts: np.ndarray, states: np.ndarray, n_states: np.ndarray) -> np.ndarray:
+def _banks(atomic_numbers: Ints, counts: Ints, states: States, n_states: Ints) -> UInt64s:
     """Two banks, uint64 [2, word], wide enough for the net charges of every row."""
     widest = 0
     for i in range(len(atomic_numbers)):
@@ -25,7 +26,7 @@ def _banks(atomic_numbers: np.ndarray, counts: np.ndarray, states: np.ndarray, n
 
 
 @njit(nogil=True)
-def _or_shifted(banks: np.ndarray, target: int, n_words: int, shift: int) -> None:
+def _or_shifted(banks: UInt64s, target: int, n_words: int, shift: int) -> None:
     """banks[target] |= banks[1 - target] << shift, where no set bit leaves the first `n_words` words."""
     source = 1 - target
     word, bit = shift >> 6, np.uint64(shift & 63)  # floors, so bit counts upwards for either sign
@@ -40,7 +41,7 @@ def _or_shifted(banks: np.ndarray, target: int, n_words: int, shift: int) -> Non
 
 
 @njit(nogil=True)
-def _admitted(z: int, side: int, states: np.ndarray, n_states: np.ndarray) -> tuple[int, int]:
+def _admitted(z: int, side: int, states: States, n_states: Ints) -> tuple[int, int]:
     """First and one past the last state of an element that may be a cation only (1), an anion only (-1), or either."""
     first, end = 0, n_states[z]
     if side > 0:
@@ -54,14 +55,14 @@ def _admitted(z: int, side: int, states: np.ndarray, n_states: np.ndarray) -> tu
 
 @njit(nogil=True)
 def reachable_charges(
-    zs: np.ndarray,
-    counts: np.ndarray,
+    zs: Ints,
+    counts: Ints,
     n: int,
     n_cations: int,
-    states: np.ndarray,
-    n_states: np.ndarray,
-    independent: np.ndarray,
-    banks: np.ndarray,
+    states: States,
+    n_states: Ints,
+    independent: Bools,
+    banks: UInt64s,
 ) -> tuple[int, int, int]:
     """Net charges of one composition, as a bit set.
 
@@ -103,18 +104,18 @@ def reachable_charges(
 
 
 @njit(nogil=True)
-def _holds(banks: np.ndarray, bank: int, bit: int) -> bool:
+def _holds(banks: UInt64s, bank: int, bit: int) -> bool:
     return (banks[bank, bit >> 6] >> np.uint64(bit & 63)) & np.uint64(1) != np.uint64(0)
 
 
 @njit(nogil=True)
 def residual_charge(
-    atomic_numbers: np.ndarray,
-    counts: np.ndarray,
-    states: np.ndarray,
-    n_states: np.ndarray,
-    independent: np.ndarray,
-) -> np.ndarray:
+    atomic_numbers: Int16s,
+    counts: Int32s,
+    states: States,
+    n_states: Ints,
+    independent: Bools,
+) -> Floats:
     """Smallest |net charge| (e) of each composition, float64 [batch]; NaN where an element has no state."""
     out = np.full(len(atomic_numbers), np.nan)
     banks = _banks(atomic_numbers, counts, states, n_states)
@@ -138,9 +139,7 @@ def residual_charge(
 
 
 @njit(nogil=True)
-def _sort_by_electronegativity(
-    zs: np.ndarray, ns: np.ndarray, row_zs: np.ndarray, row_counts: np.ndarray, i: int, chi: np.ndarray
-) -> int:
+def _sort_by_electronegativity(zs: Ints, ns: Ints, row_zs: Ints, row_counts: Ints, i: int, chi: Floats) -> int:
     """Fills `zs` and `ns` with row i, ascending in electronegativity; returns how many, or -1 if one is unknown."""
     n = 0
     while n < len(zs) and row_zs[i, n] > 0:
@@ -158,13 +157,13 @@ def _sort_by_electronegativity(
 
 @njit(nogil=True)
 def pauling_ordered(
-    atomic_numbers: np.ndarray,
-    counts: np.ndarray,
-    states: np.ndarray,
-    n_states: np.ndarray,
-    independent: np.ndarray,
-    chi: np.ndarray,
-) -> np.ndarray:
+    atomic_numbers: Int16s,
+    counts: Int32s,
+    states: States,
+    n_states: Ints,
+    independent: Bools,
+    chi: Floats,
+) -> Floats:
     """Highest electronegativity of a cation for which a neutral, Pauling-ordered choice of states exists.
 
     A choice is ordered when every cation is strictly less electronegative than every anion, SMACT's `pauling_test`.

@@ -14,6 +14,7 @@ from functools import cache
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.chemistry.elements import N_ELEMENTS
 from oreflow.envs.chemistry.oxidation import oxidation_matrix
 from oreflow.envs.compiled.jit import njit
@@ -114,13 +115,13 @@ def _hash_counts(atomic_numbers, counts, chi, offset, prime, out):
 
 
 @cache
-def magpie_electronegativity() -> np.ndarray:
+def magpie_electronegativity() -> Floats:
     """By atomic number, float64 [119]; known for every element that has all Magpie properties."""
     column = element_property_names().index("Electronegativity")
     return np.nan_to_num(element_properties()[:, column])
 
 
-def stoichiometric_features(batch: Compositions) -> np.ndarray:
+def stoichiometric_features(batch: Compositions) -> Floats:
     """Features of the reduced formulas, float64 [batch, 24], named by `stoichiometric_feature_names`.
 
     Every row has at least one element. Residual charges are cut off at 2 e/atom.
@@ -142,7 +143,7 @@ def stoichiometric_features(batch: Compositions) -> np.ndarray:
     return np.concatenate([norms, sizes, per_atom, residuals == 0], axis=1)
 
 
-def prototype_hashes(batch: Compositions) -> np.ndarray:
+def prototype_hashes(batch: Compositions) -> Ints:
     """int64 [batch, 2]: hashes of the counts of the reduced formula, by electronegativity and by size."""
     reduced = batch.reduced()
     out = np.empty((len(batch), 2), dtype=np.uint64)
@@ -150,13 +151,13 @@ def prototype_hashes(batch: Compositions) -> np.ndarray:
     return out.view(np.int64)
 
 
-def frequent_prototypes(hashes: np.ndarray, *, at_least: int) -> np.ndarray:
+def frequent_prototypes(hashes: Ints, *, at_least: int) -> Ints:
     """Ascending hashes, int64, of the prototypes that occur `at_least` times in a column of `prototype_hashes`."""
     values, n = np.unique(hashes, return_counts=True)
     return values[n >= at_least]
 
 
-def prototype_index(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+def prototype_index(hashes: Ints, known: Ints) -> Ints:
     """int64 [batch]: 1 + position in the ascending `known`, or 0 for a prototype that is not among them."""
     if len(known) == 0:
         return np.zeros(len(hashes), dtype=np.int64)

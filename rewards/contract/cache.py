@@ -2,9 +2,10 @@
 
 import itertools
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oreflow.rewards.contract.batches import labels_of
 from oreflow.rewards.contract.evaluation import evaluate_term
@@ -126,7 +127,7 @@ def _common_type(a: np.dtype, b: np.dtype) -> np.dtype:
     return np.promote_types(a, b) if a.kind in "fiu" and b.kind in "fiu" else np.dtype(object)
 
 
-def _array(cells: list, dtype: np.dtype) -> np.ndarray:
+def _array(cells: list, dtype: np.dtype) -> NDArray[Any]:
     if dtype.kind in "fiub" and not any(cell is None for cell in cells):
         return np.array(cells, dtype=dtype)
     # Text as objects: its width differs from batch to batch, and None stands where a row has no such column. One by

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
+from numpy.typing import NDArray
 
 from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.contract.objects import Objects
@@ -30,7 +30,7 @@ class TermValues:
 
     values: Floats
     valid: Bools
-    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     tracebacks: dict[int, str] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.chemistry.elements import N_ELEMENTS, symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import formula_columns
@@ -28,10 +29,10 @@ class HullEnergies:
             the elements, because nothing is known there, and says nothing about stability.
     """
 
-    energies: np.ndarray
-    products: np.ndarray
-    amounts: np.ndarray
-    n_competing: np.ndarray
+    energies: Floats
+    products: Ints
+    amounts: Floats
+    n_competing: Ints
 
 
 class CompetingPhases:

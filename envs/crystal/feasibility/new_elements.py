@@ -1,7 +1,6 @@
 """Which elements may newly join a partial composition of a crystal: verdicts for all classes of elements at once."""
 
-import numpy as np
-
+from oreflow.envs.arrays import Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.search import can_finish, groups_met, unused_element, with_missing
 from oreflow.envs.crystal.feasibility.sums import (
@@ -25,12 +24,12 @@ def new_elements(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     size: int,
     one_will_do: bool,
-    verdicts: np.ndarray,
+    verdicts: Ints,
     work: Search,
 ) -> bool:
     """Whether a partial crystal can be finished once `size` atoms of an element that is not yet there have joined it.
@@ -99,9 +98,7 @@ def new_elements(
 
 
 @njit
-def _set_aside(
-    sites: SiteTables, elements: np.ndarray, n: int, k: int, verdicts: np.ndarray, old: int, new: int
-) -> None:
+def _set_aside(sites: SiteTables, elements: Ints, n: int, k: int, verdicts: Ints, old: int, new: int) -> None:
     """Turns one verdict into another for the classes of the elements from number n to k."""
     for i in range(n, k):
         cls = sites.element[elements[i], CLASS]
@@ -119,7 +116,7 @@ def _judge(
     groups: int,
     side: int,
     one_will_do: bool,
-    verdicts: np.ndarray,
+    verdicts: Ints,
     work: Search,
 ) -> bool:
     """Verdicts of classes that are UNKNOWN, from sums, as far as these decide; whether any class can join.

@@ -103,9 +103,7 @@ def _by_sums(
 
 
 @njit
-def with_missing(
-    sites: SiteTables, elements: Ints, counts: Ints, n: int, groups: int
-) -> tuple[Ints, Ints, int]:
+def with_missing(sites: SiteTables, elements: Ints, counts: Ints, n: int, groups: int) -> tuple[Ints, Ints, int]:
     """The n elements and, with a count of 0, the required ones that are not among them; and how many these are."""
     those = np.empty(n + len(sites.only_member), dtype=np.int64)
     with_counts = np.zeros(n + len(sites.only_member), dtype=np.int64)
@@ -234,7 +232,10 @@ def _finishes_with_others(sites: SiteTables, kind: int, n: int, work: Search) ->
         a, groups, states = work.steps[depth, ATOMS], work.steps[depth, MET], work.bits[depth, 0]
         work.steps[depth, CHOICE] = candidate + 1
         cls, atoms = candidate // width, candidate % width + 1
-        if a + atoms > sites.n_atoms_max or work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]:
+        if (
+            a + atoms > sites.n_atoms_max
+            or work.used[cls] >= sites.cls[cls, LAST_MEMBER] - sites.cls[cls, FIRST_MEMBER]
+        ):
             work.steps[depth, CHOICE] = (cls + 1) * width
             continue
         found = after(sites, kind, states, atoms)

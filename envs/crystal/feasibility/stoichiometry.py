@@ -8,6 +8,7 @@ the parts still open can bring (`SiteTables.part_charges`).
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.sums import CHOICE, TAKEN, Search, add_charges, begin
 from oreflow.envs.crystal.feasibility.tables import (
@@ -42,8 +43,8 @@ def finishes_stoichiometry(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     a: int,
     work: Search,
@@ -63,8 +64,8 @@ def plays_all_parts(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     units: int,
     work: Search,
@@ -106,8 +107,8 @@ def _others_fit(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     units: int,
     work: Search,

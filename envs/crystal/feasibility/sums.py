@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, UInt64s
 from oreflow.envs.compiled.bitsets import or_shifted, set_bit
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.tables import CLASS, FIRST_STATE, N_STATES, POSSIBLY, SURELY, SiteTables
@@ -37,12 +38,12 @@ class Search(NamedTuple):
         looked_up: int64 [charge], verdicts by `SiteTables.charges`.
     """
 
-    steps: np.ndarray
-    bits: np.ndarray
-    used: np.ndarray
-    sums: np.ndarray
-    at: np.ndarray
-    looked_up: np.ndarray
+    steps: Ints
+    bits: UInt64s
+    used: Ints
+    sums: UInt64s
+    at: Ints
+    looked_up: Ints
 
 
 @njit
@@ -68,7 +69,7 @@ def begin(sites: SiteTables, work: Search, state: int) -> None:
 
 
 @njit(inline="always")
-def add_charges(sites: SiteTables, bits: np.ndarray, target: int, source: int, cls: int, count: int) -> bool:
+def add_charges(sites: SiteTables, bits: UInt64s, target: int, source: int, cls: int, count: int) -> bool:
     """Charges of row `target` = those of row `source` + what `count` atoms of the class carry; whether any is left."""
     charges = bits[target, 1:]
     charges[:] = _ZERO
@@ -82,7 +83,7 @@ def add_charges(sites: SiteTables, bits: np.ndarray, target: int, source: int, c
 
 
 @njit(inline="always")
-def _shifted(sums: np.ndarray, side: int, a: int, state: int, word: int, shift: int) -> np.uint64:
+def _shifted(sums: UInt64s, side: int, a: int, state: int, word: int, shift: int) -> np.uint64:
     """One word of a set of charges, shifted towards higher charges (negative: lower); not cut at the window's end."""
     whole, part = shift >> 6, np.uint64(shift & 63)
     low, n_words = word - whole, sums.shape[3]
@@ -150,8 +151,8 @@ def sum_up(
     sites: SiteTables,
     kind: int,
     state: int,
-    elements: np.ndarray,
-    counts: np.ndarray,
+    elements: Ints,
+    counts: Ints,
     n: int,
     a: int,
     most: int,

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, UInt64s
 from oreflow.envs.compiled.bitsets import or_shifted, set_bit
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.rules import Rules
@@ -53,27 +54,25 @@ class SiteTables(NamedTuple):
     n_charges: int
     zero_charge: int
     width: int  # columns of a class in `delta_start`: counts 1 to `width`
-    element: np.ndarray  # int64 [element, 2], class and group bits
-    cls: np.ndarray  # int64 [class, 3], group bits and range in `members`
-    members: np.ndarray  # int64, elements by class
-    delta_start: np.ndarray  # int64 [class * width + 1]
-    deltas: np.ndarray  # int64, charges (e) that so many atoms of the class can carry
-    charge_start: np.ndarray  # int64 [A + 2], by number of atoms, range in `charges`
-    charges: np.ndarray  # int64, charges that so many atoms of any one element can carry, each once
-    charge_of: np.ndarray  # int64 [delta], place of each of `deltas` in `charges`
-    inventory_of: np.ndarray  # int64 [231], of each space group; -1 where a group is not of the world
-    kind: np.ndarray  # int64 [inventory, 2], where its states begin in the arrays below, and how many there are
-    reach: np.ndarray  # uint64 [state, A + 1], sets of states of the same inventory
-    bounds: np.ndarray  # uint64 [2, state, A + 1, K + 1, word], SURELY and POSSIBLY, by atoms and elements so far
-    only_member: np.ndarray  # int64 [group bit], the element that alone meets a required group; -1 where several do
-    role: np.ndarray  # int64 [role, 2], of a prescribed stoichiometry: amount and the group bit that its elements have
-    part_charges: np.ndarray  # uint64 [formula units + 1, set of parts, word], charges that these parts can close
+    element: Ints  # int64 [element, 2], class and group bits
+    cls: Ints  # int64 [class, 3], group bits and range in `members`
+    members: Ints  # int64, elements by class
+    delta_start: Ints  # int64 [class * width + 1]
+    deltas: Ints  # int64, charges (e) that so many atoms of the class can carry
+    charge_start: Ints  # int64 [A + 2], by number of atoms, range in `charges`
+    charges: Ints  # int64, charges that so many atoms of any one element can carry, each once
+    charge_of: Ints  # int64 [delta], place of each of `deltas` in `charges`
+    inventory_of: Ints  # int64 [231], of each space group; -1 where a group is not of the world
+    kind: Ints  # int64 [inventory, 2], where its states begin in the arrays below, and how many there are
+    reach: UInt64s  # uint64 [state, A + 1], sets of states of the same inventory
+    bounds: UInt64s  # uint64 [2, state, A + 1, K + 1, word], SURELY and POSSIBLY, by atoms and elements so far
+    only_member: Ints  # int64 [group bit], the element that alone meets a required group; -1 where several do
+    role: Ints  # int64 [role, 2], of a prescribed stoichiometry: amount and the group bit that its elements have
+    part_charges: UInt64s  # uint64 [formula units + 1, set of parts, word], charges that these parts can close
 
 
 @njit
-def _fill_reach(
-    reach: np.ndarray, sizes: np.ndarray, strides: np.ndarray, capacity: np.ndarray, free: np.ndarray
-) -> None:
+def _fill_reach(reach: UInt64s, sizes: Ints, strides: Ints, capacity: Ints, free: Ints) -> None:
     """One inventory. `sizes`, `strides`, `capacity` describe positions without freedom, `free` sizes of the others."""
     n_states, width = reach.shape
     for state in range(n_states):
@@ -94,13 +93,13 @@ def _fill_reach(
 @njit
 def _fill_bounds(
     rules: Rules,
-    surely: np.ndarray,
-    possibly: np.ndarray,
-    reach: np.ndarray,
-    sure_start: np.ndarray,
-    sure_charges: np.ndarray,
-    any_start: np.ndarray,
-    any_charges: np.ndarray,
+    surely: UInt64s,
+    possibly: UInt64s,
+    reach: UInt64s,
+    sure_start: Ints,
+    sure_charges: Ints,
+    any_start: Ints,
+    any_charges: Ints,
 ) -> None:
     """One inventory, from the most atoms to none. `sure_*` and `any_*` list charges by number of atoms."""
     n_states, n_atoms = len(reach), rules.n_atoms_max
@@ -124,15 +123,15 @@ def _fill_bounds(
 
 @njit
 def _fill_part_charges(
-    amounts: np.ndarray,
-    bits: np.ndarray,
-    class_groups: np.ndarray,
-    delta_start: np.ndarray,
-    deltas: np.ndarray,
+    amounts: Ints,
+    bits: Ints,
+    class_groups: Ints,
+    delta_start: Ints,
+    deltas: Ints,
     width: int,
     zero_charge: int,
     n_charges: int,
-    out: np.ndarray,
+    out: UInt64s,
 ) -> None:
     """Charges that the open parts can close, into `out` [formula units, set of parts, word]; see `SiteTables`."""
     for units in range(1, len(out)):
@@ -170,7 +169,7 @@ class Inventory(NamedTuple):
         return int(np.prod([number + 1 for _, number in self.fixed], dtype=np.int64))
 
 
-def inventory(sizes: np.ndarray, dof: np.ndarray, n_atoms_max: int) -> Inventory:
+def inventory(sizes: Ints, dof: Ints, n_atoms_max: int) -> Inventory:
     """The inventory of a space group from sizes and degrees of freedom of its positions, [letter]."""
     fixed: dict[int, int] = {}
     for size in sizes[(dof == 0) & (sizes <= n_atoms_max)].tolist():
@@ -240,7 +239,7 @@ def solve_sites(
     )
 
 
-def _part_charges(rules: Rules, amounts: tuple[int, ...], role_bits: tuple[int, ...]) -> np.ndarray:
+def _part_charges(rules: Rules, amounts: tuple[int, ...], role_bits: tuple[int, ...]) -> UInt64s:
     """See `SiteTables.part_charges`; elements that are used elsewhere are not left out."""
     n_units = rules.n_atoms_max // sum(amounts) if amounts else 0
     out = np.zeros((n_units + 1, 1 << len(amounts), (rules.n_charges + 63) >> 6), dtype=np.uint64)
@@ -258,7 +257,7 @@ def _part_charges(rules: Rules, amounts: tuple[int, ...], role_bits: tuple[int, 
     return out
 
 
-def _only_members(rules: Rules) -> np.ndarray:
+def _only_members(rules: Rules) -> Ints:
     """For each bit of the required groups the only element that has it, -1 where there are several."""
     out = np.full(int(rules.all_groups).bit_length(), -1, dtype=np.int64)
     for bit in range(len(out)):
@@ -268,7 +267,7 @@ def _only_members(rules: Rules) -> np.ndarray:
     return out
 
 
-def _places(rules: Rules, start: np.ndarray, charges: np.ndarray) -> np.ndarray:
+def _places(rules: Rules, start: Ints, charges: Ints) -> Ints:
     """Where each of the charges in `rules.deltas` stands in `charges`, -1 for more atoms than a cell has."""
     places = np.full(len(rules.deltas), -1, dtype=np.int64)
     for entry in range(len(rules.delta_start) - 1):
@@ -279,7 +278,7 @@ def _places(rules: Rules, start: np.ndarray, charges: np.ndarray) -> np.ndarray:
     return places
 
 
-def _charges_by_number(rules: Rules, abundance: int) -> tuple[np.ndarray, np.ndarray]:
+def _charges_by_number(rules: Rules, abundance: int) -> tuple[Ints, Ints]:
     """Charges that n atoms of one element can carry, for at least `abundance` elements each; ragged by n."""
     members = np.diff(rules.member_start)
     start, charges = [0, 0], []

@@ -9,6 +9,7 @@ from itertools import permutations
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.search import may_close
@@ -51,7 +52,7 @@ class Outside(StrEnum):
 
 def find_states(
     space: WyckoffSpace, tables: GroupTables, world: World, crystals: Crystals
-) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
+) -> tuple[States, Bools, list[str | None]]:
     """See `WyckoffKernel.find`."""
     n = len(crystals)
     states = np.zeros((n, world.stopped + 1), dtype=np.int16)
@@ -73,8 +74,8 @@ def _judge_decorations(
     tables: GroupTables,
     world: World,
     crystals: Crystals,
-    elements: np.ndarray,
-    states: np.ndarray,
+    elements: Ints,
+    states: States,
     reasons: list[str | None],
 ) -> None:
     """Gives a reason to crystals whose decoration is not of the world, and the others their states without geometry."""
@@ -128,7 +129,7 @@ def _judge_decorations(
 
 
 @njit
-def _close_rows(tables: GroupTables, world: World, states: np.ndarray) -> np.ndarray:
+def _close_rows(tables: GroupTables, world: World, states: States) -> Bools:
     """Brings decorations into canonical form in place; bool [batch], whether every rule of composition admits them."""
     out = np.zeros(len(states), dtype=np.bool_)
     work = search_memory(world)
@@ -156,7 +157,7 @@ def _close_rows(tables: GroupTables, world: World, states: np.ndarray) -> np.nda
     return out
 
 
-def _why_not(world: World, elements: np.ndarray, sizes: np.ndarray) -> str:
+def _why_not(world: World, elements: Ints, sizes: Ints) -> str:
     """The rule of composition that a decoration breaks."""
     names = symbols()
     counts = {e: int(sizes[elements == e].sum()) for e in sorted(set(elements.tolist()))}
@@ -217,8 +218,8 @@ def _place(
     tables: GroupTables,
     world: World,
     crystals: Crystals,
-    element_of: np.ndarray,
-    states: np.ndarray,
+    element_of: Ints,
+    states: States,
     reasons: list[str | None],
 ) -> None:
     """Geometry: of all settings of a crystal the one that the grid strains least.

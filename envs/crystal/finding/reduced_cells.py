@@ -10,16 +10,17 @@ from itertools import product
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.symmetry.lattices import cell_of, metric_tensor
 from oreflow.envs.symmetry.space_groups import DENOMINATOR, space_group
 
 NEARLY = 0.05  # cells with axes whose squared lengths are so much larger, relatively, are candidates, too
 _SHORTER = 1e-9
-Cell = tuple[np.ndarray, np.ndarray, np.ndarray]  # lattice [6], letters [site], parameters [site, 3]
+Cell = tuple[Floats, Ints, Floats]  # lattice [6], letters [site], parameters [site, 3]
 
 
-def settings(crystals: Crystals) -> tuple[Crystals, np.ndarray]:
+def settings(crystals: Crystals) -> tuple[Crystals, Ints]:
     """Candidates for the reduced cell of each crystal, and the place of each candidate's crystal in `crystals`."""
     many = np.flatnonzero(crystals.space_group <= 74)
     parts, sources = [crystals[np.flatnonzero(crystals.space_group > 74)]], [np.flatnonzero(crystals.space_group > 74)]
@@ -39,13 +40,14 @@ def settings(crystals: Crystals) -> tuple[Crystals, np.ndarray]:
             rows.append(row)
     if rows:
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        sites_of = np.concatenate(letters), np.concatenate(numbers)
-        parts.append(Crystals(np.array(groups), offsets, *sites_of, np.array(lattices), np.concatenate(parameters)))
+        letters_of, number_of = np.concatenate(letters).astype(np.int8), np.concatenate(numbers)
+        cells = np.array(lattices), np.concatenate(parameters)
+        parts.append(Crystals(np.array(groups, dtype=np.int16), offsets, letters_of, number_of, *cells))
         sources.append(np.array(rows))
     return Crystals.concatenate(parts), np.concatenate(sources)
 
 
-def _orthorhombic(number: int, lattice: np.ndarray, letters: np.ndarray, parameters: np.ndarray) -> list[Cell]:
+def _orthorhombic(number: int, lattice: Floats, letters: Ints, parameters: Floats) -> list[Cell]:
     group = space_group(number)
     cells = []
     for k, rotation in enumerate(group.axis_rotation):
@@ -55,7 +57,7 @@ def _orthorhombic(number: int, lattice: np.ndarray, letters: np.ndarray, paramet
     return cells
 
 
-def _monoclinic(number: int, lattice: np.ndarray, letters: np.ndarray, parameters: np.ndarray) -> list[Cell]:
+def _monoclinic(number: int, lattice: Floats, letters: Ints, parameters: Floats) -> list[Cell]:
     rows = _new_rows(number)
     metric = metric_tensor(lattice)
     while True:
@@ -76,19 +78,19 @@ def _monoclinic(number: int, lattice: np.ndarray, letters: np.ndarray, parameter
 
 
 @cache
-def _new_rows(number: int) -> np.ndarray:
+def _new_rows(number: int) -> Floats:
     """float64 [k, 3, 3]: rows @ old vectors are the new ones of each change of axes."""
     return np.linalg.inv(space_group(number).axis_rotation.astype(float)).transpose(0, 2, 1).round()
 
 
-def _along_axes(number: int, k: int, letters: np.ndarray, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _along_axes(number: int, k: int, letters: Ints, parameters: Floats) -> tuple[Ints, Floats]:
     """Letters and parameters after the k-th change of axes of a group."""
     group = space_group(number)
     matrix, shift = group.axis_matrix[k, letters].astype(float), group.axis_shift[k, letters] / DENOMINATOR
     return group.axis_letter_map[k, letters].astype(np.int64), np.einsum("sij,sj->si", matrix, parameters) + shift
 
 
-def _triclinic(number: int, lattice: np.ndarray, letters: np.ndarray, parameters: np.ndarray) -> list[Cell]:
+def _triclinic(number: int, lattice: Floats, letters: Ints, parameters: Floats) -> list[Cell]:
     changes = _unimodular()
     metric = metric_tensor(lattice)
     total = np.eye(3)
@@ -113,7 +115,7 @@ def _triclinic(number: int, lattice: np.ndarray, letters: np.ndarray, parameters
 
 
 @cache
-def _unimodular() -> np.ndarray:
+def _unimodular() -> Floats:
     """float64 [k, 3, 3], matrices with entries -1, 0 and 1 and determinant 1 or -1; of each and its negative one, as
     the inversion through the origin belongs to the normalizer."""
     entries = np.array(list(product((-1, 0, 1), repeat=9)), dtype=np.float64)
@@ -122,9 +124,7 @@ def _unimodular() -> np.ndarray:
     return matrices[np.abs(np.abs(np.linalg.det(matrices)) - 1) < 1e-9]
 
 
-def _along_basis(
-    number: int, matrix: np.ndarray, letters: np.ndarray, parameters: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _along_basis(number: int, matrix: Ints, letters: Ints, parameters: Floats) -> tuple[Ints, Floats]:
     """Letters and parameters of a triclinic crystal after x' = matrix x: centres of inversion go to one another."""
     group = space_group(number)
     image = group.origin.astype(np.int64) @ matrix.T.astype(np.int64) % DENOMINATOR

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.grid.coordinates import is_valid
 from oreflow.envs.crystal.grid.lattice import SYSTEM, log_ratio, shape_allowed, unit_cell
@@ -24,9 +25,7 @@ _REACH = 2  # bins on either side of a coordinate's own that are tried
 
 
 @njit(nogil=True)
-def nearest_shapes(
-    world: World, groups: np.ndarray, lattices: np.ndarray, shapes: np.ndarray, strains: np.ndarray
-) -> None:
+def nearest_shapes(world: World, groups: Ints, lattices: Floats, shapes: Ints, strains: Floats) -> None:
     """For each cell the allowed shape that strains it least.
 
     Args:
@@ -58,9 +57,7 @@ def nearest_shapes(
 
 
 @njit(nogil=True)
-def _least_strained(
-    world: World, group: int, lattice: np.ndarray, first: np.ndarray, reach: int, shape: np.ndarray
-) -> float:
+def _least_strained(world: World, group: int, lattice: Floats, first: Ints, reach: int, shape: Ints) -> float:
     """Tries all shapes with bins from first - reach + 1 to first + reach; see `nearest_shapes`."""
     system = world.cell[group, SYSTEM]
     metric = metric_tensor(lattice)
@@ -106,16 +103,16 @@ def _least_strained(
 def settle(
     tables: GroupTables,
     world: World,
-    groups: np.ndarray,
-    offsets: np.ndarray,
-    codes: np.ndarray,
-    lattices: np.ndarray,
-    parameters: np.ndarray,
-    shapes: np.ndarray,
-    states: np.ndarray,
-    verdicts: np.ndarray,
-    displacements: np.ndarray,
-    volumes: np.ndarray,
+    groups: Ints,
+    offsets: Ints,
+    codes: Ints,
+    lattices: Floats,
+    parameters: Floats,
+    shapes: Ints,
+    states: States,
+    verdicts: Ints,
+    displacements: Floats,
+    volumes: Floats,
 ) -> None:
     """Terminal states of crystals whose decorations are objects of the world and whose cells have shapes.
 
@@ -186,11 +183,11 @@ def _round_sites(
     tables: GroupTables,
     world: World,
     group: int,
-    rows: np.ndarray,
+    rows: Ints,
     n: int,
-    lattice: np.ndarray,
-    parameters: np.ndarray,
-    tuples: np.ndarray,
+    lattice: Floats,
+    parameters: Floats,
+    tuples: Ints,
 ) -> float:
     """Free coordinates to tuples of bins that are valid and distinct, the nearest first.
 
@@ -224,7 +221,7 @@ def _round_sites(
 
 
 @njit(nogil=True)
-def _best_shift(tables: GroupTables, rows: np.ndarray, n: int, axis: int, places: np.ndarray) -> float:
+def _best_shift(tables: GroupTables, rows: Ints, n: int, axis: int, places: Ints) -> float:
     """The shift along a polar axis, in bins, after which atoms lie nearest to bins: exact, as some gap between the
     remainders is the one that no displacement crosses."""
     remainder, weight = np.empty(n), np.empty(n)
@@ -250,13 +247,13 @@ def _best_shift(tables: GroupTables, rows: np.ndarray, n: int, axis: int, places
 def _nearest(
     tables: GroupTables,
     world: World,
-    rows: np.ndarray,
+    rows: Ints,
     n: int,
     i: int,
-    vectors: np.ndarray,
-    place: np.ndarray,
-    used: np.ndarray,
-    out: np.ndarray,
+    vectors: Floats,
+    place: Ints,
+    used: Bools,
+    out: Ints,
 ) -> float:
     """The nearest valid tuple that no other site of the position has, into `out`; its squared distance in angstrom.
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Ints, UInt64s
 from oreflow.envs.compiled.bitsets import _bits
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.symmetry.canonical import canonical_first, canonical_tuple, from_tuple_code
@@ -24,15 +25,15 @@ class CoordinateGrid(NamedTuple):
     """The bits of all positions of a world; `table_of[row, 1]` is for the first site of a polar group."""
 
     grid: int
-    table_of: np.ndarray  # int64 [row, 2], -1 where a position has no freedom or is not of the world
-    table: np.ndarray  # int64 [table, 3], range of lines and number of valid tuples
-    words: np.ndarray  # uint64 [line, word]
-    before: np.ndarray  # int64 [line], valid tuples of the same table in the lines before
+    table_of: Ints  # int64 [row, 2], -1 where a position has no freedom or is not of the world
+    table: Ints  # int64 [table, 3], range of lines and number of valid tuples
+    words: UInt64s  # uint64 [line, word]
+    before: Ints  # int64 [line], valid tuples of the same table in the lines before
 
 
 @njit(parallel=True)
 def _fill(
-    tables: GroupTables, group: int, row: int, grid: int, is_first: bool, words: np.ndarray, n_lines: int, first: int
+    tables: GroupTables, group: int, row: int, grid: int, is_first: bool, words: UInt64s, n_lines: int, first: int
 ) -> None:
     dof = tables.row[row, DOF]
     unit = grid // DENOMINATOR
@@ -67,7 +68,7 @@ def _fill(
                 words[first + line, last >> 6] |= np.uint64(1) << np.uint64(last & 63)
 
 
-def coordinate_grid(tables: GroupTables, grid: int, rows: np.ndarray, groups: np.ndarray) -> CoordinateGrid:
+def coordinate_grid(tables: GroupTables, grid: int, rows: Ints, groups: Ints) -> CoordinateGrid:
     """The bits of positions with freedom, `rows` of the groups `groups`, [position] each."""
     table_of = np.full((len(tables.row), 2), -1, dtype=np.int64)
     chosen: list[tuple[int, int, bool]] = []
@@ -86,7 +87,7 @@ def coordinate_grid(tables: GroupTables, grid: int, rows: np.ndarray, groups: np
 
 
 @njit
-def _count(words: np.ndarray, first_line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _count(words: UInt64s, first_line: Ints) -> tuple[Ints, Ints]:
     before = np.zeros(len(words), dtype=np.int64)
     total = np.zeros(len(first_line) - 1, dtype=np.int64)
     for table in range(len(total)):
@@ -121,7 +122,7 @@ def is_valid(space: CoordinateGrid, table: int, code: int) -> bool:
 
 
 @njit
-def count_between(space: CoordinateGrid, table: int, low: int, high: int, used: np.ndarray, n_used: int) -> int:
+def count_between(space: CoordinateGrid, table: int, low: int, high: int, used: Ints, n_used: int) -> int:
     """Valid codes from `low` up to, not including, `high` that are not among the first n of `used`, all valid."""
     if low >= high:
         return 0
@@ -139,9 +140,9 @@ def bins_with_room(
     span: int,
     low: int,
     high: int,
-    used: np.ndarray,
+    used: Ints,
     n_used: int,
-    out: np.ndarray,
+    out: Bools,
 ) -> None:
     """Which bins of a coordinate begin an unused valid code from `low` up to, not including, `high`.
 
@@ -161,9 +162,9 @@ def last_bins_with_room(
     prefix: int,
     low: int,
     high: int,
-    used: np.ndarray,
+    used: Ints,
     n_used: int,
-    out: np.ndarray,
+    out: Bools,
 ) -> None:
     """The same for the last coordinate, where each bin is one code: a line of bits."""
     line, start = space.table[table, FIRST_LINE] + prefix, prefix * space.grid
@@ -176,7 +177,7 @@ def last_bins_with_room(
 
 
 @njit
-def highest_with_room(space: CoordinateGrid, table: int, n_codes: int, room: int, used: np.ndarray, n_used: int) -> int:
+def highest_with_room(space: CoordinateGrid, table: int, n_codes: int, room: int, used: Ints, n_used: int) -> int:
     """The largest code above which `room` unused valid ones remain; -1 when there is none."""
     low, high = -1, n_codes - 1
     while low < high:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Int8s, Int16s, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.space import SYSTEMS, WyckoffSpace
 from oreflow.envs.symmetry.space_groups import space_group
@@ -42,12 +43,12 @@ _TIE = 1e-9
 class LatticeGrid(NamedTuple):
     """Bins of shapes and volumes."""
 
-    cell: np.ndarray  # int64 [231, 5], crystal system, table in `reduced` (monoclinic); a < b, a < c, b < c required
-    is_free: np.ndarray  # bool [7, 5], by system and column
-    reduced: np.ndarray  # bool [table, n_ratios, n_angles]
+    cell: Ints  # int64 [231, 5], crystal system, table in `reduced` (monoclinic); a < b, a < c, b < c required
+    is_free: Bools  # bool [7, 5], by system and column
+    reduced: Bools  # bool [table, n_ratios, n_angles]
     n_ratios: int
     log_step: float
-    angles: np.ndarray  # float64 [n_angles], degrees, ascending
+    angles: Floats  # float64 [n_angles], degrees, ascending
     n_volumes: int
     log_volume: float  # of the lowest bin, cubic angstrom an atom
 
@@ -93,7 +94,7 @@ def lattice_grid(space: WyckoffSpace) -> LatticeGrid:
     )
 
 
-def _reduced(changes: np.ndarray, n_ratios: int, log_step: float, angles: np.ndarray) -> np.ndarray:
+def _reduced(changes: Int8s, n_ratios: int, log_step: float, angles: Floats) -> Bools:
     """bool [c/a, beta]: which monoclinic cells no change of axes improves (`monoclinic_measure`)."""
     ratio = np.exp(log_ratio(np.arange(n_ratios), C_RATIO, n_ratios, log_step))[:, None]
     cosine = np.cos(np.radians(angles))[None, :]
@@ -108,12 +109,12 @@ def _reduced(changes: np.ndarray, n_ratios: int, log_step: float, angles: np.nda
     return out
 
 
-def monoclinic_measure(gram: np.ndarray) -> np.ndarray:
+def monoclinic_measure(gram: Floats) -> Floats:
     """What a monoclinic cell is judged by, in order: |a|^2 + |c|^2, |a|^2, a.c; float64 [3, ...] from [2, 2, ...]."""
     return np.stack([gram[0, 0] + gram[1, 1], gram[0, 0], gram[0, 1]])
 
 
-def _before(other: np.ndarray, own: np.ndarray) -> np.ndarray:
+def _before(other: Floats, own: Floats) -> Bools:
     """Whether one measure comes before another, entry by entry."""
     verdict = np.zeros(own.shape[1:], dtype=np.bool_)
     tie = np.ones(own.shape[1:], dtype=np.bool_)
@@ -131,7 +132,7 @@ def log_ratio(index: int, column: int, n_ratios: int, log_step: float) -> float:
 
 
 @njit(nogil=True)
-def angle_allowed(a: float, b: float, c: float, cosines: np.ndarray, column: int, least: float) -> bool:
+def angle_allowed(a: float, b: float, c: float, cosines: Floats, column: int, least: float) -> bool:
     """Whether a triclinic angle keeps Niggli's conditions, given the cosines of the angles before it, and whether the
     angles still to come can keep them.
 
@@ -156,7 +157,7 @@ def angle_allowed(a: float, b: float, c: float, cosines: np.ndarray, column: int
 
 
 @njit(nogil=True)
-def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: int, index: int) -> bool:
+def shape_allowed(lattice: LatticeGrid, group: int, shape: Int16s, column: int, index: int) -> bool:
     """Whether a bin of one column of a shape can be completed to a reduced cell.
 
     Args:
@@ -199,7 +200,7 @@ def shape_allowed(lattice: LatticeGrid, group: int, shape: np.ndarray, column: i
 
 
 @njit(nogil=True)
-def unit_cell(lattice: LatticeGrid, group: int, shape: np.ndarray, out: np.ndarray) -> None:
+def unit_cell(lattice: LatticeGrid, group: int, shape: Int16s, out: Floats) -> None:
     """Lengths and angles [6] of the cell of a complete shape that has a volume of 1."""
     system = lattice.cell[group, SYSTEM]
     out[:3] = 1.0

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats, Int8s, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.grid.lattice import unit_cell
 from oreflow.envs.crystal.layout.world import GROUP, PAIRS, World
@@ -24,11 +25,11 @@ _SLACK = 1.000001  # rounding in a cell's lengths brings no two atoms below the 
 def smallest_volume(
     tables: GroupTables,
     group: int,
-    cell: np.ndarray,
-    rows: np.ndarray,
-    numbers: np.ndarray,
-    parameters: np.ndarray,
-    radii: np.ndarray,
+    cell: Floats,
+    rows: Ints,
+    numbers: Ints,
+    parameters: Floats,
+    radii: Floats,
     min_distance: float,
     min_contact: float,
 ) -> float:
@@ -64,9 +65,7 @@ def smallest_volume(
 
 
 @njit(nogil=True)
-def _smallest_volume_of(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, n: int, cell: np.ndarray
-) -> float:
+def _smallest_volume_of(tables: GroupTables, world: World, states: States, row: int, n: int, cell: Floats) -> float:
     """The same for a state with shape and coordinates, whose cell of volume 1 goes into `cell`."""
     group = states[row, GROUP]
     unit_cell(world, group, states[row, world.shape : world.coordinate], cell)
@@ -84,7 +83,7 @@ def _smallest_volume_of(
 
 
 @njit(nogil=True)
-def lowest_volume_bin(tables: GroupTables, world: World, states: np.ndarray, row: int, n: int) -> int:
+def lowest_volume_bin(tables: GroupTables, world: World, states: States, row: int, n: int) -> int:
     """The lowest bin of the volume that keeps atoms apart; may lie beyond the last one."""
     smallest = _smallest_volume_of(tables, world, states, row, n, np.empty(6))
     steps = (math.log(smallest) - world.log_volume) / world.log_step
@@ -95,12 +94,12 @@ def lowest_volume_bin(tables: GroupTables, world: World, states: np.ndarray, row
 def decode_rows(
     tables: GroupTables,
     world: World,
-    states: np.ndarray,
-    first_site: np.ndarray,
-    letter: np.ndarray,
-    atomic_number: np.ndarray,
-    lattice: np.ndarray,
-    parameters: np.ndarray,
+    states: States,
+    first_site: Ints,
+    letter: Int8s,
+    atomic_number: Int16s,
+    lattice: Floats,
+    parameters: Floats,
     first: int,
     last: int,
 ) -> None:

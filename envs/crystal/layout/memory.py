@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, States, UInt64s
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.sums import Search, search_memory
 from oreflow.envs.crystal.feasibility.tables import SiteTables
@@ -22,13 +23,13 @@ class Memory(NamedTuple):
             class and by letter.
     """
 
-    steps: np.ndarray
-    bits: np.ndarray
-    used: np.ndarray
-    sums: np.ndarray
-    at: np.ndarray
-    looked_up: np.ndarray
-    lists: np.ndarray
+    steps: Ints
+    bits: UInt64s
+    used: Ints
+    sums: UInt64s
+    at: Ints
+    looked_up: Ints
+    lists: Ints
 
 
 @njit
@@ -51,7 +52,7 @@ def memory(tables: GroupTables, world: World) -> Memory:
 
 @njit
 def summarise(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, n: int, work: Memory
+    tables: GroupTables, world: World, states: States, row: int, n: int, work: Memory
 ) -> tuple[int, int, int]:
     """Distinct elements, atoms and inventory state of n pairs; elements, counts and codes into `work`."""
     first_row = tables.group[states[row, GROUP], FIRST_ROW]

@@ -1,7 +1,6 @@
 """How far a partial crystal is: its pairs, and which column of the shape and which coordinate come next; compiled."""
 
-import numpy as np
-
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.grid.lattice import SYSTEM
 from oreflow.envs.crystal.layout.world import GROUP, PAIRS, World
@@ -10,7 +9,7 @@ from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, GroupTables
 
 
 @njit
-def n_pairs(world: World, states: np.ndarray, row: int) -> int:
+def n_pairs(world: World, states: States, row: int) -> int:
     """Count the pairs of position and element in a row of states."""
     n = 0
     while n < world.n_slots and states[row, PAIRS + n]:
@@ -19,7 +18,7 @@ def n_pairs(world: World, states: np.ndarray, row: int) -> int:
 
 
 @njit
-def next_shape_column(world: World, states: np.ndarray, row: int) -> int:
+def next_shape_column(world: World, states: States, row: int) -> int:
     """The free column of the shape to fill next, 5 when all are."""
     system = world.cell[states[row, GROUP], SYSTEM]
     for column in range(5):
@@ -29,7 +28,7 @@ def next_shape_column(world: World, states: np.ndarray, row: int) -> int:
 
 
 @njit
-def next_coordinate(tables: GroupTables, world: World, states: np.ndarray, row: int, n: int) -> tuple[int, int]:
+def next_coordinate(tables: GroupTables, world: World, states: States, row: int, n: int) -> tuple[int, int]:
     """The site and the coordinate to fill next, (n, 0) when all are."""
     first_row = tables.group[states[row, GROUP], FIRST_ROW]
     for i in range(n):
@@ -41,7 +40,7 @@ def next_coordinate(tables: GroupTables, world: World, states: np.ndarray, row: 
 
 
 @njit
-def site_tuple(world: World, states: np.ndarray, row: int, i: int, dof: int, out: np.ndarray) -> int:
+def site_tuple(world: World, states: States, row: int, i: int, dof: int, out: Ints) -> int:
     """Parameters of a complete site into `out`, and their tuple code."""
     for k in range(dof):
         out[k] = states[row, world.coordinate + 3 * i + k] - 1

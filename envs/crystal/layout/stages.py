@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.layout.progress import n_pairs, next_coordinate, next_shape_column
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, PENDING, World
@@ -12,7 +13,7 @@ from oreflow.envs.symmetry.flat_tables import GroupTables
 _GROUP, _LETTER, _ELEMENT, _B_RATIO, _C_RATIO, _ANGLE, _COORDINATE, _VOLUME, _STOP = range(9)
 
 
-def stage_actions(world: World) -> tuple[np.ndarray, ...]:
+def stage_actions(world: World) -> tuple[Ints, ...]:
     """The actions of each stage, ascending int64: space group; letter, with what ends the decoration (close, or stop
     without geometry); element; b/a; c/a; any angle; any coordinate; volume; stop. The first three without geometry."""
     letters = np.arange(world.first_letter, world.first_element)
@@ -31,7 +32,7 @@ def stage_actions(world: World) -> tuple[np.ndarray, ...]:
 
 
 @njit
-def stages(tables: GroupTables, world: World, states: np.ndarray) -> np.ndarray:
+def stages(tables: GroupTables, world: World, states: States) -> Ints:
     """The stage of each state, int64 [batch], as `stage_actions` numbers them; any for a terminal one."""
     out = np.empty(len(states), dtype=np.int64)
     for row in range(len(states)):
@@ -45,7 +46,7 @@ def stages(tables: GroupTables, world: World, states: np.ndarray) -> np.ndarray:
 
 
 @njit
-def _stage_of_geometry(tables: GroupTables, world: World, states: np.ndarray, row: int) -> int:
+def _stage_of_geometry(tables: GroupTables, world: World, states: States, row: int) -> int:
     if states[row, world.volume]:
         return _STOP
     column = next_shape_column(world, states, row)

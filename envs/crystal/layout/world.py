@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Ints, UInt64s
 from oreflow.envs.chemistry.radii import covalent_radii
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.crystal.feasibility.search import can_finish
@@ -49,46 +50,45 @@ class World(NamedTuple):
     n_charges: int
     zero_charge: int
     width: int
-    element: np.ndarray
-    cls: np.ndarray
-    members: np.ndarray
-    delta_start: np.ndarray
-    deltas: np.ndarray
-    charge_start: np.ndarray
-    charges: np.ndarray
-    charge_of: np.ndarray
-    inventory_of: np.ndarray
-    kind: np.ndarray
-    reach: np.ndarray
-    bounds: np.ndarray
-    only_member: np.ndarray
-    role: np.ndarray
-    part_charges: np.ndarray
+    element: Ints
+    cls: Ints
+    members: Ints
+    delta_start: Ints
+    deltas: Ints
+    charge_start: Ints
+    charges: Ints
+    charge_of: Ints
+    inventory_of: Ints
+    kind: Ints
+    reach: UInt64s
+    bounds: UInt64s
+    only_member: Ints
+    role: Ints
+    part_charges: UInt64s
     # CoordinateGrid
     grid: int
-    table_of: np.ndarray
-    table: np.ndarray
-    words: np.ndarray
-    before: np.ndarray
+    table_of: Ints
+    table: Ints
+    words: UInt64s
+    before: Ints
     # LatticeGrid
-    cell: np.ndarray
-    is_free: np.ndarray
-    reduced: np.ndarray
+    cell: Ints
+    is_free: Bools
+    reduced: Bools
     n_ratios: int
     log_step: float
-    angles: np.ndarray
+    angles: Floats
     n_volumes: int
     log_volume: float
     # The world's own
-    groups: np.ndarray  # int64 [group of the world], numbers
-    place: np.ndarray  # int64 [231], place of each number in `groups`, -1
-    can_host: np.ndarray  # bool [group of the world], whether any crystal of the world has it
-    position: (
-        np.ndarray
-    )  # int64 [row, 2], atoms in the cell that is counted (SIZE), and what taking the position adds to
-    # the inventory state (STRIDE, 0 with freedom)
-    atomic_numbers: np.ndarray  # int64 [element]
-    radii: np.ndarray  # float64 [119]
+    groups: Ints  # int64 [group of the world], numbers
+    place: Ints  # int64 [231], place of each number in `groups`, -1
+    can_host: Bools  # bool [group of the world], whether any crystal of the world has it
+    # int64 [row, 2], atoms in the cell that is counted (SIZE), and what taking the position adds to the inventory state
+    # (STRIDE, 0 with freedom)
+    position: Ints
+    atomic_numbers: Ints  # int64 [element]
+    radii: Floats  # float64 [119]
     min_distance: float
     min_contact: float
     geometry: bool

@@ -1,7 +1,6 @@
 """Masks of free coordinates, compiled: every site ends at a valid place of its own."""
 
-import numpy as np
-
+from oreflow.envs.arrays import Bools, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.grid.coordinates import bins_with_room, highest_with_room, is_valid, last_bins_with_room
 from oreflow.envs.crystal.layout.memory import MOVED, TUPLE, USED, Memory
@@ -15,12 +14,12 @@ from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, IS_POLAR, GroupTab
 def allow_coordinates(
     tables: GroupTables,
     world: World,
-    states: np.ndarray,
+    states: States,
     row: int,
     n: int,
     site: int,
     k: int,
-    allowed: np.ndarray,
+    allowed: Bools,
     work: Memory,
 ) -> None:
     """A bin is allowed if a valid tuple that begins with it remains: above the one of an equal site before, not taken

@@ -1,7 +1,6 @@
 """Masks of Wyckoff positions and their elements, compiled."""
 
-import numpy as np
-
+from oreflow.envs.arrays import Bools, Ints, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.new_elements import new_elements
 from oreflow.envs.crystal.feasibility.search import can_finish, may_close
@@ -28,7 +27,7 @@ from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, N_LETTERS, GroupTa
 
 @njit
 def _finishes_with(
-    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, which: int, lists: np.ndarray
+    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, which: int, lists: Ints
 ) -> bool:
     """Whether the k elements in `lists` can be finished once `size` atoms join number `which`."""
     lists[COUNTS, which] += size
@@ -39,7 +38,7 @@ def _finishes_with(
 
 @njit
 def _some_element_fits(
-    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, lists: np.ndarray
+    sites: SiteTables, search: Search, kind: int, state: int, k: int, size: int, lists: Ints
 ) -> bool:
     """Whether any element, new or not, can take `size` atoms."""
     if new_elements(sites, kind, state, lists[ELEMENTS], lists[COUNTS], k, size, True, lists[VERDICTS], search):
@@ -51,9 +50,7 @@ def _some_element_fits(
 
 
 @njit
-def allow_letters(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, allowed: np.ndarray, work: Memory
-) -> None:
+def allow_letters(tables: GroupTables, world: World, states: States, row: int, allowed: Bools, work: Memory) -> None:
     """Allow, in one row of `allowed`, positions to occupy next, and to end a complete decoration."""
     group = states[row, GROUP]
     n = n_pairs(world, states, row)
@@ -103,9 +100,7 @@ def allow_letters(
 
 
 @njit
-def allow_elements(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, allowed: np.ndarray, work: Memory
-) -> None:
+def allow_elements(tables: GroupTables, world: World, states: States, row: int, allowed: Bools, work: Memory) -> None:
     """Allow, in one row of `allowed`, the elements that may stand on the position just chosen."""
     group = states[row, GROUP]
     k, _, state = summarise(tables, world, states, row, n_pairs(world, states, row), work)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.grid.lattice import shape_allowed
 from oreflow.envs.crystal.layout.decode import lowest_volume_bin
@@ -15,9 +16,7 @@ from oreflow.envs.symmetry.flat_tables import GroupTables
 
 
 @njit
-def _allow_row(
-    tables: GroupTables, world: World, states: np.ndarray, row: int, allowed: np.ndarray, work: Memory
-) -> None:
+def _allow_row(tables: GroupTables, world: World, states: States, row: int, allowed: Bools, work: Memory) -> None:
     allowed[row] = False
     if states[row, world.stopped]:
         return
@@ -55,9 +54,7 @@ def _allow_row(
 
 
 @njit(nogil=True)
-def allow_rows(
-    tables: GroupTables, world: World, states: np.ndarray, allowed: np.ndarray, first: int, last: int
-) -> None:
+def allow_rows(tables: GroupTables, world: World, states: States, allowed: Bools, first: int, last: int) -> None:
     """Masks of the states [first, last), into all of these rows of `allowed`."""
     work = memory(tables, world)
     for row in range(first, last):
@@ -65,7 +62,7 @@ def allow_rows(
 
 
 @njit
-def backward_allowed(tables: GroupTables, world: World, states: np.ndarray) -> np.ndarray:
+def backward_allowed(tables: GroupTables, world: World, states: States) -> Bools:
     """Slots whose element may go, then undo, then un-stop; of slots that symmetry makes equivalent the first."""
     allowed = np.zeros((len(states), world.n_slots + 2), dtype=np.bool_)
     work = memory(tables, world)

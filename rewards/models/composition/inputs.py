@@ -42,7 +42,7 @@ class Prototypes:
     anonymous: Ints
 
 
-def composition_features(batch: Compositions, dtype: type[np.floating] = np.float64) -> np.ndarray:
+def composition_features(batch: Compositions, dtype: type[np.floating] = np.float64) -> Float32s:
     """The 132 Magpie features and 24 of stoichiometry and charge, [batch, 156]; every row has an element in scope."""
     from oreflow.rewards.chemistry.stoichiometry import stoichiometric_features
 

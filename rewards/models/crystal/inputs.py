@@ -1,9 +1,12 @@
 """From crystals to what the network of the crystal energy model is given."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from oreflow.envs.arrays import Float32s, Ints
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.models.composition.inputs import EncodedRows, Prototypes, encode
@@ -24,7 +27,7 @@ class CrystalVocabulary:
         prototypes: hashes of positions with ranked elements (`ordered`) and of positions alone (`anonymous`).
     """
 
-    space_groups: np.ndarray
+    space_groups: Ints
     symbols: tuple[str, ...]
     prototypes: Prototypes
 
@@ -46,19 +49,19 @@ class EncodedCrystals:
     """
 
     composition: EncodedRows
-    features: np.ndarray
-    space_group: np.ndarray
-    prototypes: np.ndarray
-    site_offsets: np.ndarray
-    site_element: np.ndarray
-    site_symmetry: np.ndarray
-    site_features: np.ndarray
-    site_fraction: np.ndarray
+    features: Float32s
+    space_group: Ints
+    prototypes: Ints
+    site_offsets: Ints
+    site_element: Ints
+    site_symmetry: Ints
+    site_features: Float32s
+    site_fraction: Float32s
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, rows: np.ndarray) -> "EncodedCrystals":
+    def __getitem__(self, rows: Ints) -> "EncodedCrystals":
         """Rows at the given positions."""
         counts = np.diff(self.site_offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -76,7 +79,7 @@ class EncodedCrystals:
         )
 
 
-def _place(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _place(values: NDArray[Any], known: NDArray[Any]) -> Ints:
     """1 + position in the ascending `known`, or 0."""
     if len(known) == 0:
         return np.zeros(len(values), dtype=np.int64)
@@ -84,7 +87,7 @@ def _place(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(known[place] == values, place + 1, 0)
 
 
-def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _sums(values: Ints, offsets: Ints) -> Ints:
     """Sum over the sites of each row, int64 [batch]."""
     running = np.concatenate([[0], np.cumsum(values)])
     return running[offsets[1:]] - running[offsets[:-1]]
@@ -110,9 +113,9 @@ def vocabulary_of(crystals: Crystals, *, at_least: int) -> CrystalVocabulary:
 def encode_crystals(
     crystals: Crystals,
     compositions: Compositions,
-    index: np.ndarray,
-    feature_mean: np.ndarray,
-    feature_std: np.ndarray,
+    index: Ints,
+    feature_mean: Float32s,
+    feature_std: Float32s,
     composition_prototypes: Prototypes,
     vocabulary: CrystalVocabulary,
 ) -> EncodedCrystals:

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from oreflow.envs.arrays import Float32s, Ints
 from oreflow.envs.symmetry.letter_maps import letter_maps
 from oreflow.envs.symmetry.space_groups import CRYSTAL_SYSTEMS, LETTERS, N_SPACE_GROUPS, SpaceGroup, space_group
 
@@ -37,13 +38,13 @@ class SiteTables:
     """
 
     symbols: tuple[str, ...]
-    symbol: np.ndarray
-    features: np.ndarray
-    atoms: np.ndarray
-    dof: np.ndarray
-    group_features: np.ndarray
-    map_start: np.ndarray
-    maps: np.ndarray
+    symbol: Ints
+    features: Float32s
+    atoms: Ints
+    dof: Ints
+    group_features: Float32s
+    map_start: Ints
+    maps: Ints
 
 
 def _symbol(group: SpaceGroup, letter: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from oreflow.envs.arrays import Floats, Ints
+from oreflow.envs.arrays import AnyFloats, Floats, Ints
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.models.ensemble.distance import TrainingSummary
@@ -82,7 +82,7 @@ def stage_event(name: str, n_epochs: int) -> dict[str, Any]:
     return {"stage": name, "done": n_epochs if done else 0, "total": n_epochs, "fraction_done": float(done)}
 
 
-def scope_and_normalisation(train: Compositions, features: Floats, values: Floats) -> dict[str, Any]:
+def scope_and_normalisation(train: Compositions, features: AnyFloats, values: Floats) -> dict[str, Any]:
     """Return what `model.json` says of scope and normalisation.
 
     Args:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oreflow.envs.arrays import Bools
+from oreflow.envs.arrays import Bools, Ints, UInt64s
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import TermValues
 from oreflow.rewards.contract.term import Term
@@ -44,7 +44,7 @@ class KnownFormulas:
         return same & ~keys[:, shared:].any(axis=1) & ~found[:, shared:].any(axis=1)
 
 
-def _hashes(keys: np.ndarray, seed: np.uint64) -> np.ndarray:
+def _hashes(keys: Ints, seed: np.uint64) -> UInt64s:
     """uint64 [row] of int64 keys [row, slot]; slots of 0, which pad, leave a hash as it is."""
     out = np.full(len(keys), seed, dtype=np.uint64)
     for slot in range(keys.shape[1]):

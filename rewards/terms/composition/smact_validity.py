@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.chemistry.elements import electronegativities, symbols
 from oreflow.envs.chemistry.oxidation import TableSpec, oxidation_matrix, resolve_table
 from oreflow.envs.chemistry.smact_data import icsd24_table, smact_elements
@@ -114,7 +115,7 @@ class SmactValidity(Term):
             unknown[row], reasons[row] = True, "no element"
         return TermValues(verdict.astype(np.float64), ~unknown, reasons=reasons)
 
-    def _balanced(self, reduced: Compositions) -> np.ndarray:
+    def _balanced(self, reduced: Compositions) -> Bools:
         """bool [batch]: neutral, and Pauling-ordered if asked for."""
         good = self._try(reduced, independent_elements(False))
         if self.mixed_valence:
@@ -127,7 +128,7 @@ class SmactValidity(Term):
                 good[rows] = self._try(reduced[rows], mixed)
         return good
 
-    def _try(self, reduced: Compositions, independent: np.ndarray) -> np.ndarray:
+    def _try(self, reduced: Compositions, independent: Bools) -> Bools:
         from oreflow.rewards.chemistry.oxidation_balance import pauling_ordered, residual_charge
 
         arguments = (reduced.atomic_numbers, reduced.counts, *self._states, independent)
@@ -135,7 +136,7 @@ class SmactValidity(Term):
             return ~np.isnan(pauling_ordered(*arguments, electronegativities("smact")))
         return residual_charge(*arguments) == 0
 
-    def _n_combinations(self, reduced: Compositions, mixed: np.ndarray) -> np.ndarray:
+    def _n_combinations(self, reduced: Compositions, mixed: Bools) -> Floats:
         """float64 [batch]: choices of states that SMACT would try, inf where beyond floating point."""
         zs = reduced.atomic_numbers
         n_states = np.where(zs > 0, self._states[1][zs], 1).astype(np.float64)

@@ -4,10 +4,12 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import atomic_number
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import BatchType, Requires, TermValues
@@ -133,7 +135,7 @@ class ChgnetEnergy(Term):
             return str(error)
         return end.reason if end.status == "unphysical" else end
 
-    def _energies(self, batch: "Sequence[Structure]") -> tuple[np.ndarray, dict[int, str]]:
+    def _energies(self, batch: "Sequence[Structure]") -> tuple[Floats, dict[int, str]]:
         try:
             return self._potential.energies(batch), {}
         except PotentialError:
@@ -147,8 +149,8 @@ class ChgnetEnergy(Term):
         return energies, reasons
 
     def _above_hull(
-        self, phases: CompetingPhases, batch: "Sequence[Structure]", values: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, phases: CompetingPhases, batch: "Sequence[Structure]", values: Floats
+    ) -> tuple[Floats, NDArray[Any]]:
         known = np.flatnonzero(np.isfinite(values))
         above, decompositions = np.full(len(batch), np.nan), np.full(len(batch), "", dtype=object)
         if len(known):

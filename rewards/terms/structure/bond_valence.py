@@ -10,6 +10,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Int8s, States
 from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE
 from oreflow.envs.chemistry.elements import N_ELEMENTS, electronegativities, symbols
 from oreflow.envs.chemistry.oxidation import TableSpec, oxidation_matrix, resolve_table
@@ -33,7 +34,7 @@ CUTOFF_ANGSTROM = 6.0
 
 
 @cache
-def bond_lengths() -> np.ndarray:
+def bond_lengths() -> Floats:
     """Length R_ij of a bond of valence 1 by the two atomic numbers, angstrom, float64 [119, 119]; NaN where unknown.
 
     R_ij = r_i + r_j - r_i r_j (√c_i - √c_j)² / (c_i r_i + c_j r_j), with the elements' r and c of O'Keeffe and Brese.
@@ -123,7 +124,7 @@ class BondValence(Term):
         )
 
     def _reasons(
-        self, atoms: Atoms, compositions: Compositions, valid: np.ndarray, unknown: np.ndarray, not_neutral: np.ndarray
+        self, atoms: Atoms, compositions: Compositions, valid: Bools, unknown: Bools, not_neutral: Bools
     ) -> dict[int, str]:
         chi = electronegativities()
         no_states = missing_states(compositions, ~valid, self.table)
@@ -142,7 +143,7 @@ class BondValence(Term):
         return reasons_for(atoms, valid, unknown, "bond-valence parameters", otherwise)
 
 
-def valence_sums(atoms: Atoms, sign: np.ndarray, softness_angstrom: float = SOFTNESS_ANGSTROM) -> np.ndarray:
+def valence_sums(atoms: Atoms, sign: Int8s, softness_angstrom: float = SOFTNESS_ANGSTROM) -> Floats:
     """Bond-valence sum of every atom, float64 [atom], negative for anions.
 
     Args:
@@ -164,7 +165,7 @@ def valence_sums(atoms: Atoms, sign: np.ndarray, softness_angstrom: float = SOFT
     )
 
 
-def states_text(atoms: Atoms, states: np.ndarray, row: int) -> str:
+def states_text(atoms: Atoms, states: States, row: int) -> str:
     """Oxidation states of one cell, such as "1 Fe2+; 2 Fe3+; 4 O2-", divided by the number of formula units."""
     own = slice(atoms.offsets[row], atoms.offsets[row + 1])
     pairs, counts = np.unique(np.stack([atoms.atomic_numbers[own], states[own]], axis=1), axis=0, return_counts=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from oreflow.envs.arrays import Bools, Floats, Ints
 from oreflow.envs.chemistry.elements import N_ELEMENTS, symbols
 from oreflow.envs.objects.atoms import Atoms
 from oreflow.envs.objects.compositions import Compositions
@@ -21,7 +22,7 @@ def as_atoms(batch: Atoms | Crystals) -> Atoms:
     return batch if isinstance(batch, Atoms) else batch.atoms()
 
 
-def cell_numbers(atoms: Atoms) -> np.ndarray:
+def cell_numbers(atoms: Atoms) -> Ints:
     """int64 [atom], the cell that each atom is in."""
     return np.repeat(np.arange(len(atoms)), np.diff(atoms.offsets))
 
@@ -37,13 +38,13 @@ def compositions_of(atoms: Atoms) -> Compositions:
     return Compositions(pairs[..., 0].astype(np.int16), pairs[..., 1].astype(np.int32))
 
 
-def element_means(atoms: Atoms, values: np.ndarray) -> np.ndarray:
+def element_means(atoms: Atoms, values: Floats) -> Floats:
     """Mean over the atoms of each cell, float64 [batch], of `values` [119] by atomic number; NaN where one is."""
     sums = np.bincount(cell_numbers(atoms), weights=values[atoms.atomic_numbers], minlength=len(atoms))
     return sums / np.maximum(np.diff(atoms.offsets), 1)
 
 
-def volumes_per_atom(atoms: Atoms) -> np.ndarray:
+def volumes_per_atom(atoms: Atoms) -> Floats:
     """Volume per atom in cubic angstrom, float64 [batch]; NaN without atoms and for cells without volume."""
     n_atoms, volumes = np.diff(atoms.offsets), atoms.volumes
     usable = (n_atoms > 0) & (volumes > 1e-9) & np.isfinite(volumes)
@@ -51,7 +52,7 @@ def volumes_per_atom(atoms: Atoms) -> np.ndarray:
 
 
 def reasons_for(
-    atoms: Atoms, valid: np.ndarray, unknown: np.ndarray, what: str, otherwise: Callable[[int], str] | str = ""
+    atoms: Atoms, valid: Bools, unknown: Bools, what: str, otherwise: Callable[[int], str] | str = ""
 ) -> dict[int, str]:
     """Why the rows that are not valid have no value.
 

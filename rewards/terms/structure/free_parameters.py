@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, POLAR, group_tables
 from oreflow.envs.symmetry.space_groups import space_group
@@ -51,6 +52,6 @@ class FreeParameters(Term):
 
 
 @cache
-def _of_cells() -> np.ndarray:
+def _of_cells() -> Floats:
     """Free lattice parameters by number of the space group, int64 [231]."""
     return np.array([0, *(_OF_CELL[space_group(number).crystal_system] for number in range(1, 231))])

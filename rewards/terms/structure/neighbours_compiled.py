@@ -8,17 +8,18 @@ import math
 import numpy as np
 from numba import prange
 
+from oreflow.envs.arrays import Bools, Floats, Ints
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.distances import images_within, nearest_image, reduce_cell, shortest_lattice_vector
 
 
 @njit(nogil=True)
-def _starts_orbit(orbit: np.ndarray, i: int) -> bool:
+def _starts_orbit(orbit: Ints, i: int) -> bool:
     return i == 0 or orbit[i] != orbit[i - 1]
 
 
 @njit(nogil=True)
-def _nearest_distance(cell: np.ndarray, at: np.ndarray, i: int) -> float:
+def _nearest_distance(cell: Floats, at: Floats, i: int) -> float:
     """Distance from atom i to its nearest neighbour in angstrom."""
     distance = shortest_lattice_vector(cell)
     for j in range(len(at)):
@@ -29,7 +30,7 @@ def _nearest_distance(cell: np.ndarray, at: np.ndarray, i: int) -> float:
 
 @njit(nogil=True)
 def _coordination_number(
-    cell: np.ndarray, at: np.ndarray, numbers: np.ndarray, i: int, radii: np.ndarray, tolerance: float, by_radii: bool
+    cell: Floats, at: Floats, numbers: Ints, i: int, radii: Floats, tolerance: float, by_radii: bool
 ) -> int:
     reach = 0.0 if by_radii else tolerance * _nearest_distance(cell, at, i)
     total = 0
@@ -43,16 +44,16 @@ def _coordination_number(
 
 @njit(nogil=True, parallel=True)
 def coordination_numbers(
-    vectors: np.ndarray,
-    offsets: np.ndarray,
-    numbers: np.ndarray,
-    fractional: np.ndarray,
-    orbit: np.ndarray,
-    usable: np.ndarray,
-    radii: np.ndarray,
+    vectors: Floats,
+    offsets: Ints,
+    numbers: Ints,
+    fractional: Floats,
+    orbit: Ints,
+    usable: Bools,
+    radii: Floats,
     tolerance: float,
     by_radii: bool,
-) -> np.ndarray:
+) -> Ints:
     """Neighbours of every atom, int64 [atom]; -1 where there is no cell, and in rows that are not usable.
 
     Args:
@@ -80,16 +81,16 @@ def coordination_numbers(
 
 @njit(nogil=True, parallel=True)
 def bond_valence_sums(
-    vectors: np.ndarray,
-    offsets: np.ndarray,
-    numbers: np.ndarray,
-    fractional: np.ndarray,
-    orbit: np.ndarray,
-    sign: np.ndarray,
-    lengths: np.ndarray,
+    vectors: Floats,
+    offsets: Ints,
+    numbers: Ints,
+    fractional: Floats,
+    orbit: Ints,
+    sign: Ints,
+    lengths: Ints,
     softness: float,
     cutoff: float,
-) -> np.ndarray:
+) -> Floats:
     """Sum of exp((R - d) / softness) over the bonds of every atom with atoms of the other sign, times its own sign.
 
     Args:
@@ -129,13 +130,13 @@ def bond_valence_sums(
 
 @njit(nogil=True)
 def fit_states(
-    valences: np.ndarray,
-    numbers: np.ndarray,
-    sign: np.ndarray,
-    states: np.ndarray,
-    n_states: np.ndarray,
+    valences: Floats,
+    numbers: Ints,
+    sign: Ints,
+    states: Ints,
+    n_states: Ints,
     mixed_valence: bool,
-    out: np.ndarray,
+    out: Ints,
 ) -> bool:
     """The neutral choice of oxidation states nearest to the bond-valence sums of one cell, by least squares.
 
@@ -209,15 +210,15 @@ def fit_states(
 
 @njit(nogil=True, parallel=True)
 def fit_states_of_cells(
-    valences: np.ndarray,
-    offsets: np.ndarray,
-    numbers: np.ndarray,
-    sign: np.ndarray,
-    usable: np.ndarray,
-    states: np.ndarray,
-    n_states: np.ndarray,
+    valences: Floats,
+    offsets: Ints,
+    numbers: Ints,
+    sign: Ints,
+    usable: Bools,
+    states: Ints,
+    n_states: Ints,
     mixed_valence: bool,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Ints, Bools]:
     """`fit_states` for every usable cell: states, int64 [atom], and whether each cell has some, bool [batch]."""
     out = np.zeros(len(numbers), dtype=np.int64)
     found = np.zeros(len(usable), dtype=np.bool_)
