@@ -1,4 +1,4 @@
-""" "Did you mean ...?": the nearest known name."""
+"""The nearest known name, for errors that ask: did you mean ...?"""
 
 import difflib
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Scoring any formulas and crystals: the rewards' values, verdicts by named rule, a reason where there is no value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def _score(
     table = resolve_table(DEFAULT_TABLE if table is None else table)
     n = len(notes)
 
-    def spread(values, empty):
+    def spread(values: Iterable[Any], empty: Any) -> list[Any]:
         out = [empty] * n
         for row, value in zip(rows.tolist(), values):
             out[row] = value

@@ -141,8 +141,10 @@ class Policy(nn.Module):
         return logits, None if self.backward_head is None else self.backward_head(x)
 
     def log_flow(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """log F(s), float64 [batch], from the last hidden layer. It is measured from `log_partition`, which learns
-        faster."""
+        """Compute log F(s), float64 [batch], from the last hidden layer.
+
+        It is measured from `log_partition`, which learns faster.
+        """
         assert self.flow_head is not None
         return self.flow_head(x).squeeze(-1).double() + self.log_partition(condition)
 

@@ -73,8 +73,10 @@ class Nodes:
         return self.policy.trunk(torch.from_numpy(tokens), weights, here)
 
     def hidden(self, weights: tuple[Tensor, Tensor], needs_forward: bool) -> Tensor | None:
-        """The hidden layer of all rows that some head reads, part of the graph: all of them, or the free ones where
-        there is but the forward head; None where no head reads any."""
+        """Compute the hidden layer of all rows that some head reads, as part of the graph.
+
+        These are all rows, or the free ones where there is but the forward head; None where no head reads any.
+        """
         condition = self._condition()
         if self._reads_all:
             tokens = self.kernel.encode(np.concatenate(self._states))

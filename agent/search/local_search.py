@@ -20,7 +20,9 @@ class Unroll(Protocol):
 
     def __call__(
         self, kernel: TransitionKernel, terminal: States, go_on: float, rng: np.random.Generator, /
-    ) -> tuple[States, Floats, Ints]: ...
+    ) -> tuple[States, Floats, Ints]:
+        """Walk from terminal states; see the class."""
+        ...
 
 
 class Rollout(Protocol):
@@ -28,7 +30,9 @@ class Rollout(Protocol):
 
     def __call__(
         self, kernel: TransitionKernel, states: States, rng: np.random.Generator, /
-    ) -> tuple[States, Floats, Ints]: ...
+    ) -> tuple[States, Floats, Ints]:
+        """Walk from terminal states; see the class."""
+        ...
 
 
 def local_search(

@@ -125,8 +125,9 @@ def verify_checkpoint(path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Verifies a checkpoint and returns its counters, `rng` and config among them; warns of other versions of torch or
-    numpy than wrote it.
+    """Verify a checkpoint and return its counters, `rng` and config among them.
+
+    Warns when other versions of torch or numpy wrote it.
 
     Raises:
         CheckpointError: for a damaged checkpoint, or one of another schema.

@@ -22,8 +22,9 @@ CHANGEABLE = (
 
 
 def find_checkpoint(folder: RunFolder, fall_back: bool) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint of a run and its state. The caller holds the run's lock: what a killed process left of a
-    checkpoint is swept.
+    """Find the newest checkpoint of a run, and read its state.
+
+    The caller holds the run's lock: what a killed process left of a checkpoint is swept.
 
     Args:
         fall_back: whether an older one is taken, with a warning, where the newest is damaged.

@@ -25,8 +25,9 @@ def check_kernel(
     *,
     edges: int = _ACTIONS_FOLLOWED,
 ) -> None:
-    """Drive `n` random trajectories, and then up to `edges` actions one by one, through every clause of
-    `TransitionKernel`.
+    """Hold a kernel to every clause of `TransitionKernel`.
+
+    It is driven through `n` random trajectories, and then through up to `edges` actions one by one.
 
     Args:
         kernel: any.

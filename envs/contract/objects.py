@@ -13,7 +13,7 @@ class Objects(Protocol):
 
     @property
     def kind(self) -> str:
-        """ "composition", "structure", or the name of the world that the objects are of; terms `requires` it."""
+        """What the objects are: "composition", "structure", or the name of a world; terms `requires` it."""
         ...
 
     def __len__(self) -> int: ...

@@ -65,8 +65,11 @@ def compressed(triplet: str) -> Affine:
 
 
 def left_inverse(basis: np.ndarray, dof: int) -> np.ndarray:
-    """Integer matrix that takes basis @ p back to p; its existence also shows that an integer basis @ p needs an
-    integer p, so that parameters are equivalent modulo 1 exactly when the points are."""
+    """Integer matrix that takes basis @ p back to p.
+
+    That it exists also shows that an integer basis @ p needs an integer p, so that parameters are equivalent modulo 1
+    exactly when the points are.
+    """
     inverse = np.zeros((3, 3), dtype=np.int64)
     for rows in itertools.combinations(range(3), dof):
         minor = basis[list(rows), :dof]
@@ -215,8 +218,11 @@ def simplicity(matrix: np.ndarray, size: int = 3) -> tuple:
 
 
 def holohedry(system: str) -> list[np.ndarray]:
-    """Point group of a generic lattice of the crystal system; in the hexagonal axes of a rhombohedral group, the
-    elements that do not keep the centring drop out later, as they do not normalize it."""
+    """Point group of a generic lattice of the crystal system.
+
+    In the hexagonal axes of a rhombohedral group, the elements that do not keep the centring drop out later, as they do
+    not normalize it.
+    """
     generators = {
         "triclinic": [],
         "monoclinic": ["-x,y,-z"],

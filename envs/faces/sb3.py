@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 
-def as_vec_env(env: KernelVectorEnv) -> "VecEnv":
+def as_vec_env(env: KernelVectorEnv) -> "VecEnv":  # noqa: C901 - counts the methods of the class inside
     """Make a Stable-Baselines3 `VecEnv` of a vector environment.
 
     Its trainers then step all rows in one compiled call, where `DummyVecEnv` over single environments makes one Python

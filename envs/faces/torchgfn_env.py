@@ -140,7 +140,7 @@ class TorchGFNEnv(DiscreteEnv):
         return self.log_reward(states).exp()
 
     @property
-    def world(self):
+    def world(self) -> EnumeratedWorld:
         """The kernel's enumerated world."""
         if self._world is None:
             self._world = self.kernel.enumerate()
@@ -291,8 +291,12 @@ def make_gflownet(
 
 
 def ragged(trajectories: Trajectories) -> tuple[States, Ints, States, Ints]:
-    """torchgfn's padded trajectories member by member: terminal states [batch, *state_shape], offsets [batch + 1],
-    states [step, *state_shape] before each action, and the kernel's actions [step]."""
+    """Read torchgfn's padded trajectories member by member.
+
+    Returns:
+        Terminal states [batch, *state_shape], offsets [batch + 1], states [step, *state_shape] before each action, and
+        the kernel's actions [step].
+    """
     env, length = trajectories.env, trajectories.terminating_idx.numpy()
     running = torch.from_numpy(np.arange(trajectories.max_length) < length[:, None])
     states = env._kernel_states(trajectories.states.tensor[:-1].transpose(0, 1)[running])

@@ -124,8 +124,9 @@ class Crystals:
         return self.compositions.reduced()
 
     def atoms(self, primitive: bool = True) -> Atoms:
-        """All atoms in the primitive cell, or in the conventional one; the first atom of each orbit is the site's
-        first coordinate triplet in the International Tables.
+        """Place all atoms in the primitive cell, or in the conventional one.
+
+        The first atom of each orbit is the site's first coordinate triplet in the International Tables.
 
         Raises:
             ValueError: for crystals without geometry.

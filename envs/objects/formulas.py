@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def pymatgen_compositions(compositions: Compositions) -> tuple:
     )
 
 
-def _silently(function, argument):
+def _silently(function: Callable[[Any], Any], argument: Any) -> Any:
     """pymatgen warns about every element without an electronegativity; formulas do not need one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -17,7 +17,9 @@ _LONGEST_A = 1e6  # crystals may be as wide as their atoms need: what was built 
 
 
 def crystal_to_text(crystals: Crystals) -> list[str]:
-    """One line of JSON each: {"sg": number, "lattice": [a, b, c, alpha, beta, gamma], "sites": [[letter, symbol,
+    """Write crystals as one line of JSON each.
+
+    A line is {"sg": number, "lattice": [a, b, c, alpha, beta, gamma], "sites": [[letter, symbol,
     [parameters]], ...]}; lengths in angstrom, angles in degrees. Numbers are written so that they read back exactly.
     A crystal without geometry has null for lattice and parameters.
     """

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from oreflow.envs.arrays import AnyFloats, AnyInts, Bools, Floats
 from oreflow.envs.compiled.jit import njit
 
 
 @njit
-def _gcd(a, b):
+def _gcd(a: int, b: int) -> int:
     while b:
         a, b = b, a % b
     return a
@@ -15,7 +16,7 @@ def _gcd(a, b):
 # One thread on purpose: numba's threads forbid a later fork and concurrent callers, and the network behind these
 # features takes twenty times as long. `nogil` lets callers use threads of their own.
 @njit(nogil=True)
-def magpie_kernel(atomic_numbers, counts, table, features, valid):
+def magpie_kernel(atomic_numbers: AnyInts, counts: AnyInts, table: Floats, features: AnyFloats, valid: Bools) -> None:
     """Writes features [batch, 6 * property] and valid [batch] in place.
 
     Args:

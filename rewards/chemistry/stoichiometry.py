@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from oreflow.envs.arrays import Floats, Ints
+from oreflow.envs.arrays import AnyInts, Floats, Ints, UInt64s
 from oreflow.envs.chemistry.elements import N_ELEMENTS
 from oreflow.envs.chemistry.oxidation import oxidation_matrix
 from oreflow.envs.compiled.jit import njit
@@ -53,7 +53,7 @@ def stoichiometric_feature_names() -> tuple[str, ...]:
 
 
 @njit(nogil=True)
-def _norms_and_ionicity(atomic_numbers, counts, chi, norms, out):
+def _norms_and_ionicity(atomic_numbers: AnyInts, counts: AnyInts, chi: Floats, norms: Floats, out: Floats) -> None:
     """Writes out [batch, norm + 3] for reduced formulas; chi: electronegativity by atomic number."""
     n_norms = len(norms)
     for row in range(atomic_numbers.shape[0]):
@@ -81,7 +81,9 @@ def _norms_and_ionicity(atomic_numbers, counts, chi, norms, out):
 
 
 @njit(nogil=True)
-def _hash_counts(atomic_numbers, counts, chi, offset, prime, out):
+def _hash_counts(
+    atomic_numbers: AnyInts, counts: AnyInts, chi: Floats, offset: np.uint64, prime: np.uint64, out: UInt64s
+) -> None:
     """Writes FNV-1a hashes [batch, 2] of the counts of reduced formulas: by electronegativity, and by size."""
     n_slots = atomic_numbers.shape[1]
     order = np.empty(n_slots, dtype=np.int64)

@@ -10,6 +10,7 @@ needs to be built or kept, and nothing grows with the number of elements as the 
 
 import numpy as np
 
+from oreflow.envs.arrays import AnyInts, Floats, Ints, UInt64s
 from oreflow.envs.compiled.jit import njit
 
 # Reduced costs above this count as zero, in eV/atom. As weights sum to one, no hull energy is farther off than this.
@@ -21,7 +22,7 @@ _LEAST_AMOUNT = 1e-8
 
 
 @njit(nogil=True)
-def _find(words, low, high):
+def _find(words: UInt64s, low: int, high: int) -> int:
     """Place of a chemical system's two words in the sorted list, -1 where absent."""
     first, last = 0, words.shape[0]
     while first < last:
@@ -36,7 +37,7 @@ def _find(words, low, high):
 
 
 @njit(nogil=True)
-def _systems_within(zs, d, words, systems):
+def _systems_within(zs: AnyInts, d: int, words: UInt64s, systems: Ints) -> int:
     """Writes the places of all listed chemical systems within d elements; returns how many there are."""
     bits = np.zeros((d, 2), dtype=np.uint64)
     low, high = np.uint64(0), np.uint64(0)
@@ -67,7 +68,7 @@ def _systems_within(zs, d, words, systems):
 
 
 @njit(nogil=True)
-def _invert(columns, basis, inverse):
+def _invert(columns: Floats, basis: Ints, inverse: Floats) -> None:
     """Writes the inverse of the basis matrix by Gauss-Jordan elimination with row pivoting."""
     d = basis.shape[0]
     work = np.zeros((d, 2 * d))
@@ -96,7 +97,7 @@ def _invert(columns, basis, inverse):
 
 
 @njit(nogil=True)
-def _minimise(columns, energies, x, basis, weights):
+def _minimise(columns: Floats, energies: Floats, x: Floats, basis: Ints, weights: Floats) -> bool:
     """Solves the programme; writes the basis (columns) and the weights. Returns whether it came to an end.
 
     Args:
@@ -172,7 +173,16 @@ def _minimise(columns, energies, x, basis, weights):
 
 
 @njit(nogil=True)
-def _phases_within(zs, d, words, starts, n_known, phase_zs, phase_counts, phase_energies):
+def _phases_within(
+    zs: AnyInts,
+    d: int,
+    words: UInt64s,
+    starts: Ints,
+    n_known: Ints,
+    phase_zs: AnyInts,
+    phase_counts: AnyInts,
+    phase_energies: Floats,
+) -> tuple[Floats, Floats, Ints, int]:
     """All phases within d elements, the elements first.
 
     Returns:
@@ -209,7 +219,7 @@ def _phases_within(zs, d, words, starts, n_known, phase_zs, phase_counts, phase_
 
 
 @njit(nogil=True)
-def _without(columns, energies, x):
+def _without(columns: Floats, energies: Floats, x: Floats) -> Floats:
     """The energies, inf for every compound whose atomic fractions are x."""
     out = energies.copy()
     for j in range(x.shape[0], out.shape[0]):
@@ -224,21 +234,21 @@ def _without(columns, energies, x):
 
 @njit(nogil=True)
 def hull_kernel(
-    order,
-    zs,
-    counts,
-    words,
-    starts,
-    n_known,
-    phase_zs,
-    phase_counts,
-    phase_energies,
-    include_same,
-    hull,
-    products,
-    amounts,
-    n_competing,
-):
+    order: Ints,
+    zs: AnyInts,
+    counts: AnyInts,
+    words: UInt64s,
+    starts: Ints,
+    n_known: Ints,
+    phase_zs: AnyInts,
+    phase_counts: AnyInts,
+    phase_energies: Floats,
+    include_same: bool,
+    hull: Floats,
+    products: Ints,
+    amounts: Floats,
+    n_competing: Ints,
+) -> None:
     """Writes hull energies, decomposition products, their amounts by atoms, and the number of competing compounds.
 
     Args:

@@ -116,8 +116,10 @@ def _triclinic(number: int, lattice: Floats, letters: Ints, parameters: Floats) 
 
 @cache
 def _unimodular() -> Floats:
-    """float64 [k, 3, 3], matrices with entries -1, 0 and 1 and determinant 1 or -1; of each and its negative one, as
-    the inversion through the origin belongs to the normalizer."""
+    """Matrices with entries -1, 0 and 1 and determinant 1 or -1, float64 [k, 3, 3].
+
+    Of each and its negative only one, as the inversion through the origin belongs to the normalizer.
+    """
     entries = np.array(list(product((-1, 0, 1), repeat=9)), dtype=np.float64)
     leading = entries[np.arange(len(entries)), (entries != 0).argmax(axis=1)]
     matrices = entries[leading > 0].reshape(-1, 3, 3)

@@ -222,8 +222,10 @@ def _round_sites(
 
 @njit(nogil=True)
 def _best_shift(tables: GroupTables, rows: Ints, n: int, axis: int, places: Ints) -> float:
-    """The shift along a polar axis, in bins, after which atoms lie nearest to bins: exact, as some gap between the
-    remainders is the one that no displacement crosses."""
+    """The shift along a polar axis, in bins, after which atoms lie nearest to bins.
+
+    It is exact, as some gap between the remainders is the one that no displacement crosses.
+    """
     remainder, weight = np.empty(n), np.empty(n)
     for i in range(n):
         place = places[i, tables.row[rows[i], POLAR_PARAMETER + axis]]

@@ -133,8 +133,7 @@ def log_ratio(index: int, column: int, n_ratios: int, log_step: float) -> float:
 
 @njit(nogil=True)
 def angle_allowed(a: float, b: float, c: float, cosines: Floats, column: int, least: float) -> bool:
-    """Whether a triclinic angle keeps Niggli's conditions, given the cosines of the angles before it, and whether the
-    angles still to come can keep them.
+    """Tell whether a triclinic angle keeps Niggli's conditions, and the angles still to come can keep them.
 
     Args:
         cosines: of alpha, beta, gamma up to the one in question.

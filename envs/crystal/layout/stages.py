@@ -14,8 +14,11 @@ _GROUP, _LETTER, _ELEMENT, _B_RATIO, _C_RATIO, _ANGLE, _COORDINATE, _VOLUME, _ST
 
 
 def stage_actions(world: World) -> tuple[Ints, ...]:
-    """The actions of each stage, ascending int64: space group; letter, with what ends the decoration (close, or stop
-    without geometry); element; b/a; c/a; any angle; any coordinate; volume; stop. The first three without geometry."""
+    """List the actions of each stage, ascending int64.
+
+    The stages: space group; letter, with what ends the decoration (close, or stop without geometry); element; b/a; c/a;
+    any angle; any coordinate; volume; stop. Without geometry there are the first three.
+    """
     letters = np.arange(world.first_letter, world.first_element)
     end = world.close if world.geometry else world.n_actions - 1
     decoration = (

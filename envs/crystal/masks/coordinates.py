@@ -22,8 +22,11 @@ def allow_coordinates(
     allowed: Bools,
     work: Memory,
 ) -> None:
-    """A bin is allowed if a valid tuple that begins with it remains: above the one of an equal site before, not taken
-    by a site of the same position, and with enough above it for the equal sites still to come."""
+    """Allow each bin with which a valid tuple begins that remains.
+
+    One remains that is above the one of an equal site before, not taken by a site of the same position, and with enough
+    above it for the equal sites still to come.
+    """
     group = states[row, GROUP]
     code = states[row, PAIRS + site]
     letter = (code - 1) // world.n_elements

@@ -118,8 +118,10 @@ def check_occupancy(occupancy: float, where: str) -> None:
 
 
 def check_n_atoms(n_atoms: int, max_atoms: int, what: str = "atoms") -> None:
-    """Raises:
-    StructureError: no_atoms, or too_many_atoms.
+    """Refuse a structure without atoms, or with too many.
+
+    Raises:
+        StructureError: no_atoms, or too_many_atoms.
     """
     if n_atoms < 1:
         raise StructureError(Reason.NO_ATOMS, f"expected at least one atom, got no {what}")

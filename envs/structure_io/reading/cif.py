@@ -228,8 +228,10 @@ def _all_atoms(
     max_atoms: int,
     notes: list[str],
 ) -> Any:
-    """The structure with all images of all sites. A site within 0.1 angstrom of an image of itself is put between
-    them, onto the symmetry element: coordinates such as 0.333 mean thirds.
+    """The structure with all images of all sites.
+
+    A site within 0.1 angstrom of an image of itself is put between them, onto the symmetry element: coordinates such as
+    0.333 mean thirds.
     """
     from pymatgen.core import Lattice
 

@@ -144,7 +144,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
 
 
 def decode(data: bytes) -> str:
-    """Bytes as text with line ends as "\\n".
+    """Read bytes as text whose lines end with a line feed.
 
     Raises:
         StructureError: empty_file or not_text.

@@ -6,7 +6,7 @@ second to import: import this module on first use only.
 
 import numpy as np
 
-from oreflow.envs.arrays import Ints
+from oreflow.envs.arrays import AnyInts, Floats, Ints, UInt64s
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.chemistry.stoichiometry import magpie_electronegativity
@@ -18,7 +18,19 @@ _RANKS = 16
 
 
 @njit(nogil=True)
-def _hash_crystals(group, offsets, letter, atomic_number, chi, map_start, maps, ranks, offset, prime, out):
+def _hash_crystals(
+    group: AnyInts,
+    offsets: Ints,
+    letter: AnyInts,
+    atomic_number: AnyInts,
+    chi: Floats,
+    map_start: Ints,
+    maps: Ints,
+    ranks: int,
+    offset: np.uint64,
+    prime: np.uint64,
+    out: UInt64s,
+) -> None:
     """Writes out [batch, 2], FNV-1a hashes of the least labeling: positions with elements' ranks, positions alone."""
     largest = 0
     for row in range(len(group)):
@@ -74,8 +86,11 @@ def _hash_crystals(group, offsets, letter, atomic_number, chi, map_start, maps, 
 
 
 def prototype_hashes(crystals: Crystals) -> Ints:
-    """int64 [batch, 2]: hash of the occupied positions with the elements on them ranked by electronegativity, and of
-    the positions alone. Every element has an electronegativity."""
+    """Hash the prototypes of crystals, int64 [batch, 2].
+
+    First the occupied positions with the elements on them ranked by electronegativity, then the positions alone. Every
+    element has an electronegativity.
+    """
     tables = site_tables()
     out = np.empty((len(crystals), 2), dtype=np.uint64)
     _hash_crystals(
