@@ -23,8 +23,8 @@ def provenance(config: Config, plugins: list[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "versions": _versions(),
-        "git_commit": _git_commit(),
+        "versions": package_versions(),
+        "git_commit": git_commit(),
         "seed": config.seed,
         "threads": config.run.threads,
         "plugins": plugins,
@@ -32,7 +32,8 @@ def provenance(config: Config, plugins: list[str]) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str | None]:
+def package_versions() -> dict[str, str | None]:
+    """Look up the installed versions of oreflow and of what its numbers depend on; None for what is missing."""
     found: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
@@ -42,8 +43,8 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _git_commit() -> str | None:
-    """Commit of the source tree, "-dirty" appended when it differs; None outside a checkout."""
+def git_commit() -> str | None:
+    """Read the commit of the source tree, "-dirty" appended when it differs; None outside a checkout."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(

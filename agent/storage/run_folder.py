@@ -17,7 +17,7 @@ from oreflow.agent.errors import ConfigError, RunFolderError
 from oreflow.agent.storage.atomic_files import replacing, to_json, write_text
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.lock import LOCK_FILES
-from oreflow.agent.storage.provenance import _git_commit, _versions, provenance
+from oreflow.agent.storage.provenance import git_commit, package_versions, provenance
 from oreflow.envs.registry import WORLDS
 from oreflow.rewards.registry import names, plugin_files
 
@@ -158,8 +158,8 @@ class RunFolder:
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "from_step": step,
             "command": sys.argv,
-            "versions": _versions(),
-            "git_commit": _git_commit(),
+            "versions": package_versions(),
+            "git_commit": git_commit(),
         }
         record["resumed"] = [*record.get("resumed", []), entry]
         write_text(self.provenance_path, to_json(record))

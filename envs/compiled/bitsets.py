@@ -63,8 +63,8 @@ _EIGHTS, _BYTES = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
 
 
 @njit(inline="always")
-def _bits(word: np.uint64) -> np.int64:
-    """How many bits of a word are set, counted in pairs, fours and bytes at once."""
+def count_bits(word: np.uint64) -> np.int64:
+    """Count the bits of a word that are set, in pairs, fours and bytes at once."""
     word -= (word >> np.uint64(1)) & _PAIRS
     word = (word & _FOURS) + ((word >> np.uint64(2)) & _FOURS)
     word = (word + (word >> np.uint64(4))) & _EIGHTS

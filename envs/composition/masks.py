@@ -53,7 +53,7 @@ def workspace(rules: Rules) -> Workspace:
 
 
 @njit(inline="always")
-def summarise(rules: Rules, states: States, row: int, work: Workspace) -> tuple[int, int, int, int]:
+def read_state(rules: Rules, states: States, row: int, work: Workspace) -> tuple[int, int, int, int]:
     """Elements, atoms, radical and groups of a partial composition; its possible charges as bits into `work.charges`.
 
     A composition with too many elements or a count outside its range gets more atoms than allowed: nothing may follow.
@@ -177,7 +177,7 @@ def allow_free(
     rules: Rules, table: FeasibilityTable, states: States, row: int, allowed: Bools, work: Workspace
 ) -> None:
     """Mask of one non-terminal state under free order, into all of `allowed[row]`."""
-    k, a, r, groups = summarise(rules, states, row, work)
+    k, a, r, groups = read_state(rules, states, row, work)
     if k == 0:  # states that were just reset are many, and all alike
         if work.empty_row[0] >= 0:
             allowed[row] = allowed[work.empty_row[0]]
@@ -238,7 +238,7 @@ def allow_canonical(
     rules: Rules, table: FeasibilityTable, states: States, row: int, allowed: Bools, work: Workspace
 ) -> None:
     """Mask of one non-terminal state under canonical order, into all of `allowed[row]`."""
-    k, a, r, groups = summarise(rules, states, row, work)
+    k, a, r, groups = read_state(rules, states, row, work)
     charges = work.charges
     allowed[row, :-1] = False
     allowed[row, -1] = may_stop(rules, k, a, r, groups) and get_bit(charges, rules.zero_charge)
@@ -323,6 +323,6 @@ def are_objects(rules: Rules, states: States) -> Bools:
     out = np.zeros(len(states), dtype=np.bool_)
     work = workspace(rules)
     for row in range(len(states)):
-        k, a, r, groups = summarise(rules, states, row, work)
+        k, a, r, groups = read_state(rules, states, row, work)
         out[row] = may_stop(rules, k, a, r, groups) and get_bit(work.charges, rules.zero_charge)
     return out

@@ -5,8 +5,8 @@ from oreflow.envs.crystal.space import WyckoffSpace
 from oreflow.envs.symmetry.space_groups import space_group
 
 
-def _why_empty(space: WyckoffSpace) -> str:
-    """Names space groups that could host such crystals, or says that none could."""
+def why_empty(space: WyckoffSpace) -> str:
+    """Name space groups that could host such crystals, or say that none could."""
     from dataclasses import replace
 
     _, everywhere, _ = make_world(replace(space, space_groups=("all",), geometry=False))

@@ -18,7 +18,7 @@ from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.contract.enumeration import TooManyStatesError, enumerate_states
 from oreflow.envs.contract.protocol import EnumeratedWorld
-from oreflow.envs.crystal.describe import _why_empty
+from oreflow.envs.crystal.describe import why_empty
 from oreflow.envs.crystal.grid.lattice import SYSTEM
 from oreflow.envs.crystal.labelings_of_states import images_of_row, label_rows, write_labelings
 from oreflow.envs.crystal.layout.decode import decode_rows
@@ -47,7 +47,7 @@ class WyckoffKernel:
         self.space = space
         self.tables, self.world, rules = make_world(space)
         if not self.world.can_host.any():
-            raise EmptyWorldError(_why_empty(space))
+            raise EmptyWorldError(why_empty(space))
         self.n_actions = self.world.n_actions
         self.n_backward_actions = self.world.n_slots + 2
         # An element: the state does not tell which of several positions that hold it was filled last.

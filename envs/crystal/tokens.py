@@ -16,7 +16,7 @@ from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.tokens import charge_rules
 from oreflow.envs.crystal.feasibility.sums import add_charges
-from oreflow.envs.crystal.layout.memory import COUNTS, ELEMENTS, memory, summarise
+from oreflow.envs.crystal.layout.memory import COUNTS, ELEMENTS, memory, read_pairs
 from oreflow.envs.crystal.layout.progress import n_pairs, next_coordinate, next_shape_column
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, World
 from oreflow.envs.crystal.space import WyckoffSpace
@@ -189,7 +189,7 @@ def _encode(
             out[slot + 1] = blocks.position + blocks.position_of[position]
             out[slot + 2] = blocks.sized + blocks.size_of[position] * world.n_elements + element
             slot += 3
-        k, atoms, _ = summarise(tables, world, states, row, n, work)
+        k, atoms, _ = read_pairs(tables, world, states, row, n, work)
         for i in range(k):
             out[slot] = blocks.amount + work.lists[ELEMENTS, i] * (world.n_atoms_max + 1) + work.lists[COUNTS, i]
             slot += 1

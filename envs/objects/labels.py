@@ -21,7 +21,7 @@ _FAMILY = {
 def wyckoff_labels(crystals: Crystals) -> list[str]:
     """Space group and sites, such as "225: Na a, Cl b"; sites in order of letters, then of symbols."""
     labels = []
-    for number, sites in _sites(crystals):
+    for number, sites in sites_of(crystals):
         letters = space_group(number).letters
         named = [f"{symbol} {letters[letter]}" for letter, symbol in sorted(sites)]
         labels.append(f"{number}: {', '.join(named)}")
@@ -35,7 +35,7 @@ def protostructure_labels(crystals: Crystals) -> list[str]:
     axes turns into one another get the same label: the first of them in the order of strings.
     """
     out = []
-    for number, sites in _sites(crystals):
+    for number, sites in sites_of(crystals):
         group = space_group(number)
         elements = sorted({symbol for _, symbol in sites})
         counts = [sum(int(group.multiplicity[letter]) for letter, s in sites if s == element) for element in elements]
@@ -62,8 +62,8 @@ def _occupied(group: SpaceGroup, sites: list[tuple[int, str]], elements: list[st
     return "_".join(parts)
 
 
-def _sites(crystals: Crystals) -> list[tuple[int, list[tuple[int, str]]]]:
-    """Space group, and letter and symbol of each site, by crystal."""
+def sites_of(crystals: Crystals) -> list[tuple[int, list[tuple[int, str]]]]:
+    """List the space group, and letter and symbol of each site, by crystal."""
     names = symbols()
     letters, numbers = crystals.letter.tolist(), [names[z] for z in crystals.atomic_number.tolist()]
     bounds = crystals.site_offsets.tolist()

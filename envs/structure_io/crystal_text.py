@@ -9,7 +9,7 @@ import numpy as np
 from oreflow.envs.chemistry.elements import atomic_number
 from oreflow.envs.errors import StructureError
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.envs.objects.labels import _sites
+from oreflow.envs.objects.labels import sites_of
 from oreflow.envs.structure_io.reading.checks import Reason
 from oreflow.envs.symmetry.space_groups import space_group
 
@@ -27,7 +27,7 @@ def crystal_to_text(crystals: Crystals) -> list[str]:
     has_geometry = crystals.has_geometry.tolist()
     lattices, parameters = crystals.lattice.tolist(), crystals.parameters.tolist()
     start = 0
-    for row, (number, sites) in enumerate(_sites(crystals)):
+    for row, (number, sites) in enumerate(sites_of(crystals)):
         group = space_group(number)
         listed = [
             [group.letters[letter], symbol, parameters[start + i][: group.dof[letter]] if has_geometry[row] else None]

@@ -19,7 +19,7 @@ from oreflow.envs.arrays import Floats, Int16s, Ints
 from oreflow.envs.errors import EncodeError
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.structure_io.reading.checks import Reason
-from oreflow.envs.symmetry.lattices import _DIGITS, _metric, symmetrised_lattice
+from oreflow.envs.symmetry.lattices import SIGNIFICANT_DIGITS, metric_of_cell, symmetrised_lattice
 from oreflow.envs.symmetry.space_groups import DENOMINATOR, SpaceGroup, space_group
 
 SYMPREC_A = 0.01
@@ -163,7 +163,7 @@ def _encode_within(
     standard = found.std_cell
     group, tables = space_group(found.number), _tables(found.number)
     lattice = symmetrised_lattice(np.array(standard.basis), group.crystal_system)
-    metric = _metric(lattice)
+    metric = metric_of_cell(lattice)
     positions, atomic_numbers = np.array(standard.positions), np.array(standard.numbers, dtype=np.int64)
     orbit = find_orbits(positions, atomic_numbers, metric, tables.rotations, tables.translations, tolerance)
     if not len(orbit):
@@ -203,7 +203,7 @@ def _encode_within(
             f"{displacement:.3g}; try another symprec"
         )
         raise EncodeError(Reason.DISPLACED, message)
-    return found.number, letters, elements, lattice, np.round(rows, _DIGITS) % 1.0
+    return found.number, letters, elements, lattice, np.round(rows, SIGNIFICANT_DIGITS) % 1.0
 
 
 def _orbit(group: SpaceGroup, tables: _Tables, letter: int, parameters: Floats) -> Floats:

@@ -86,7 +86,7 @@ def canonicalise(
 def stabiliser(tables: GroupTables, group: int, n_elements: int, codes: Ints, n: int, scratch: Ints, out: Ints) -> int:
     """The relabelings that leave ascending pair codes as they are: their numbers into `out`; returns how many.
 
-    `scratch`, as long as `codes`, receives the letters.
+    `scratch`, as long as `codes`, is overwritten.
     """
     for i in range(n):
         scratch[i] = (codes[i] - 1) // n_elements

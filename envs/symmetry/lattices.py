@@ -38,7 +38,7 @@ def cell_of(metric: Floats) -> Floats:
     return np.concatenate([lengths, np.degrees(np.arccos(cosines))])
 
 
-_DIGITS = 10  # beyond them is noise of the arithmetic
+SIGNIFICANT_DIGITS = 10  # beyond them is noise of the arithmetic
 
 
 def symmetrised_lattice(vectors: Floats, crystal_system: str) -> list[float]:
@@ -48,10 +48,10 @@ def symmetrised_lattice(vectors: Floats, crystal_system: str) -> list[float]:
         vectors: float64 [3, 3], rows, of a conventional cell in standard setting that has the symmetry up to rounding.
         crystal_system: as `SpaceGroup.crystal_system`; trigonal cells have hexagonal axes.
     """
-    a, b, c = np.linalg.norm(vectors, axis=1).round(_DIGITS).tolist()
+    a, b, c = np.linalg.norm(vectors, axis=1).round(SIGNIFICANT_DIGITS).tolist()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = np.clip([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]], -1, 1)
-    alpha, beta, gamma = np.degrees(np.arccos(cosines)).round(_DIGITS).tolist()
+    alpha, beta, gamma = np.degrees(np.arccos(cosines)).round(SIGNIFICANT_DIGITS).tolist()
     if crystal_system == "triclinic":
         return [a, b, c, alpha, beta, gamma]
     if crystal_system == "monoclinic":
@@ -59,13 +59,14 @@ def symmetrised_lattice(vectors: Floats, crystal_system: str) -> list[float]:
     if crystal_system == "orthorhombic":
         return [a, b, c, 90.0, 90.0, 90.0]
     if crystal_system == "cubic":
-        mean = round((a + b + c) / 3, _DIGITS)
+        mean = round((a + b + c) / 3, SIGNIFICANT_DIGITS)
         return [mean, mean, mean, 90.0, 90.0, 90.0]
-    mean = round((a + b) / 2, _DIGITS)
+    mean = round((a + b) / 2, SIGNIFICANT_DIGITS)
     return [mean, mean, c, 90.0, 90.0, 90.0 if crystal_system == "tetragonal" else 120.0]
 
 
-def _metric(lattice: Sequence[float]) -> Floats:
+def metric_of_cell(lattice: Sequence[float]) -> Floats:
+    """Compute the metric tensor, float64 [3, 3] in square angstrom, of a, b, c, alpha, beta and gamma."""
     lengths = np.array(lattice[:3])
     cosines = np.cos(np.radians(lattice[3:]))
     angles = np.eye(3)

@@ -15,7 +15,7 @@ programs over (I, atoms, elements) say which charges further elements can balanc
 
 `site_sums.py` sums up all final counts at once and looks them up in both sets; required elements that are still missing
 are summed up with the others. What lies between (unusual oxidation states, or required groups of several elements none
-of which is there yet) is settled by the depth-first search of `site_search.py`, pruned by
+of which is there yet) is settled by the depth-first search of `search.py`, pruned by
 both sets, so the answer is exact. `site_stoichiometry.py` does the same for a prescribed formula unit.
 """
 

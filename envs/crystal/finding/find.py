@@ -193,16 +193,18 @@ def _judge_cells(world: World, crystals: Crystals, reasons: list[str | None]) ->
     crystal = np.repeat(np.arange(len(crystals)), np.diff(crystals.site_offsets))
     given &= np.bincount(crystal, ~np.isfinite(crystals.parameters).all(axis=1), minlength=len(crystals)) == 0
     right = np.abs(lattice[:, 3:] - 90) <= _SKEW_DEG
-    hexagonal = np.abs(lattice[:, 5] - 120) <= _SKEW_DEG
+    gamma_120 = np.abs(lattice[:, 5] - 120) <= _SKEW_DEG
     same_ab = np.abs(lattice[:, 1] / lattice[:, 0] - 1) <= _UNEQUAL
     same_ac = np.abs(lattice[:, 2] / lattice[:, 0] - 1) <= _UNEQUAL
     fits = np.ones(len(crystals), dtype=np.bool_)
-    is_ = [system == i for i in range(len(SYSTEMS))]
-    fits &= ~is_[1] | (right[:, 0] & right[:, 2])
-    fits &= ~(is_[2] | is_[3] | is_[6]) | right.all(axis=1)
-    fits &= ~(is_[4] | is_[5]) | (right[:, 0] & right[:, 1] & hexagonal)
-    fits &= (is_[0] | is_[1] | is_[2]) | same_ab
-    fits &= ~is_[6] | same_ac
+    triclinic, monoclinic, orthorhombic, tetragonal, trigonal, hexagonal, cubic = (
+        system == i for i in range(len(SYSTEMS))
+    )
+    fits &= ~monoclinic | (right[:, 0] & right[:, 2])
+    fits &= ~(orthorhombic | tetragonal | cubic) | right.all(axis=1)
+    fits &= ~(trigonal | hexagonal) | (right[:, 0] & right[:, 1] & gamma_120)
+    fits &= triclinic | monoclinic | orthorhombic | same_ab
+    fits &= ~cubic | same_ac
     x, y, z = np.cos(np.radians(lattice[:, 3:])).T
     fits &= 1 - x * x - y * y - z * z + 2 * x * y * z > 1e-6
     for i in np.flatnonzero(~(given & fits)).tolist():

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Ints, UInt64s
-from oreflow.envs.compiled.bitsets import _bits
+from oreflow.envs.compiled.bitsets import count_bits
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.symmetry.canonical import canonical_first, canonical_tuple, from_tuple_code
 from oreflow.envs.symmetry.flat_tables import BASIS, DOF, FIRST_POINT, IS_POLAR, LAST_POINT, ORIGIN, SHIFT, GroupTables
@@ -94,7 +94,7 @@ def _count(words: UInt64s, first_line: Ints) -> tuple[Ints, Ints]:
         for line in range(first_line[table], first_line[table + 1]):
             before[line] = total[table]
             for word in words[line]:
-                total[table] += _bits(word)
+                total[table] += count_bits(word)
     return before, total
 
 
@@ -107,9 +107,9 @@ def _below(space: CoordinateGrid, table: int, code: int) -> int:
     n = space.before[line]
     for w in range(space.words.shape[1]):
         if last >= 64 * (w + 1):
-            n += _bits(space.words[line, w])
+            n += count_bits(space.words[line, w])
         elif last > 64 * w:
-            n += _bits(space.words[line, w] & ((np.uint64(1) << np.uint64(last - 64 * w)) - np.uint64(1)))
+            n += count_bits(space.words[line, w] & ((np.uint64(1) << np.uint64(last - 64 * w)) - np.uint64(1)))
     return n
 
 

@@ -11,16 +11,18 @@ from oreflow.envs.crystal.feasibility.tables import SiteTables
 from oreflow.envs.crystal.layout.world import GROUP, MOST_LETTERS, PAIRS, SIZE, STRIDE, World
 from oreflow.envs.symmetry.flat_tables import FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, GroupTables
 
-ELEMENTS, COUNTS, CODES, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS, FITS = range(10)  # rows of `lists`
+# Rows of `lists`.
+ELEMENTS, COUNTS, CODES, LETTERS, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS, FITS = range(11)
 
 
 class Memory(NamedTuple):
     """Working memory of masks and moves, one for each thread. The first fields are those of `Search`.
 
     Attributes:
-        lists: int64 [10, ...]: distinct elements of the partial crystal and their atoms; pair codes; scratch;
-            relabelings that leave the decoration as it is; tuple codes in use; two tuples; verdicts by
-            class and by letter.
+        lists: int64 [11, ...]: distinct elements of the partial crystal (ELEMENTS) and their atoms (COUNTS); its pair
+            codes (CODES) and their letters (LETTERS); SCRATCH, whose content nobody reads later; relabelings that leave
+            the decoration as it is (FOUND); tuple codes in use (USED); two tuples (TUPLE, MOVED); verdicts by class
+            (VERDICTS) and by letter (FITS).
     """
 
     steps: Ints
@@ -38,7 +40,7 @@ def memory(tables: GroupTables, world: World) -> Memory:
     n = max(world.n_slots + 1, len(world.cls), MOST_LETTERS)
     for group in world.groups:
         n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])
-    search = search_memory(_sites(world))
+    search = search_memory(site_tables_of(world))
     return Memory(
         search.steps,
         search.bits,
@@ -46,21 +48,22 @@ def memory(tables: GroupTables, world: World) -> Memory:
         search.sums,
         search.at,
         search.looked_up,
-        np.zeros((10, n), dtype=np.int64),
+        np.zeros((11, n), dtype=np.int64),
     )
 
 
 @njit
-def summarise(
+def read_pairs(
     tables: GroupTables, world: World, states: States, row: int, n: int, work: Memory
 ) -> tuple[int, int, int]:
-    """Distinct elements, atoms and inventory state of n pairs; elements, counts and codes into `work`."""
+    """Sum up n pairs: distinct elements, atoms and inventory state; elements, counts, codes and letters into `work`."""
     first_row = tables.group[states[row, GROUP], FIRST_ROW]
     k, atoms, state = 0, 0, 0
     for i in range(n):
         code = states[row, PAIRS + i]
-        work.lists[CODES, i] = code
-        position, element = first_row + (code - 1) // world.n_elements, (code - 1) % world.n_elements
+        letter, element = (code - 1) // world.n_elements, (code - 1) % world.n_elements
+        work.lists[CODES, i], work.lists[LETTERS, i] = code, letter
+        position = first_row + letter
         size = world.position[position, SIZE]
         state += world.position[position, STRIDE]
         atoms += size
@@ -75,8 +78,8 @@ def summarise(
 
 
 @njit
-def _sites(world: World) -> SiteTables:
-    """The part of a world that verdicts read: functions that take fewer arrays compile faster."""
+def site_tables_of(world: World) -> SiteTables:
+    """Take the part of a world that verdicts read: functions that take fewer arrays compile faster."""
     return SiteTables(
         world.n_atoms_min,
         world.n_atoms_max,
@@ -105,7 +108,8 @@ def _sites(world: World) -> SiteTables:
 
 
 @njit
-def _search(work: Memory) -> Search:
+def search_of(work: Memory) -> Search:
+    """Take the part of the working memory that searches use."""
     return Search(work.steps, work.bits, work.used, work.sums, work.at, work.looked_up)
 
 

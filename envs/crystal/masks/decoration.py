@@ -12,12 +12,13 @@ from oreflow.envs.crystal.layout.memory import (
     ELEMENTS,
     FITS,
     FOUND,
+    LETTERS,
     SCRATCH,
     VERDICTS,
     Memory,
-    _search,
-    _sites,
-    summarise,
+    read_pairs,
+    search_of,
+    site_tables_of,
 )
 from oreflow.envs.crystal.layout.progress import n_pairs
 from oreflow.envs.crystal.layout.world import GROUP, PENDING, SIZE, STRIDE, World
@@ -50,16 +51,49 @@ def _some_element_fits(
 
 
 @njit
+def _is_taken(letters: Ints, n: int, letter: int) -> bool:
+    """Whether a letter is among the first n."""
+    for i in range(n):  # noqa: SIM110 - not all of Python compiles
+        if letters[i] == letter:
+            return True
+    return False
+
+
+@njit
+def _is_smallest(tables: GroupTables, relabelings: Ints, n: int, letter: int) -> bool:
+    """Whether none of the first n relabelings, which keep the decoration, sends a letter to a smaller one."""
+    for p in range(n):  # noqa: SIM110
+        if tables.relabeling[relabelings[p], letter] < letter:
+            return False
+    return True
+
+
+@njit
+def _verdict_of_equal(world: World, first_row: int, letter: int, verdicts: Ints) -> int:
+    """The verdict on a letter before with as many atoms and the same effect on the inventory; UNKNOWN without one."""
+    position = first_row + letter
+    for other in range(letter):
+        before = first_row + other
+        if (
+            verdicts[other] != UNKNOWN
+            and world.position[before, SIZE] == world.position[position, SIZE]
+            and world.position[before, STRIDE] == world.position[position, STRIDE]
+        ):
+            return verdicts[other]
+    return UNKNOWN
+
+
+@njit
 def allow_letters(tables: GroupTables, world: World, states: States, row: int, allowed: Bools, work: Memory) -> None:
     """Allow, in one row of `allowed`, positions to occupy next, and to end a complete decoration."""
     group = states[row, GROUP]
     n = n_pairs(world, states, row)
-    k, atoms, state = summarise(tables, world, states, row, n, work)
+    k, atoms, state = read_pairs(tables, world, states, row, n, work)
     kind = world.inventory_of[group]
     first_row = tables.group[group, FIRST_ROW]
     n_letters = tables.group[group, N_LETTERS]
     end = world.close if world.geometry else world.n_actions - 1
-    sites, search = _sites(world), _search(work)
+    sites, search = site_tables_of(world), search_of(work)
     allowed[row, end] = may_close(sites, work.lists[ELEMENTS], work.lists[COUNTS], k, atoms, search)
     n_keep = stabiliser(tables, group, world.n_elements, work.lists[CODES], n, work.lists[SCRATCH], work.lists[FOUND])
     work.lists[FITS, :n_letters] = UNKNOWN
@@ -68,46 +102,26 @@ def allow_letters(tables: GroupTables, world: World, states: States, row: int, a
         size, stride = world.position[position, SIZE], world.position[position, STRIDE]
         if atoms + size > world.n_atoms_max:
             continue
-        if tables.row[position, DOF] == 0:
-            taken = False
-            for i in range(n):
-                if work.lists[SCRATCH, i] == letter:
-                    taken = True
-                    break
-            if taken:
-                continue
-        smallest = True  # of the letters that symmetry makes equivalent here
-        for p in range(n_keep):
-            if tables.relabeling[work.lists[FOUND, p], letter] < letter:
-                smallest = False
-                break
-        if not smallest:
+        if tables.row[position, DOF] == 0 and _is_taken(work.lists[LETTERS], n, letter):
             continue
-        known = UNKNOWN
-        for other in range(letter):  # equal sizes have equal verdicts
-            before = first_row + other
-            if (
-                work.lists[FITS, other] != UNKNOWN
-                and world.position[before, SIZE] == size
-                and world.position[before, STRIDE] == stride
-            ):
-                known = work.lists[FITS, other]
-                break
-        if known == UNKNOWN:
-            known = int(_some_element_fits(sites, search, kind, state + stride, k, size, work.lists))
-        work.lists[FITS, letter] = known
-        allowed[row, world.first_letter + letter] = known == YES
+        if not _is_smallest(tables, work.lists[FOUND], n_keep, letter):
+            continue
+        verdict = _verdict_of_equal(world, first_row, letter, work.lists[FITS])
+        if verdict == UNKNOWN:
+            verdict = int(_some_element_fits(sites, search, kind, state + stride, k, size, work.lists))
+        work.lists[FITS, letter] = verdict
+        allowed[row, world.first_letter + letter] = verdict == YES
 
 
 @njit
 def allow_elements(tables: GroupTables, world: World, states: States, row: int, allowed: Bools, work: Memory) -> None:
     """Allow, in one row of `allowed`, the elements that may stand on the position just chosen."""
     group = states[row, GROUP]
-    k, _, state = summarise(tables, world, states, row, n_pairs(world, states, row), work)
+    k, _, state = read_pairs(tables, world, states, row, n_pairs(world, states, row), work)
     kind = world.inventory_of[group]
     position = tables.group[group, FIRST_ROW] + states[row, PENDING] - 1
     size, stride = world.position[position, SIZE], world.position[position, STRIDE]
-    sites, search, lists = _sites(world), _search(work), work.lists
+    sites, search, lists = site_tables_of(world), search_of(work), work.lists
     if new_elements(
         sites, kind, state + stride, lists[ELEMENTS], lists[COUNTS], k, size, False, lists[VERDICTS], search
     ):
