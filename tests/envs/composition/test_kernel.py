@@ -148,7 +148,7 @@ def test_compiled_functions_equal_their_python_source(name: str, monkeypatch: py
         bitsets: ["get_bit", "set_bit", "or_shifted", "overlaps_shifted"],
         rules: ["may_stop"],
         feasibility: ["_can_meet_all", "number_cells", "_fill_free", "_fill_canonical"],
-        module: ["workspace", "summarise", "judge_by_sets", "judge_additions", "allow_free", "spread"],
+        module: ["workspace", "read_state", "judge_by_sets", "judge_additions", "allow_free", "spread"],
     }
     names[module] += ["allow_unless_barred", "allow_canonical", "allow_rows"]
     python = {name: getattr(home, name).py_func for home, own in names.items() for name in own}
