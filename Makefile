@@ -1,4 +1,5 @@
 # make design: install and run the quickstart.   make test: install with test extras and run the whole suite.
+# make quick: the checks and tests for the next edit, under two minutes.
 # make docs: install with docs extras and build the site into site/.
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,9 +8,14 @@ RUN ?= runs/quickstart
 CONFIG ?= runs/configs/quickstart.yaml
 TRAIN_FLAGS ?=
 SAMPLES ?= 1000
+QUICK := tests/envs/alloy tests/envs/chemistry tests/envs/composition tests/envs/contract tests/envs/objects \
+	tests/envs/structure_io/test_structure_files.py tests/envs/test_plugins.py tests/rewards/chemistry \
+	tests/rewards/test_composite.py tests/rewards/reference tests/agent/config \
+	tests/agent/policy tests/agent/learners tests/agent/tables tests/whole/test_layers.py \
+	tests/whole/test_public_signatures.py tests/whole/test_public_interface.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: design test docs clean
+.PHONY: design test quick docs clean
 
 design: $(VENV)/.installed
 	$(BIN)/oreflow train $(CONFIG) --out $(RUN) --overwrite $(TRAIN_FLAGS)
@@ -22,6 +28,15 @@ test: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# For the next edit: style, types, import contracts, and the tests that neither train, nor start processes, nor need the
+# long compilation of crystal masks.
+quick: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(QUICK)
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
