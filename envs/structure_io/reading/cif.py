@@ -32,6 +32,7 @@ _MAGNETIC = ("_space_group_magn", "_space_group_symop_magn", "_magnetic_", "_ato
 _MODULATED = ("_space_group_ssg", "_cell_wave_vector", "_cell_modulation", "_space_group_symop_ssg", "_cell_subsystem")
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _SYMBOLS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m")
+_HALL_SYMBOLS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
 _MAX_STRAIN = 0.02  # of the metric, under the file's operations: what rounding of lengths and angles explains
 _SAME_SITE_A = 0.1
@@ -158,7 +159,9 @@ def cif_structure(block: CifBlock, max_atoms: int, notes: list[str]) -> Any:
     check_cell_parameters(cell)
     species, fractional = _sites(block, max_atoms, notes)
     listed = [[text for text in block.column(name) if text not in _MISSING] for name in _OPERATIONS]
-    operations = operations_of(listed[0] or listed[1], block.text(*_SYMBOLS), block.text(*_NUMBERS), notes)
+    operations = operations_of(
+        listed[0] or listed[1], block.text(*_SYMBOLS), block.text(*_NUMBERS), notes, block.text(*_HALL_SYMBOLS)
+    )
     matrices, shifts = affine(operations)
     structure = _all_atoms(cell, matrices, shifts, species, fractional, max_atoms, notes)
     _compare_with_formula(block.text("_chemical_formula_sum"), structure, notes)
