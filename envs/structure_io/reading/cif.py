@@ -211,8 +211,11 @@ def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str]
         if hydrogens[row] not in _MISSING and number(hydrogens[row], "attached hydrogens", Reason.PARSE_ERROR):
             message = f"expected all hydrogens as atoms, got {hydrogens[row]} attached to {where}"
             raise StructureError(Reason.IMPLICIT_HYDROGENS, message)
-        # A label starts with its symbol (Na1, O1W); a type symbol is nothing else.
-        if not types and (match := re.match(r"[A-Z][a-z]*", name)):
+        # A label starts with its symbol (Na1, O1W); a type symbol is nothing else, and ? or . says nothing.
+        untyped = not types or name in _MISSING
+        if untyped and row < len(labels):
+            name = labels[row]
+        if untyped and (match := re.match(r"[A-Z][a-z]*", name)):
             name = match[0]
         species.append(read_element(name, notes))
         if occupancies[row] not in _MISSING:
