@@ -211,6 +211,12 @@ def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str]
         if flags[row].lower() == "dum":
             notes.append(f"dummy {where} left out")
             continue
+        if occupancies[row] not in _MISSING:
+            occupancy = number(occupancies[row], f"the occupancy of {where}", Reason.PARSE_ERROR)
+            if occupancy == 0:
+                notes.append(f"{where} left out: its occupancy is 0")
+                continue
+            check_occupancy(occupancy, where)
         if hydrogens[row] not in _MISSING and number(hydrogens[row], "attached hydrogens", Reason.PARSE_ERROR):
             message = f"expected all hydrogens as atoms, got {hydrogens[row]} attached to {where}"
             raise StructureError(Reason.IMPLICIT_HYDROGENS, message)
@@ -221,8 +227,6 @@ def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str]
         if untyped:
             name = _symbol_of_label(name, formula, notes)
         species.append(read_element(name, notes))
-        if occupancies[row] not in _MISSING:
-            check_occupancy(number(occupancies[row], f"the occupancy of {where}", Reason.PARSE_ERROR), where)
         rows.append([number(column[row], f"a coordinate of {where}", Reason.BAD_COORDINATES) for column in columns])
     check_n_atoms(len(rows), max_atoms)
     return species, np.array(rows)

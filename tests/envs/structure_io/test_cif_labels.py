@@ -41,3 +41,11 @@ def test_label_in_capitals(label: str, formula: str, right: str) -> None:
 def test_hydrogen_in_a_label_is_said() -> None:
     (entry,) = read_structure_text(cif("Na1 ? 0 0 0 1\nOH1 ? .5 .5 .5 1\n"), "cif", "x")
     assert any("OH1" in note for note in entry.notes)
+
+
+def test_site_of_occupancy_zero_is_no_atom() -> None:
+    sites = "Na1 Na 0 0 0 1\nCl1 Cl .5 .5 .5 1\nK1 K .25 .25 .25 0\n"
+    (entry,) = read_structure_text(cif(sites), "cif", "x")
+    assert entry.code == "", entry.message
+    assert entry.structure.formula == "Na4 Cl4"
+    assert any("K1" in note for note in entry.notes)
