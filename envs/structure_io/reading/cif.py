@@ -32,10 +32,12 @@ _MAGNETIC = ("_space_group_magn", "_space_group_symop_magn", "_magnetic_", "_ato
 _MODULATED = ("_space_group_ssg", "_cell_wave_vector", "_cell_modulation", "_space_group_symop_ssg", "_cell_subsystem")
 _OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _SYMBOLS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m")
+_HALL_SYMBOLS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
 _MAX_STRAIN = 0.02  # of the metric, under the file's operations: what rounding of lengths and angles explains
 _SAME_SITE_A = 0.1
 _MISSING = frozenset(["?", "."])
+_AMBIGUOUS = frozenset(["Co", "Cd", "Ho", "No", "Po"])  # in capitals as common for C, H, N or P and another letter
 _AMOUNT = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d*)?|)")
 _FORMULA = re.compile(r"([A-Z][a-z]?(?:\d+(?:\.\d*)?)?\s*)+")
 _FORMULA_TOLERANCE = 0.01  # formulas are often rounded
@@ -158,7 +160,9 @@ def cif_structure(block: CifBlock, max_atoms: int, notes: list[str]) -> Any:
     check_cell_parameters(cell)
     species, fractional = _sites(block, max_atoms, notes)
     listed = [[text for text in block.column(name) if text not in _MISSING] for name in _OPERATIONS]
-    operations = operations_of(listed[0] or listed[1], block.text(*_SYMBOLS), block.text(*_NUMBERS), notes)
+    operations = operations_of(
+        listed[0] or listed[1], block.text(*_SYMBOLS), block.text(*_NUMBERS), notes, block.text(*_HALL_SYMBOLS)
+    )
     matrices, shifts = affine(operations)
     structure = _all_atoms(cell, matrices, shifts, species, fractional, max_atoms, notes)
     _compare_with_formula(block.text("_chemical_formula_sum"), structure, notes)
@@ -199,24 +203,57 @@ def _sites(block: CifBlock, max_atoms: int, notes: list[str]) -> tuple[list[str]
     occupancies = block.column("_atom_site_occupancy") or ["1"] * n_rows
     flags = block.column("_atom_site_calc_flag") or [""] * n_rows
     hydrogens = block.column("_atom_site_attached_hydrogens") or ["0"] * n_rows
-    species, rows = [], []
+    formula = {symbol for symbol, _ in _AMOUNT.findall(block.text("_chemical_formula_sum"))}
+    species: list[str] = []
+    rows: list[list[float]] = []
     for row, name in enumerate(names):
         where = f"site {labels[row] if row < len(labels) else row + 1}"
         if flags[row].lower() == "dum":
             notes.append(f"dummy {where} left out")
             continue
+        if occupancies[row] not in _MISSING:
+            occupancy = number(occupancies[row], f"the occupancy of {where}", Reason.PARSE_ERROR)
+            if occupancy == 0:
+                notes.append(f"{where} left out: its occupancy is 0")
+                continue
+            check_occupancy(occupancy, where)
         if hydrogens[row] not in _MISSING and number(hydrogens[row], "attached hydrogens", Reason.PARSE_ERROR):
             message = f"expected all hydrogens as atoms, got {hydrogens[row]} attached to {where}"
             raise StructureError(Reason.IMPLICIT_HYDROGENS, message)
-        # A label starts with its symbol (Na1, O1W); a type symbol is nothing else.
-        if not types and (match := re.match(r"[A-Z][a-z]*", name)):
-            name = match[0]
+        # A label starts with its symbol (Na1, O1W); a type symbol is nothing else, and ? or . says nothing.
+        untyped = not types or name in _MISSING
+        if untyped and row < len(labels):
+            name = labels[row]
+        if untyped:
+            name = _symbol_of_label(name, formula, notes)
         species.append(read_element(name, notes))
-        if occupancies[row] not in _MISSING:
-            check_occupancy(number(occupancies[row], f"the occupancy of {where}", Reason.PARSE_ERROR), where)
         rows.append([number(column[row], f"a coordinate of {where}", Reason.BAD_COORDINATES) for column in columns])
     check_n_atoms(len(rows), max_atoms)
     return species, np.array(rows)
+
+
+def _symbol_of_label(label: str, formula: set[str], notes: list[str]) -> str:
+    """The symbol a label starts with (Na1, O1W, NA1). Of two capitals the formula decides, else the longer symbol.
+
+    Raises:
+        StructureError: unknown_element where a label such as CO1 may as well be carbon.
+    """
+    match = re.match(r"[A-Z][a-z]*", label)
+    if match is None:
+        return label
+    capitals = re.match(r"[A-Z]{2}(?![A-Za-z])", label)
+    longer = capitals[0].capitalize() if capitals else ""
+    if longer not in symbols()[1:]:
+        if capitals and capitals[0][1] == "H":
+            notes.append(f"label {label[:20]} read as {match[0]}: its hydrogen is not among the atoms")
+        return match[0]
+    if (longer in formula) != (match[0] in formula):
+        return longer if longer in formula else match[0]
+    if longer in _AMBIGUOUS:
+        message = f"expected a label of one element, got {label[:20]!r}, {longer} or {match[0]}; add type symbols"
+        raise StructureError(Reason.UNKNOWN_ELEMENT, message)
+    notes.append(f"label {label[:20]} read as {longer}")
+    return longer
 
 
 def _all_atoms(

@@ -15,12 +15,21 @@ _SYMBOL = re.compile(r"[A-Za-z0-9/\-_ :()]{1,40}")
 _SETTING = re.compile(r"(.+?)\s*:\s*([12HRhr])")
 
 
-def operations_of(operations: list[str], symbol: str, table_number: str, notes: list[str]) -> tuple[str, ...]:
-    """The operations that are listed, else those of the symbol or number, else of P1.
+def operations_of(
+    operations: list[str], symbol: str, table_number: str, notes: list[str], hall_symbol: str = ""
+) -> tuple[str, ...]:
+    """The operations that are listed, else those of the Hall symbol, else of the symbol or number, else of P1.
+
+    A Hall symbol goes before the others because it alone says axes and origin.
 
     Raises:
         StructureError: parse_error for text that is no operation; unknown_space_group.
     """
+    if not operations and hall_symbol:
+        hall_number = _hall_numbers().get(_plain_hall(hall_symbol))
+        if hall_number:
+            return _operations_of_hall_number(hall_number)
+        notes.append(f"Hall symbol {hall_symbol[:40]!r} is not one of the 530 tabulated ones and was not used")
     if not operations and (symbol or table_number):
         return _operations_of_group(symbol, table_number)
     if not operations:
@@ -65,17 +74,34 @@ def _operations_of_group(symbol: str, table_number: str) -> tuple[str, ...]:
 
 def _operations_of_setting(symbol: str, choice: str) -> tuple[str, ...]:
     """Of a symbol with an origin choice (1, 2) or axes (H, R) behind a colon."""
-    from moyopy import Setting, operations_from_number
-    from pymatgen.core.operations import SymmOp
-
     found = _settings().get((re.sub(r"[\s_]", "", symbol), choice.upper()))
     if found is None:
         message = f"expected a group that has a setting {choice!r}, got {symbol}:{choice}; list the symmetry operations"
         raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    number, hall_number = found
+    return _operations_of_hall_number(found[1])
+
+
+@lru_cache(maxsize=530)
+def _operations_of_hall_number(hall_number: int) -> tuple[str, ...]:
+    from moyopy import HallSymbolEntry, Setting, operations_from_number
+    from pymatgen.core.operations import SymmOp
+
+    number = HallSymbolEntry(hall_number).number
     made = operations_from_number(number, setting=Setting.hall_number(hall_number))
     operations = zip(made.rotations, made.translations)
     return tuple(SymmOp.from_rotation_and_translation(*each).as_xyz_str() for each in operations)
+
+
+def _plain_hall(symbol: str) -> str:
+    """A Hall symbol in one spelling: no underscores, single spaces, small letters, = for two primes."""
+    return " ".join(symbol.replace("_", " ").replace("''", "=").replace('"', "=").split()).lower()
+
+
+@lru_cache(maxsize=1)
+def _hall_numbers() -> dict[str, int]:
+    from moyopy import HallSymbolEntry
+
+    return {_plain_hall(HallSymbolEntry(number).hall_symbol): number for number in range(530, 0, -1)}
 
 
 @lru_cache(maxsize=1)
