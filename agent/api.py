@@ -133,6 +133,7 @@ def sample(
     seed: int | None = None,
     max_draws: int | None = None,
     out: PathLike | None = None,
+    overwrite: bool = False,
     reference: PathLike | Compositions | Crystals | None = None,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
@@ -148,6 +149,7 @@ def sample(
         seed: root of the random stream; the config's by default.
         max_draws: how many draws at most; 100 n by default.
         out: a folder for the candidates' files. None: nothing is written.
+        overwrite: whether they may replace earlier candidates in `out`; other files stay in any case.
         reference: known compounds, for the column `is_novel`: a file, or the objects themselves.
         beta, weights: the member of a family of rewards to sample under.
         plugins: Python files that register the run's own rewards.
@@ -178,6 +180,7 @@ def sample(
             out=folder,
             seed=seed,
             unique=unique,
+            overwrite=overwrite,
             max_draws=max_draws,
             reference=known,
             quiet=quiet,

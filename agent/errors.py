@@ -28,6 +28,10 @@ class TrainingError(OreflowError, RuntimeError):
     """Training that cannot go on, such as losses that stay non-finite."""
 
 
+class PlaceError(OreflowError, ValueError):
+    """A place that results may not go to, as something is there that is not to be replaced."""
+
+
 class OutputError(OreflowError, OSError):
     """Results that cannot be written, as when the disk is full."""
 

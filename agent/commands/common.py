@@ -38,6 +38,7 @@ Weights = Annotated[
     ),
 ]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value; repeatable.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that an earlier command wrote there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -136,6 +137,19 @@ def _explain(error: Exception, debug: bool) -> int:
     return code
 
 
+def may_write(path: Path, overwrite: bool) -> None:
+    """Check, before any work, that a file named by the user is not there yet, or may be replaced.
+
+    Raises:
+        PlaceError: naming the file.
+    """
+    from oreflow.agent.errors import PlaceError
+
+    if os.path.lexists(path) and not (overwrite and path.is_file()):
+        remedy = "choose another --out" if overwrite else "choose another --out, or add --overwrite"
+        raise PlaceError(f"{path} is there already; {remedy}")
+
+
 def load_plugins(paths: list[Path] | None) -> list[str]:
     """Runs plug-in files; returns the paths as text for the record."""
     from oreflow.rewards.registry import load_plugin
@@ -178,13 +192,19 @@ TableOption = Annotated[
 Mixed = Annotated[bool, typer.Option("--mixed-valence", help="Let atoms of one element differ in oxidation state.")]
 
 
-def read_reference(reference: Path | None) -> Any:
+FormulaColumn = Annotated[
+    str | None,
+    typer.Option("--formula-column", help="Column of formulas in tables; by default one of the usual names."),
+]
+
+
+def read_reference(reference: Path | None, formula_column: str | None = None) -> Any:
     """Read the known compounds of `--reference`; rows that cannot be read are counted on stderr."""
     from oreflow.agent.tables.known_crystals import read_known
 
     if reference is None:
         return None
-    known, bad = read_known(reference)
+    known, bad = read_known(reference, formula_column)
     if bad:
         print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
     return known

@@ -1,5 +1,6 @@
 """`oreflow evaluate`: metrics of a table of candidates."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,11 +10,14 @@ import typer
 from oreflow.agent.commands.common import (
     DONE,
     AsJson,
+    FormulaColumn,
     Mixed,
+    Overwrite,
     Quiet,
     Reference,
     Seed,
     TableOption,
+    may_write,
     print_json,
     read_reference,
     verb,
@@ -22,13 +26,15 @@ from oreflow.agent.commands.common import (
 
 @verb
 def evaluate(
-    candidates: Annotated[Path, typer.Argument(help="CSV or Parquet with a column of formulas.")],
+    candidates: Annotated[Path, typer.Argument(help="A table of formulas: CSV, TSV, Parquet, JSON records.")],
     reference: Reference = None,
+    formula_column: FormulaColumn = None,
     oxidation_table: TableOption = None,
     mixed_valence: Mixed = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; metrics.json beside the table by default.")
     ] = None,
+    overwrite: Overwrite = False,
     seed: Seed = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -45,8 +51,11 @@ def evaluate(
     from oreflow.envs.objects.crystals import Crystals
     from oreflow.envs.objects.formulas import parse_formulas
 
+    target = out or _metrics_path(candidates)
+    if not _is_metrics(target):  # metrics of an earlier call are replaced: the table that they are of is there
+        may_write(target, overwrite)
     frame = read_table(candidates)
-    compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates)))
+    compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates), formula_column))
     bad = row_errors(frame, errors)
     if not len(compositions):
         raise ValueError(f"{candidates} holds no readable formula" + (f"; {bad[0]}" if bad else ""))
@@ -54,14 +63,13 @@ def evaluate(
         print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
-    known = read_reference(reference)
+    known = read_reference(reference, _column_there(reference, formula_column))
     formulas = None if known is None else known.formula_units()
     metrics = compute(
         compositions, len(bad), formulas, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")
     )
     if "structure" in frame.columns:
         metrics |= evaluate_crystals(frame, str(candidates), known if isinstance(known, Crystals) else None)
-    target = out or _metrics_path(candidates)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, to_json(metrics))
     if as_json:
@@ -79,6 +87,16 @@ def evaluate(
                 print(f"{name:40s} {value}")
         print(f"written to {target}")
     return DONE
+
+
+def _column_there(reference: Path | None, column: str | None) -> str | None:
+    """The column that the candidates' formulas are in, where the reference has it, too; else its own usual one."""
+    from oreflow.agent.tables.formulas import read_table
+    from oreflow.agent.tables.known_crystals import holds_crystals
+
+    if column is None or reference is None or holds_crystals(reference):
+        return None
+    return column if column in read_table(reference).columns else None
 
 
 def _stated_rule(given: str | None, mixed: bool, stated: str, candidates: Path) -> tuple[Any, bool]:
@@ -108,6 +126,15 @@ def _stated_rule(given: str | None, mixed: bool, stated: str, candidates: Path) 
 
 
 def _metrics_path(candidates: Path) -> Path:
-    if candidates.parent.name == "samples" and (candidates.parent.parent / "config.resolved.yaml").is_file():
+    if candidates.parent.name.startswith("samples") and (candidates.parent.parent / "config.resolved.yaml").is_file():
         return candidates.parent.parent / "eval" / "metrics.json"
     return candidates.with_name("metrics.json")
+
+
+def _is_metrics(path: Path) -> bool:
+    """Whether a file is what this verb writes."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and {"n_unreadable", "neutrality_rule"} <= data.keys()

@@ -10,6 +10,7 @@ from oreflow.agent.commands.common import (
     DONE,
     AsJson,
     Beta,
+    FormulaColumn,
     Plugins,
     Quiet,
     Reference,
@@ -30,8 +31,12 @@ def sample(
     seed: Seed = None,
     unique: Annotated[bool, typer.Option("--unique", help="Distinct candidates, ranked; otherwise raw draws.")] = False,
     max_draws: Annotated[int | None, typer.Option(min=1, help="Give up after so many draws; 100 n by default.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default, then RUN/samples_2.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace earlier candidates there; other files stay in any case.")
+    ] = False,
     reference: Reference = None,
+    formula_column: FormulaColumn = None,
     beta: Beta = None,
     weights: Weights = None,
     plugin: Plugins = None,
@@ -47,15 +52,16 @@ def sample(
     from oreflow.agent.storage.run_folder import RunFolder
 
     load_plugins(plugin)
-    known = read_reference(reference)
+    known = read_reference(reference, formula_column)
     folder = RunFolder(run)
-    out = out or folder.samples
+    out = out or folder.free_samples(overwrite)
     summary = draw_candidates(
         folder,
         n,
         out=out,
         seed=seed,
         unique=unique,
+        overwrite=overwrite,
         max_draws=max_draws,
         reference=known,
         quiet=quiet,

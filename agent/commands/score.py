@@ -10,11 +10,14 @@ from oreflow.agent.commands.common import (
     BAD_INPUT,
     DONE,
     AsJson,
+    FormulaColumn,
     Mixed,
+    Overwrite,
     Plugins,
     Quiet,
     TableOption,
     load_plugins,
+    may_write,
     print_json,
     verb,
 )
@@ -33,10 +36,12 @@ def score(
     config: Annotated[
         Path | None, typer.Option("--config", help="Instead of --reward: the reward of a config, with log R.")
     ] = None,
+    formula_column: FormulaColumn = None,
     oxidation_table: TableOption = None,
     mixed_valence: Mixed = False,
     plugin: Plugins = None,
     out: Annotated[Path | None, typer.Option("--out", help="CSV file to write.")] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
@@ -54,13 +59,15 @@ def score(
     from oreflow.agent.training.build import make_reward
     from oreflow.envs.objects.formulas import parse_formulas
 
+    if out is not None:
+        may_write(out, overwrite)
     load_plugins(plugin)
     texts = list(formulas or [])
     structures = in_ is not None and holds_crystals(in_)
     if structures and texts:
         raise ValueError(f"expected formulas, or structures with --in, got both: leave {texts[0]} or --in {in_} out")
     if in_ is not None and not structures:
-        texts += formulas_of(read_table(in_), str(in_))
+        texts += formulas_of(read_table(in_), str(in_), formula_column)
     if not texts and not structures:
         raise ValueError("expected formulas, or --in FILE; for example: oreflow score NaCl Fe3O4")
     names = list(reward or [])

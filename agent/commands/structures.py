@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from oreflow.agent.commands.common import BAD_INPUT, DONE, AsJson, Quiet, print_json, verb
+from oreflow.agent.commands.common import BAD_INPUT, DONE, AsJson, Overwrite, Quiet, may_write, print_json, verb
 
 
 @verb
@@ -14,7 +14,7 @@ def encode(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="CIF, POSCAR, XYZ, JSON or CSV files, also with .gz, or folders.", metavar="FILE_OR_DIR..."
+            help="CIF, POSCAR, XYZ, JSON or CSV files, also packed (.gz, .bz2, .xz, .zip), or folders.", metavar="FILE_OR_DIR..."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="CSV or Parquet to write; NAME_errors.csv goes beside it.")],
@@ -22,6 +22,7 @@ def encode(
         float, typer.Option("--symprec", min=1e-6, max=1.0, help="Angstrom within which atoms count as symmetric.")
     ] = 0.01,
     max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="Refuse cells with more atoms.")] = 1000,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
@@ -39,6 +40,9 @@ def encode(
 
     if out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"expected --out to end in .csv or .parquet, got {out}")
+    errors_path = out.with_name(f"{out.stem}_errors.csv")
+    may_write(out, overwrite)
+    may_write(errors_path, overwrite)
     files = [file for path in paths for file in structure_paths(path)]
     if not files:
         raise ValueError(f"expected structure files, found none in {', '.join(map(str, paths))}")
@@ -50,7 +54,6 @@ def encode(
             lambda done, encoded, refused: progress.update(done, encoded=encoded, refused=refused),
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    errors_path = out.with_name(f"{out.stem}_errors.csv")
     write_csv(errors, errors_path)
     codes = errors["code"].value_counts().to_dict()
     if len(frame):
@@ -82,6 +85,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
     format_: Annotated[str, typer.Option("--format", help="cif, extxyz or poscar.")] = "cif",
     n: Annotated[int | None, typer.Option("-n", min=1, help="Only the first rows; all by default.")] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
@@ -94,7 +98,7 @@ def export(
     from oreflow.agent.tables.formulas import read_table
     from oreflow.agent.tables.structures import export as write_files
 
-    summary = write_files(read_table(candidates), str(candidates), out, format_, n)
+    summary = write_files(read_table(candidates), str(candidates), out, format_, n, overwrite)
     if as_json:
         print_json({**summary, "out": str(out)})
     elif not quiet:

@@ -1,6 +1,5 @@
 """Which structures to relax: structure files, folders of them, or the candidate table of `oreflow sample`."""
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STRUCTURE_COLUMN = "structure"
-_TABLES = (".csv", ".csv.gz", ".parquet")
+_TABLES = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,9 @@ def _entries(paths: Iterable[Path]) -> Iterator[tuple[str, str, Any, str]]:
         if table is not None:
             yield from _rows(path, table)
             continue
-        for file, group in itertools.groupby(read_structure_files([path]), key=lambda entry: entry.file):
-            name = Path(file).name.removesuffix(".gz")
-            stem, is_table = Path(name).stem, name.endswith(".csv")
-            entries = list(group)
-            for entry in entries:
-                block = entry.block if is_table or len(entries) > 1 else ""
-                source = f"{file}#{block}" if block else file
-                yield "_".join(filter(None, ("" if is_table else stem, block))), source, entry.structure, entry.message
+        for entry in read_structure_files([path]):
+            source = f"{entry.file}#{entry.block}" if entry.block else entry.file
+            yield entry.id or Path(entry.file).stem, source, entry.structure, entry.message
 
 
 def _candidate_table(path: Path) -> "pd.DataFrame | None":

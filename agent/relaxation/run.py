@@ -11,6 +11,7 @@ from oreflow.agent.relaxation.relax import JOURNAL_FILE, Settings, relax_candida
 from oreflow.agent.relaxation.table import relaxed_table, summary, write_cifs
 from oreflow.agent.storage.atomic_files import to_json, write_text
 from oreflow.agent.storage.lock import RunLock
+from oreflow.agent.storage.manifest import add_to_manifest, check_place
 from oreflow.agent.tables.formulas import write_csv
 from oreflow.rewards.potential.references import MODEL_VERSION
 from oreflow.rewards.reference.known_phases import read_reference
@@ -56,6 +57,9 @@ def relax_to_folder(
         known.warn()
     settings = Settings(model_version, fmax, steps)
     with RunLock(out):
+        cifs = [f"{CIF_FOLDER}/{candidate.candidate_id}.cif" for candidate in candidates]
+        # An earlier call of this command is gone on with, or replaced: either way its tables are written anew.
+        check_place(out, [TABLE_FILE, SUMMARY_FILE, *cifs], overwrite=True)
         if overwrite:
             (out / JOURNAL_FILE).unlink(missing_ok=True)
         relaxed = relax_candidates(
@@ -86,6 +90,7 @@ def relax_to_folder(
             },
         }
         try:
+            add_to_manifest(out, [TABLE_FILE, SUMMARY_FILE, *(f"{CIF_FOLDER}/{name}.cif" for name in structures)])
             write_cifs(structures, out / CIF_FOLDER)
             write_csv(frame, out / TABLE_FILE)
             write_text(out / SUMMARY_FILE, to_json(result))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
-from oreflow.agent.errors import CheckpointError, ConfigError
+from oreflow.agent.errors import ConfigError
 from oreflow.agent.learners.reward_families import Condition, Preference, choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.runtime.progress import Progress
@@ -19,16 +19,18 @@ from oreflow.agent.sampling.draws import Draws, draw, first_of_their_kind
 from oreflow.agent.sampling.row_store import ROWS_PER_CHUNK, RowStore
 from oreflow.agent.sampling.sampler import BaselineSampler, PolicySampler, Sampler
 from oreflow.agent.sampling.summary import dominated_volumes, summarise
-from oreflow.agent.storage.atomic_files import replacing, to_json
+from oreflow.agent.storage.atomic_files import sync, to_json
 from oreflow.agent.storage.checkpoint import load_arrays, load_policy, read_state
 from oreflow.agent.storage.lock import RunLock
+from oreflow.agent.storage.manifest import check_place, take_over
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.storage.scratch import scratch_folder, writing_to
-from oreflow.agent.tables.candidate_structures import replace_folder, write_structures
-from oreflow.agent.tables.candidates import EnergyTerm, candidate_table, energy_model_of
+from oreflow.agent.tables.candidate_structures import N_CIFS, write_structures
+from oreflow.agent.tables.candidates import EnergyTerm, candidate_id, candidate_table, energy_model_of
 from oreflow.agent.tables.formulas import write_chunks
 from oreflow.agent.tables.known_crystals import is_known_object
 from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
+from oreflow.agent.training.resume import check_fits
 from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.objects.compositions import Compositions
@@ -64,7 +66,8 @@ def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[s
 
     Raises:
         ConditionError: when the run was not trained for the condition.
-        RunFolderError, CheckpointError: when there is no run, or its checkpoint is damaged.
+        RunFolderError: when there is no run, or its config was edited since; naming the keys.
+        CheckpointError: when its checkpoint is damaged.
     """
     config = folder.load_config()
     condition = choose(config, beta, weights)
@@ -74,11 +77,7 @@ def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[s
     learns = config.sampler.kind in OBJECTIVES
     policy = make_policy(config, kernel) if learns else None
     state = read_state(checkpoint) if policy is None else load_policy(checkpoint, policy)
-    world = config.world.model_dump(mode="json")
-    if state.get("config", {}).get("world", world) != world:
-        raise CheckpointError(
-            f"{checkpoint} was trained in another world than {folder.config_path} describes; train again"
-        )
+    check_fits(state, config, folder, "be sampled")
     sampler: Sampler
     if policy is None:
         searcher = make_searcher(config, kernel)
@@ -99,6 +98,7 @@ def sample(
     max_draws: int | None = None,
     reference: Compositions | Crystals | None = None,
     quiet: bool = False,
+    overwrite: bool = False,
     rows_per_chunk: int = ROWS_PER_CHUNK,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
@@ -108,10 +108,11 @@ def sample(
     Crystals with a geometry are written to structures.extxyz, and the first thousand rows to cif/, too.
 
     With `unique` rows are distinct and ranked by log R; otherwise they are the raw draws in order. Draws without a
-    valid reward are left out and counted. Memory stays flat: draws and rows wait in scratch files in `out`. The three
-    files replace older ones together, at the end.
+    valid reward are left out and counted. Memory stays flat: draws and rows wait in scratch files in `out`, and the
+    files come to their places together, at the end.
 
     Args:
+        overwrite: whether they may replace those of an earlier call. Files that oreflow did not write stay in any case.
         rows_per_chunk: rows in memory while the files are written; of no influence on what they hold.
         beta, weights: the condition to sample under, as `agent.learners.reward_families.choose` takes them.
             `log_reward` and `log_pf` are those under the condition; the log-scores of the terms stay those of the
@@ -121,6 +122,7 @@ def sample(
         ConditionError: when the run was not trained for the condition.
         RewardBudgetError: when the share without a reward exceeds `reward.invalid_budget`; the files hold the others.
         RunFolderError: when another process writes to `out`.
+        PlaceError: when `out` holds files of these names that are not to be replaced.
         OutputError: when `out` cannot be written; files that were there before stay as they were.
     """
     run = load_run(folder, beta=beta, weights=weights)
@@ -134,7 +136,9 @@ def sample(
     max_draws = max_draws or 100 * n
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
+    has_geometry = world.object_kind == STRUCTURE and world.has_geometry
     with RunLock(out), scratch_folder(out) as scratch:
+        check_place(out, _names(n, has_geometry), overwrite)
         with Progress("draw", n, quiet) as progress:
             rng = stream(seed, "sampling")
             draws = draw(
@@ -169,7 +173,6 @@ def sample(
                 summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
         order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
         with Progress("write", len(rows), quiet) as progress:
-            has_geometry = world.object_kind == STRUCTURE and world.has_geometry
             _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress, has_geometry)
     if n_invalid > run.config.reward.invalid_budget * n_objects:
         raise RewardBudgetError(
@@ -259,19 +262,27 @@ def _write(
     def numbered() -> Iterator[pa.Table]:
         n_rows = 0
         for chunk in chunks:
-            ids = pa.array([f"c{n_rows + i + 1:07d}" for i in range(len(chunk))], pa.string())
+            ids = pa.array([candidate_id(n_rows + i) for i in range(len(chunk))], pa.string())
             n_rows += len(chunk)
             yield chunk.set_column(0, pa.field("candidate_id", pa.string()), ids).replace_schema_metadata(
                 chunk.schema.metadata
             )
             progress.update(n_rows)
 
-    names = [*_FILES, _EXTXYZ] if has_geometry else _FILES
+    csv, parquet, json, extxyz, cifs = (scratch / name for name in (*_FILES, _EXTXYZ, _CIFS))
     with writing_to(out):
-        with replacing(*(out / name for name in names), scratch=scratch) as (csv, parquet, json, *extxyz):
-            write_chunks(numbered(), csv, parquet)
-            json.write_text(to_json(summary), encoding="utf-8")
-            if has_geometry:
-                write_structures(parquet, extxyz[0], scratch / _CIFS)
+        write_chunks(numbered(), csv, parquet)
+        json.write_text(to_json(summary), encoding="utf-8")
+        files = dict(zip(_FILES, (csv, parquet, json)))
         if has_geometry:
-            replace_folder(scratch / _CIFS, out / _CIFS)
+            write_structures(parquet, extxyz, cifs)
+            files |= {_EXTXYZ: extxyz} | {f"{_CIFS}/{path.name}": path for path in sorted(cifs.iterdir())}
+        for path in (csv, parquet, json):
+            sync(path)
+        take_over(out, files)
+
+
+def _names(n: int, has_geometry: bool) -> list[str]:
+    """What n candidates may be written to."""
+    cifs = [f"{_CIFS}/{candidate_id(i)}.cif" for i in range(min(n, N_CIFS))]
+    return [*_FILES, *([_EXTXYZ, *cifs] if has_geometry else [])]

@@ -15,12 +15,15 @@ from oreflow.agent.config.run import Config, dump_config, load_config
 from oreflow.agent.config.strict_yaml import parse_yaml
 from oreflow.agent.errors import ConfigError, RunFolderError
 from oreflow.agent.storage.atomic_files import replacing, to_json, write_text
-from oreflow.agent.storage.checkpoint import list_checkpoints
+from oreflow.agent.storage.checkpoint import list_checkpoints, sweep
 from oreflow.agent.storage.lock import LOCK_FILES
+from oreflow.agent.storage.manifest import remove_own
 from oreflow.agent.storage.provenance import git_commit, package_versions, provenance
 from oreflow.envs.registry import WORLDS
 from oreflow.rewards.registry import names, plugin_files
 
+# What version 0.4 wrote, without a list of it.
+_SAMPLES_OF_04 = ("candidates.csv", "candidates.parquet", "summary.json", "structures.extxyz")
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `files.replacing` names them
 
 
@@ -64,6 +67,15 @@ class RunFolder:
     def samples(self) -> Path:
         """Give the folder that candidates are written to by default."""
         return self.path / "samples"
+
+    def free_samples(self, overwrite: bool) -> Path:
+        """Give the folder for further candidates: the first of samples, samples_2, … that holds none."""
+        number = 1
+        while True:
+            folder = self.samples if number == 1 else self.path / f"samples_{number}"
+            if overwrite or not (folder / "candidates.csv").exists():
+                return folder
+            number += 1
 
     def check_place(self, overwrite: bool) -> None:
         """Whether a run may be made here, as far as can be told without writing anything.
@@ -129,8 +141,16 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Removes what an earlier run left; nothing that a run does not write itself."""
-        for name in ("checkpoints", "samples", "eval", "report"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        if self.checkpoints.is_dir():
+            sweep(self.checkpoints)
+            for path in self.checkpoints.glob("step_*"):
+                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.checkpoints.rmdir()
+        for folder in (self.samples, *sorted(self.path.glob("samples_*"))):
+            cifs = [f"cif/{path.name}" for path in (folder / "cif").glob("c???????.cif")]
+            remove_own(folder, [*_SAMPLES_OF_04, *LOCK_FILES, *cifs])
+        remove_own(self.path / "eval", ["metrics.json"])
         for path in self._logs():
             path.unlink(missing_ok=True)
 

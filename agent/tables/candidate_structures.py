@@ -1,7 +1,5 @@
 """Structure files beside a candidate table: all crystals as extended XYZ, and the first of them as CIFs."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -41,9 +39,3 @@ def write_structures(parquet: Path, extxyz: Path, cifs: Path) -> None:
         for name, text in zip(ids[wanted], cif_text(crystals[wanted], ids[wanted])):
             (cifs / f"{name}.cif").write_text(text, encoding="utf-8")
         n += len(ids)
-
-
-def replace_folder(new: Path, folder: Path) -> None:
-    """Puts a folder in the place of an older one of the same disk."""
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(new, folder)

@@ -37,6 +37,11 @@ def unit_slug(unit: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", unit.lower().replace("/", "_per_")).strip("_")
 
 
+def candidate_id(row: int) -> str:
+    """Name the candidate of a row, the first being 0."""
+    return f"c{row + 1:07d}"
+
+
 def term_column(name: str, unit: str) -> str:
     """The column of a reward term's values: its name and unit."""
     return "_".join(part for part in (name, unit_slug(unit)) if part)
@@ -69,7 +74,7 @@ def candidate_table(
         log_pf: log-probability that the sampler ends in the object, all build orders summed; None leaves it empty.
     """
     n = len(objects)
-    columns: dict[str, object] = {"candidate_id": [f"c{i + 1:07d}" for i in range(n)]}
+    columns: dict[str, object] = {"candidate_id": [candidate_id(i) for i in range(n)]}
     if isinstance(objects, Compositions | Crystals):
         columns |= object_columns(objects)
     else:

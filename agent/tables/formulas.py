@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 
-def read_reference(path: str | Path) -> tuple[Compositions, list[str]]:
+def read_reference(path: str | Path, formula_column: str | None = None) -> tuple[Compositions, list[str]]:
     """Known compositions, distinct and reduced, and one line for each row that cannot be read.
 
     Raises:
         TableError: when no row can be read.
     """
-    reference = references.read_reference(path, energies=False)
+    reference = references.read_reference(path, energies=False, formula_column=formula_column)
     return reference.compositions, list(reference.bad_rows)
 
 

@@ -17,9 +17,11 @@ from oreflow.envs.objects.labels import protostructure_labels
 from oreflow.envs.structure_io.encode import encode_structures, found_space_groups
 from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
 from oreflow.envs.structure_io.reading.files import MAX_BYTES, StructureEntry, read_structure_files, read_text
+from oreflow.rewards.reference.tables import is_json
 from oreflow.rewards.terms.composition.novelty import KnownFormulas
 
-_TABLES = (".csv", ".csv.gz", ".parquet")
+_TABLES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".parquet", ".json", ".jsonl", ".ndjson")
+_CRYSTAL_KEYS = ('"lattice"', '"lattice_vectors"', '"lattice_mat"', '"positions"')
 _BATCH = 500
 
 
@@ -30,16 +32,24 @@ def holds_crystals(path: str | Path) -> bool:
         TableError: when it looks like a table and cannot be read.
     """
     path = Path(path)
-    if path.name.lower().endswith((".json", ".json.gz")) and path.is_file():
-        text = read_text(path, MAX_BYTES)
-        return '"lattice"' in text  # entries with energies hold formulas
-    if path.is_dir() or not path.name.lower().endswith(_TABLES):
+    if path.is_dir() or not path.is_file():
+        return path.is_dir() or not _is_table(path)
+    if is_json(path):
+        return any(key in read_text(path, MAX_BYTES) for key in _CRYSTAL_KEYS)  # entries with energies hold formulas
+    if not _is_table(path):
         return True
     columns = set(read_table(path).columns)
-    return "structure" in columns or {"lattice", "sites"} <= columns
+    return "structure" in columns or {"lattice", "sites"} <= columns or "cif" in columns
 
 
-def read_known(path: str | Path) -> tuple[Compositions | Crystals, list[str]]:
+def _is_table(path: Path) -> bool:
+    name = path.name.lower()
+    for packed in (".gz", ".bz2", ".xz", ".zip"):
+        name = name.removesuffix(packed)
+    return name.endswith(_TABLES)
+
+
+def read_known(path: str | Path, formula_column: str | None = None) -> tuple[Compositions | Crystals, list[str]]:
     """Read known compounds from a table of formulas or from structures.
 
     Returns:
@@ -50,7 +60,7 @@ def read_known(path: str | Path) -> tuple[Compositions | Crystals, list[str]]:
         TableError: when nothing can be read.
     """
     if not holds_crystals(path):
-        return read_reference(path)
+        return read_reference(path, formula_column)
     known, _, bad = read_crystals(path)
     return known, bad
 
@@ -75,7 +85,7 @@ def read_crystals(path: str | Path) -> KnownCrystals:
         TableError: when there is no crystal at all.
     """
     path = Path(path)
-    if path.is_file() and path.name.lower().endswith(_TABLES):
+    if path.is_file() and _is_table(path) and not is_json(path):
         frame = read_table(path)
         if "structure" in frame.columns:
             crystals, rows, bad_rows = crystals_of(frame, str(path), decorations=True)

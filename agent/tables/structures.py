@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from oreflow.agent.storage.atomic_files import replacing, write_text
+from oreflow.agent.storage.manifest import add_to_manifest, check_place
 from oreflow.envs.arrays import Ints
 from oreflow.envs.errors import StructureError, TableError
 from oreflow.envs.objects.crystals import Crystals
@@ -21,7 +22,7 @@ from oreflow.envs.structure_io.reading.files import StructureEntry, read_structu
 from oreflow.envs.structure_io.writers import cif_text, poscar_text, write_extxyz
 
 FORMATS = ("cif", "extxyz", "poscar")
-ID_COLUMNS = ("candidate_id", "material_id", "id")
+ID_COLUMNS = ("candidate_id", "material_id", "structure_id", "id")
 _BATCH = 200
 _SUFFIX = {"cif": ".cif", "poscar": ".vasp"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -42,7 +43,7 @@ def encode_files(
         seen: is told the numbers of files begun, structures encoded and entries refused.
 
     Returns:
-        structures: file, block, the formula's columns, space group, labels, lattice, parameters, structure, notes.
+        structures: structure_id (the file's own id, else its name), file, block, the formula's columns, space group, labels, lattice, parameters, structure, notes.
         errors: file, block, code, message.
     """
     frames, errors = [], []
@@ -78,6 +79,7 @@ def _frame(entries: Sequence[StructureEntry], crystals: Crystals) -> pd.DataFram
     formulas["nsites"] = crystals.compositions.n_atoms.tolist()  # of the primitive cell, as Materials Project counts
     return pd.DataFrame(
         {
+            "structure_id": [entry.id for entry in entries],
             "file": [entry.file for entry in entries],
             "block": [entry.block for entry in entries],
             **formulas,
@@ -124,7 +126,9 @@ def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> 
     return Crystals.concatenate(parts), np.array(rows, dtype=np.int64), bad_rows
 
 
-def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | None = None) -> dict[str, Any]:
+def export(
+    frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Writes the crystals of a table as files, CIF and POSCAR one each, extended XYZ all in one.
 
     Args:
@@ -133,10 +137,15 @@ def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | N
         out: folder, made where it is missing.
         format_: of FORMATS.
         n: only so many rows; None for all.
+        overwrite: whether files that an earlier call wrote there may be replaced.
 
     Returns:
         the numbers of files and crystals written, and of rows without a geometry; `bad_rows`, a line for each row
         that holds no crystal and was left out.
+
+    Raises:
+        TableError: when no row holds a crystal.
+        PlaceError: when files of the names are there that are not to be replaced.
     """
     if format_ not in FORMATS:
         raise ValueError(f"expected a format of {', '.join(FORMATS)}, got {format_!r}")
@@ -144,22 +153,22 @@ def export(frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | N
     crystals, rows, bad_rows = crystals_of(frame, source)
     chosen = frame.iloc[rows]
     ids = ids_of(chosen, crystals)
+    names = [f"{name}{_SUFFIX[format_]}" for name in _file_names(ids)] if format_ != "extxyz" else ["structures.extxyz"]
     out.mkdir(parents=True, exist_ok=True)
+    check_place(out, names, overwrite)
+    add_to_manifest(out, names)
     if format_ == "extxyz":
-        path = out / "structures.extxyz"
         columns = {
             name: _numbers_or_text(chosen[name]) for name in chosen.columns if name not in (*ID_COLUMNS, "structure")
         }
-        with replacing(path) as (temporary,):
+        with replacing(out / names[0]) as (temporary,):
             write_extxyz(temporary, crystals, ids, columns)
-        n_files = 1
     else:
         texts = cif_text(crystals, ids) if format_ == "cif" else poscar_text(crystals, ids)
-        for name, text in zip(_file_names(ids), texts):
-            write_text(out / f"{name}{_SUFFIX[format_]}", text)
-        n_files = len(texts)
+        for name, text in zip(names, texts):
+            write_text(out / name, text)
     return {
-        "n_files": n_files,
+        "n_files": len(names),
         "n_crystals": len(crystals),
         "n_without_geometry": len(frame) - len(rows) - len(bad_rows),
         "bad_rows": bad_rows,

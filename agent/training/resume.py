@@ -52,8 +52,11 @@ def find_checkpoint(folder: RunFolder, fall_back: bool) -> tuple[Path, dict[str,
     raise CheckpointError(f"{damaged[0]}{hint}")
 
 
-def check_fits(state: dict[str, Any], config: Config, folder: RunFolder) -> None:
-    """Compares the config of a checkpoint with the one to go on with.
+def check_fits(state: dict[str, Any], config: Config, folder: RunFolder, what: str = "go on") -> None:
+    """Compares the config that a checkpoint was made under with the run's.
+
+    Args:
+        what: what the run cannot do under another config.
 
     Raises:
         RunFolderError: listing every key that differs and must not.
@@ -67,7 +70,7 @@ def check_fits(state: dict[str, Any], config: Config, folder: RunFolder) -> None
     if refused:
         lines = "; ".join(f"{key} was {saved.get(key)!r}, is {now.get(key)!r}" for key in refused[:8])
         raise RunFolderError(
-            f"{folder.path} cannot go on with another config: {lines}. Change these back, or train a new run; only "
+            f"{folder.path} cannot {what} with another config: {lines}. Change these back, or train a new run; only "
             f"{', '.join(CHANGEABLE)} may change"
         )
 

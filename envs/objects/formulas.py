@@ -14,7 +14,10 @@ from oreflow.envs.objects.compositions import Compositions
 
 _MAX_COUNT = 10_000
 _ISOTOPES = {"D": "H", "T": "H"}
-_HYDRATE = re.compile(r"[·•∙⋅*]|\.\s*\d*\s*H2O")
+_HYDRATE = re.compile(r"\.\s*\d*\s*H2O")
+_DOTS = re.compile(r"\s*[·•∙⋅*]\s*")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉．", "0123456789.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₊₋\u200b\u00a0\u2009")
+_MARKUP = re.compile(r"</?sub>|\$|\\mathrm|_(?=\d)")
 
 
 def parse_formula(text: str) -> dict[int, int]:
@@ -29,6 +32,9 @@ def parse_formula(text: str) -> dict[int, int]:
     stripped = text.strip() if isinstance(text, str) else ""
     if not stripped:
         raise FormulaError(f"expected a formula such as 'Fe3O4', got {text!r}")
+    stripped = _plain(stripped)
+    if _DOTS.search(stripped):
+        return _sum_of_parts(stripped, text)
     if _HYDRATE.search(stripped):
         # pymatgen takes the dot of CuSO4.5H2O for a decimal point.
         raise FormulaError(f"cannot read {text!r}: expected the water of a hydrate in parentheses, as CuSO4(H2O)5")
@@ -53,6 +59,31 @@ def parse_formula(text: str) -> dict[int, int]:
     dropped = [symbol for symbol in named if atomic_number(symbol) not in counts]
     if dropped:  # pymatgen leaves out what occurs zero times
         raise FormulaError(f"expected whole numbers of atoms, got 0 {dropped[0]} in {text!r}")
+    return counts
+
+
+def _plain(text: str) -> str:
+    """A formula without subscripts, charges as superscripts, and the marks of HTML and LaTeX."""
+    text = re.sub(r"<sup>[^<]*</sup>|\^\{?[\d+-]*\}?", "", text)  # charges
+    text = re.sub(r"_\{(\d+)\}", r"\1", text)
+    return _MARKUP.sub("", text).translate(_SUBSCRIPTS).strip()
+
+
+def _sum_of_parts(text: str, given: str) -> dict[int, int]:
+    """The sum of parts between dots, each with a number before it: CuSO4·5H2O, 2CaO·SiO2.
+
+    Raises:
+        FormulaError: for a part that is no formula, or a number that is not whole.
+    """
+    counts: dict[int, int] = {}
+    for part in _DOTS.split(text):
+        match = re.fullmatch(r"(\d{0,4})\s*([A-Za-z(\[].*)", part)
+        if match is None:
+            raise FormulaError(
+                f"cannot read {given!r}: expected formulas between dots, with whole numbers before them, as CuSO4·5H2O"
+            )
+        for z, n in parse_formula(match[2]).items():
+            counts[z] = counts.get(z, 0) + n * int(match[1] or 1)
     return counts
 
 

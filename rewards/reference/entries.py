@@ -1,7 +1,5 @@
 """Reads entries as pymatgen serialises them (ComputedEntry, ComputedStructureEntry, PDEntry) and mp-api's documents."""
 
-import gzip
-import json
 import math
 import re
 from pathlib import Path
@@ -10,17 +8,16 @@ from typing import Any
 from oreflow.envs.chemistry.elements import atomic_number, symbols
 from oreflow.envs.errors import FormulaError, TableError, UnknownElementError
 from oreflow.rewards.errors import ReferenceTableError
-from oreflow.rewards.reference.tables import DAMAGED, check_data_file, damaged, read_formula
+from oreflow.rewards.reference.tables import FORMULA_NAMES, check_data_file, is_json, load_json, read_formula
 
 ElementalEnergies = dict[int, float]
 # "Fe3+" and "O2-" as keys of a composition with oxidation states.
 _SPECIES = re.compile(r"([A-Z][a-z]?)(?:[0-9.]*[+-].*)?")
-_FORMULA_KEYS = ("formula_pretty", "formula", "formula_reduced", "reduced_formula")
 
 
 def is_entries_file(path: Path) -> bool:
     """Whether the file's name says that it holds entries."""
-    return path.name.endswith((".json", ".json.gz"))
+    return is_json(path)
 
 
 def read_entries(path: Path, energies: bool) -> tuple[list[tuple[str, str, Any]], ElementalEnergies]:
@@ -61,16 +58,9 @@ def read_entries(path: Path, energies: bool) -> tuple[list[tuple[str, str, Any]]
 
 def _load(path: Path) -> list[Any]:
     check_data_file(path, "a JSON file of entries")
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except DAMAGED:
-        raise damaged(path) from None
-    try:
-        content = json.loads(raw.decode("utf-8-sig"))
-    except ValueError as error:
-        raise TableError(f"cannot read {path}: expected JSON, got an error: {error}; fetch it again") from None
+    content = load_json(path)
     if isinstance(content, dict):
-        content = next((content[key] for key in ("entries", "data", "all_entries") if key in content), content)
+        content = next((content[key] for key in ("entries", "data", "all_entries", "response", "results") if key in content), content)
     if not isinstance(content, list):
         raise TableError(f"cannot read {path}: expected a list of entries, got {type(content).__name__}")
     return content
@@ -80,7 +70,7 @@ def _formula(entry: dict[str, Any]) -> tuple[str, dict[str, float] | None]:
     """The formula as text, and the amounts by symbol where the entry has a composition that can be read."""
     composition = entry.get("composition") or entry.get("composition_reduced")
     if not isinstance(composition, dict):
-        formula = composition or next((entry[key] for key in _FORMULA_KEYS if entry.get(key)), "")
+        formula = composition or next((entry[key] for key in FORMULA_NAMES if entry.get(key)), "")
         try:
             return str(formula), {symbols()[z]: float(n) for z, n in read_formula(str(formula)).items()}
         except FormulaError:

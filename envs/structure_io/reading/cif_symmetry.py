@@ -1,40 +1,78 @@
-"""The symmetry operations of a CIF: as it lists them, or those of its space-group symbol or number."""
+"""The symmetry that a CIF may mean: its operations, or the settings of its Hall symbol, its symbol or its number.
+
+Symbols, settings and operations are those of gemmi's table, 564 of them: the 530 of International Tables and further
+ones in use.
+"""
 
 import re
-import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
+import gemmi
 import numpy as np
 
 from oreflow.envs.arrays import Floats
 from oreflow.envs.errors import StructureError
 from oreflow.envs.structure_io.reading.checks import Reason
+from oreflow.envs.suggestions import nearest
 
 _OPERATION = re.compile(r"[-+xyzXYZ\d/., ]{5,60}")
-_SYMBOL = re.compile(r"[A-Za-z0-9/\-_ :()]{1,40}")
-_SETTING = re.compile(r"(.+?)\s*:\s*([12HRhr])")
+_ORIGIN = re.compile(r"(.+?)(?:\(?origin(?:choice)?([12])\)?|O([12]))", re.IGNORECASE)
+# What writers put behind a symbol: the origin (S the first, Z the centre), the axes of a rhombohedral group.
+_SUFFIXES = {"HR": "", "RS": "", "S": "1", "Z": "2", "H": "H", "R": "R"}
 
 
-def operations_of(
-    operations: list[str], symbol: str, table_number: str, notes: list[str], hall_symbol: str = ""
-) -> tuple[str, ...]:
-    """The operations that are listed, else those of the Hall symbol, else of the symbol or number, else of P1.
+@dataclass(frozen=True)
+class Setting:
+    """A choice of axes and origin.
 
-    A Hall symbol goes before the others because it alone says axes and origin.
+    Attributes:
+        operations: all of the cell, such as "-x,y+1/2,-z".
+        name: symbol and choice, "F d -3 m:2"; empty for operations that a file lists.
+    """
+
+    operations: tuple[str, ...]
+    name: str = ""
+
+
+def settings_of(
+    operations: Sequence[str],
+    hall_symbol: str,
+    symbol: str,
+    table_number: str,
+    code: str,
+    notes: list[str],
+) -> list[Setting]:
+    """Give the settings that a file may mean, the likeliest first.
+
+    The operations that are listed decide; else the Hall symbol, as it alone says axes and origin; else the symbol, with
+    what stands behind it; else the number; without any of them P1.
+
+    Args:
+        code: the item _space_group_IT_coordinate_system_code, such as 1, 2, h, r or b1; may be empty.
+        notes: gets a line where symbol and operations disagree, and where there is no symmetry.
 
     Raises:
         StructureError: parse_error for text that is no operation; unknown_space_group.
     """
-    if not operations and hall_symbol:
-        hall_number = _hall_numbers().get(_plain_hall(hall_symbol))
-        if hall_number:
-            return _operations_of_hall_number(hall_number)
-        notes.append(f"Hall symbol {hall_symbol[:40]!r} is not one of the 530 tabulated ones and was not used")
-    if not operations and (symbol or table_number):
-        return _operations_of_group(symbol, table_number)
-    if not operations:
-        notes.append("no symmetry given, read as P1")
-        return ("x,y,z",)
+    if operations:
+        listed = _checked(operations)
+        notes.extend(disagreement(listed, hall_symbol, symbol, table_number))
+        return [Setting(listed)]
+    if hall_symbol:
+        found = _of_hall_symbol(hall_symbol)
+        if found:
+            return [found]
+        notes.append(f"Hall symbol {hall_symbol[:40]!r} cannot be read and was not used")
+    if symbol or table_number:
+        return list(_of_group(symbol, table_number, code))
+    notes.append("no symmetry given, read as P1")
+    return [Setting(("x,y,z",))]
+
+
+def _checked(operations: Sequence[str]) -> tuple[str, ...]:
     if len(operations) > 192:
         raise StructureError(Reason.PARSE_ERROR, f"expected at most 192 symmetry operations, got {len(operations)}")
     for text in operations:
@@ -45,72 +83,149 @@ def operations_of(
 
 
 @lru_cache(maxsize=600)
-def _operations_of_group(symbol: str, table_number: str) -> tuple[str, ...]:
-    """What pymatgen takes a symbol or a number for; it needs half a second for a cubic group."""
-    from pymatgen.io.cif import CifParser
+def _of_hall_symbol(text: str) -> Setting | None:
+    """The setting of a Hall symbol, tabulated or not; None where it is none."""
+    plain = " ".join(text.replace("_", " ").replace("''", '"').replace("=", '"').split())
+    for known in gemmi.spacegroup_table():
+        if known.hall.lower() == plain.lower():
+            return _setting(known)
+    try:
+        operations = gemmi.symops_from_hall(plain)
+    except (RuntimeError, ValueError):
+        return None
+    return Setting(tuple(operation.triplet() for operation in operations), plain)
 
-    setting = _SETTING.fullmatch(symbol)
-    if setting:
-        return _operations_of_setting(*setting.groups())
-    if symbol and _SYMBOL.fullmatch(symbol):
-        line = f"_symmetry_space_group_name_H-M '{symbol}'"
-    elif re.fullmatch(r"\d{1,3}", table_number):
-        line = f"_symmetry_Int_Tables_number {table_number}"
-    else:
-        message = f"expected a Hermann-Mauguin symbol or a number, got {(symbol or table_number)[:40]!r}"
+
+@lru_cache(maxsize=2000)
+def _of_group(symbol: str, table_number: str, code: str) -> tuple[Setting, ...]:
+    """The settings of a symbol, else of a number; those of the code alone where one has it."""
+    found = _named(symbol)
+    if not found and re.fullmatch(r"\d{1,3}", table_number):
+        of_number = [group for group in _table() if group.number == int(table_number)]
+        found = [group for group in of_number if group.hm == of_number[0].hm]  # the standard axes, each origin
+    if not found:
+        given = symbol or table_number
+        hint = nearest(given, [group.hm for group in _table()])
+        message = (
+            f"expected a Hermann-Mauguin symbol, a Hall symbol or a number from 1 to 230, got {given[:40]!r}; "
+            f"{hint if hint.startswith('did') else 'list the symmetry operations'}"
+        )
         raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            parser = CifParser.from_str(f"data_group\n{line}\n")
-            operations = parser.get_symops(next(iter(parser._cif.data.values())))
-        except Exception as error:  # pymatgen raises many types; all mean that it does not know the group
-            raise StructureError(Reason.UNKNOWN_SPACE_GROUP, f"{line}: {str(error)[:200]}") from None
-    if any("Defaulting to P1" in str(warning.message) for warning in caught):
-        message = f"expected a space group that pymatgen knows, or symmetry operations, got {line}"
+    if code:
+        found = _with_choice(found, code) or found
+    # Origins at a centre first: the standard of International Tables where there are two.
+    return tuple(map(_setting, sorted(found, key=lambda group: group.ext != "2")))
+
+
+def _named(symbol: str) -> list[gemmi.SpaceGroup]:
+    """The settings that a symbol may mean, in all spellings in use; none for an unknown one."""
+    base, _, choice = (part.strip() for part in symbol.partition(":"))
+    plain = _plain(base)
+    if not choice and (match := _ORIGIN.fullmatch(plain)):
+        plain, choice = match[1], match[2] or match[3]
+    found = _by_symbol().get(plain.lower(), [])
+    if not found and not choice:
+        for suffix, meant in _SUFFIXES.items():
+            if plain.upper().endswith(suffix) and (found := _known(plain[: -len(suffix)])):
+                choice = meant
+                break
+    found = found or _known(plain)
+    if not choice or not found:
+        return found
+    chosen = _with_choice(found, choice)
+    if not chosen:
+        message = (
+            f"expected a group that has a setting {choice!r}, got {symbol[:40]!r}; give the symbol without it, or list the "
+            "symmetry operations"
+        )
         raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    return tuple(operation.as_xyz_str() for operation in operations)
+    return chosen
 
 
-def _operations_of_setting(symbol: str, choice: str) -> tuple[str, ...]:
-    """Of a symbol with an origin choice (1, 2) or axes (H, R) behind a colon."""
-    found = _settings().get((re.sub(r"[\s_]", "", symbol), choice.upper()))
-    if found is None:
-        message = f"expected a group that has a setting {choice!r}, got {symbol}:{choice}; list the symmetry operations"
-        raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
-    return _operations_of_hall_number(found[1])
+def _known(plain: str) -> list[gemmi.SpaceGroup]:
+    """The settings of a symbol without spaces: as International Tables write it, short or in full, or as others do."""
+    found = _by_symbol().get(plain.lower())
+    if found:
+        return found
+    other = gemmi.find_spacegroup_by_name(plain) if plain else None  # older symbols, such as F m 3 m and C m c a
+    if other is None:
+        return []
+    return [g for g in _table() if g.number == other.number and g.hm == other.hm]
 
 
-@lru_cache(maxsize=530)
-def _operations_of_hall_number(hall_number: int) -> tuple[str, ...]:
-    from moyopy import HallSymbolEntry, Setting, operations_from_number
-    from pymatgen.core.operations import SymmOp
-
-    number = HallSymbolEntry(hall_number).number
-    made = operations_from_number(number, setting=Setting.hall_number(hall_number))
-    operations = zip(made.rotations, made.translations)
-    return tuple(SymmOp.from_rotation_and_translation(*each).as_xyz_str() for each in operations)
-
-
-def _plain_hall(symbol: str) -> str:
-    """A Hall symbol in one spelling: no underscores, single spaces, small letters, = for two primes."""
-    return " ".join(symbol.replace("_", " ").replace("''", "=").replace('"', "=").split()).lower()
+def _with_choice(found: list[gemmi.SpaceGroup], choice: str) -> list[gemmi.SpaceGroup]:
+    """Those of an origin (1, 2), of axes (h, r) or of a cell choice (b1, -cba); of the same group, if need be."""
+    wanted = choice.strip().lower()
+    numbers = {group.number for group in found}
+    for candidates in (found, [group for group in _table() if group.number in numbers]):
+        for names in (lambda ext, axes: (ext, axes), lambda ext, axes: (ext + axes,)):  # 2 or cab, and 2cab
+            chosen = [g for g in candidates if wanted in names(g.ext.strip("\0 ").lower(), g.qualifier.lower())]
+            if wanted and chosen:
+                return chosen
+    return []
 
 
 @lru_cache(maxsize=1)
-def _hall_numbers() -> dict[str, int]:
-    from moyopy import HallSymbolEntry
-
-    return {_plain_hall(HallSymbolEntry(number).hall_symbol): number for number in range(530, 0, -1)}
+def _table() -> list[gemmi.SpaceGroup]:
+    return list(gemmi.spacegroup_table())
 
 
 @lru_cache(maxsize=1)
-def _settings() -> dict[tuple[str, str], tuple[int, int]]:
-    """Numbers of group and Hall symbol by short symbol, without spaces, and setting."""
+def _by_symbol() -> dict[str, list[gemmi.SpaceGroup]]:
+    """Settings by symbol without spaces, in small letters; with unique axis b first, as the table has them."""
     from moyopy import HallSymbolEntry
 
-    entries = [HallSymbolEntry(hall_number) for hall_number in range(1, 531)]
-    return {(re.sub(r"[\s_]", "", e.hm_short), str(e.setting)): (e.number, e.hall_number) for e in entries}
+    out: dict[str, list[gemmi.SpaceGroup]] = defaultdict(list)
+    by_hall = {group.hall: group for group in reversed(_table())}
+    for group in _table():
+        for name in {_plain(name).lower() for name in (group.hm, group.short_name())}:
+            out[name].append(group)
+    for hall_number in range(1, 531):  # the full symbols
+        entry = HallSymbolEntry(hall_number)
+        group = by_hall[entry.hall_symbol.replace("=", '"')]
+        key = _plain(entry.hm_full).lower()
+        if group.hall not in [known.hall for known in out[key]]:
+            out[key].append(group)
+    return dict(out)
+
+
+def _plain(symbol: str) -> str:
+    return re.sub(r"[\s_]", "", symbol)
+
+
+def _setting(group: gemmi.SpaceGroup) -> Setting:
+    return Setting(tuple(operation.triplet() for operation in group.operations()), group.xhm())
+
+
+@lru_cache(maxsize=2000)
+def disagreement(operations: tuple[str, ...], hall_symbol: str, symbol: str, table_number: str) -> tuple[str, ...]:
+    """Say in a line where the operations that a file lists make another group than its symbol, Hall symbol or number.
+
+    Operations decide. They may be in any setting: of a number, and of a symbol in a setting that is not tabulated, the
+    number of operations and of centring translations is compared.
+    """
+    try:
+        group = gemmi.GroupOps([gemmi.Op(text) for text in operations])
+        meant = _of_hall_symbol(hall_symbol) if hall_symbol else None
+        named = _named(symbol) if symbol else []
+    except (RuntimeError, ValueError, StructureError):
+        return ()  # what is wrong with the operations is said where they are used
+    if not named and re.fullmatch(r"\d{1,3}", table_number):
+        named = [g for g in _table() if g.number == int(table_number)]
+    listed = {operation.wrap().triplet() for operation in group}
+    found = gemmi.find_spacegroup_by_ops(group)
+    taken = f"its operations ({f'{found.hm}, {found.number}' if found else f'{len(operations)} of them'}) were taken"
+    if meant is not None and listed != {gemmi.Op(text).wrap().triplet() for text in meant.operations}:
+        return (f"Hall symbol {hall_symbol[:40]!r} and the listed operations disagree; {taken}",)
+    if not named:
+        return ()
+    same = any(listed == {operation.wrap().triplet() for operation in g.operations()} for g in named)
+    if same or (found is None and any(len(listed) == len(list(g.operations())) for g in named)):
+        return ()
+    if found is not None and not symbol and found.number == named[0].number:
+        return ()
+    given = symbol or f"number {table_number}"
+    return (f"{given[:40]} and the listed operations disagree; {taken}",)
 
 
 @lru_cache(maxsize=600)

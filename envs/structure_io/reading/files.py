@@ -1,16 +1,22 @@
 """Reading structure files of any format: every entry is a structure, or a reason code and a sentence.
 
-Read are CIF, POSCAR and CONTCAR, extended XYZ, pymatgen's JSON and CSV tables of structures, each also with `.gz`;
-as UTF-8, UTF-16 or UTF-32 with a byte order mark, or Latin-1. Nothing in a file is run or imported.
+Read are CIF, POSCAR and CONTCAR, extended XYZ, JSON (also one a line) and CSV tables of structures, each also packed by
+gzip, bzip2 or xz, and ZIP archives of them; as UTF-8, UTF-16 or UTF-32 with a byte order mark, or Latin-1. Nothing in a
+file is run or imported.
 """
 
+import bz2
 import codecs
 import gzip
+import itertools
+import lzma
+import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import IO, Any
 
 from oreflow.envs.errors import StructureError
 from oreflow.envs.structure_io.reading.checks import MAX_ATOMS, Reason
@@ -19,9 +25,9 @@ from oreflow.envs.structure_io.reading.formats import (
     cif_entries,
     csv_entries,
     extxyz_entries,
-    json_entries,
     poscar_entries,
 )
+from oreflow.envs.structure_io.reading.json_structures import json_entries
 
 MAX_BYTES = 1 << 27
 _READERS: dict[str, Callable[[str], Entries]] = {
@@ -39,8 +45,17 @@ _BY_SUFFIX = {
     ".xyz": "extxyz",
     ".extxyz": "extxyz",
     ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
     ".csv": "csv",
 }
+_PACKED: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+
 _MARKS = [  # the longer mark first: UTF-32 begins like UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -61,6 +76,8 @@ class StructureEntry:
         code: a `Reason`, or empty where the structure was read.
         message: what was expected and what arrived, or empty.
         notes: what was read otherwise than written, such as deuterium as H.
+        id: what the structure is called: the id that the file gives it, else the file's name, with the block where the
+            file holds several.
     """
 
     file: str
@@ -69,6 +86,7 @@ class StructureEntry:
     code: str = ""
     message: str = ""
     notes: tuple[str, ...] = ()
+    id: str = ""
 
 
 def read_structure_files(
@@ -82,23 +100,65 @@ def read_structure_files(
     """
     for path in paths:
         for file in structure_paths(Path(path)):
-            try:
-                text = read_text(file, max_bytes)
-                format_ = structure_format(file, text)
-            except StructureError as error:
-                yield StructureEntry(str(file), "", None, error.code, str(error))
-                continue
-            yield from read_structure_text(text, format_, str(file), max_atoms)
+            if file.suffix.lower() == ".zip":
+                yield from _read_zip(file, max_atoms, max_bytes)
+            else:
+                yield from _read_file(str(file), file, lambda file=file: read_text(file, max_bytes), max_atoms)
+
+
+def _read_file(name: str, path: PurePath, read: Callable[[], str], max_atoms: int) -> Iterator[StructureEntry]:
+    try:
+        text = read()
+        format_ = structure_format(path, text)
+    except StructureError as error:
+        yield StructureEntry(name, "", None, error.code, str(error))
+        return
+    yield from read_structure_text(text, format_, name, max_atoms)
+
+
+def _read_zip(path: Path, max_atoms: int, max_bytes: int) -> Iterator[StructureEntry]:
+    """The files in an archive that are named as structures, sorted."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGED as error:
+        yield StructureEntry(str(path), "", None, Reason.UNREADABLE, f"cannot read {path}: {error}")
+        return
+    with archive:
+        members = sorted(m.filename for m in archive.infolist() if not m.is_dir() and _is_structure(PurePath(m.filename)))
+        if not members:
+            message = "expected structure files in the archive, found none"
+            yield StructureEntry(str(path), "", None, Reason.NO_STRUCTURE, message)
+        for member in members:
+
+            def read(member: str = member) -> str:
+                name = f"{path}/{member}"
+                try:
+                    with archive.open(member) as file:
+                        return decode(_unpacked(file, PurePath(member), max_bytes))
+                except _DAMAGED as error:
+                    raise StructureError(Reason.UNREADABLE, f"cannot read {name}: {error}") from None
+
+            yield from _read_file(f"{path}/{member}", PurePath(member), read, max_atoms)
 
 
 def structure_paths(path: Path) -> list[Path]:
     """The file itself, or the files in a folder and its subfolders that are named as structures, sorted.
 
-    CSV tables are read where they are named, not where they lie in a folder: most hold something else.
+    CSV tables are read where they are named, not where they lie in a folder: most hold something else. Hidden files and
+    folders, such as checkpoints of notebooks, are passed over.
     """
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.rglob("*") if _format_by_name(file) not in ("", "csv") and file.is_file())
+    return sorted(file for file in path.rglob("*") if _is_structure(file.relative_to(path), True) and file.is_file())
+
+
+def _is_structure(path: PurePath, or_archive: bool = False) -> bool:
+    """Whether a file in a folder or an archive is named as a structure, or as an archive of them, and not hidden."""
+    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+        return False
+    if or_archive and path.suffix.lower() == ".zip":
+        return not PurePath(path.stem).suffix
+    return _format_by_name(path) not in ("", "csv")
 
 
 def read_structure_text(
@@ -110,19 +170,32 @@ def read_structure_text(
         format_: cif, poscar, extxyz, json or csv.
     """
     try:
-        for block, read in _READERS[format_](text):
-            yield _entry(file, block, read, max_atoms)
+        entries = iter(_READERS[format_](text))
+        first = next(entries, None)
+        second = next(entries, None) if first else None
+        for block, read in itertools.chain(filter(None, (first, second)), entries):
+            yield _entry(file, block, read, max_atoms, _id(file, format_, block, second is None))
     except StructureError as error:
         yield StructureEntry(file, "", None, error.code, str(error))
 
 
-def _entry(file: str, block: str, read: Callable[[int, list[str]], Any], max_atoms: int) -> StructureEntry:
+def _id(file: str, format_: str, block: str, alone: bool) -> str:
+    if format_ in ("json", "csv", "extxyz") and not re.fullmatch(r"(?:row )?\d*", block):
+        return block
+    name = _unpacked_name(PurePath(file))
+    stem = PurePath(name).stem if _BY_SUFFIX.get(PurePath(name).suffix.lower()) else name
+    return stem if alone or not block else f"{stem}_{block.removeprefix('row ')}"
+
+
+def _entry(
+    file: str, block: str, read: Callable[[int, list[str]], Any], max_atoms: int, id_: str = ""
+) -> StructureEntry:
     notes: list[str] = []
     try:
         structure = read(max_atoms, notes)
     except StructureError as error:
-        return StructureEntry(file, block, None, error.code, str(error), tuple(notes))
-    return StructureEntry(file, block, structure, notes=tuple(notes))
+        return StructureEntry(file, block, None, error.code, str(error), tuple(notes), id_)
+    return StructureEntry(file, block, structure, notes=tuple(notes), id=id_)
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
@@ -132,15 +205,26 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
         StructureError: unreadable, file_too_large, empty_file or not_text.
     """
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except (OSError, EOFError, zlib.error) as error:
+        with path.open("rb") as file:
+            data = _unpacked(file, path, max_bytes)
+    except _DAMAGED as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StructureError(Reason.UNREADABLE, f"cannot read {path}: {reason}") from None
+    return decode(data)
+
+
+def _unpacked(file: IO[bytes], path: PurePath, max_bytes: int) -> bytes:
+    """The bytes of a file, unpacked as its suffix says.
+
+    Raises:
+        StructureError: file_too_large.
+    """
+    opened = _PACKED.get(path.suffix.lower(), lambda file: file)(file)
+    data: bytes = opened.read(max_bytes + 1)
     if len(data) > max_bytes:
         message = f"expected at most {max_bytes / 1e6:g} MB, got a longer file; split it"
         raise StructureError(Reason.FILE_TOO_LARGE, message)
-    return decode(data)
+    return data
 
 
 def decode(data: bytes) -> str:
@@ -164,7 +248,7 @@ def decode(data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def structure_format(path: Path, text: str) -> str:
+def structure_format(path: PurePath, text: str) -> str:
     """The format by the file's name, else by what it holds.
 
     Raises:
@@ -181,12 +265,16 @@ def structure_format(path: Path, text: str) -> str:
     lines = start.splitlines()
     if lines[0].strip().isdigit():
         return "extxyz"
-    message = "expected .cif, .vasp, POSCAR, .xyz, .extxyz, .json or .csv (also with .gz), got another name"
-    raise StructureError(Reason.UNKNOWN_FORMAT, f"{message}: {path.name}")
+    message = "expected .cif, .vasp, POSCAR, .xyz, .extxyz, .json, .jsonl or .csv (also with .gz, .bz2, .xz, or in a .zip)"
+    raise StructureError(Reason.UNKNOWN_FORMAT, f"{message}, got another name: {path.name}")
 
 
-def _format_by_name(path: Path) -> str:
-    name = path.name.removesuffix(".gz")
+def _format_by_name(path: PurePath) -> str:
+    name = _unpacked_name(path)
     if name.upper().startswith(("POSCAR", "CONTCAR")):
         return "poscar"
-    return _BY_SUFFIX.get(Path(name).suffix.lower(), "")
+    return _BY_SUFFIX.get(PurePath(name).suffix.lower(), "")
+
+
+def _unpacked_name(path: PurePath) -> str:
+    return path.stem if path.suffix.lower() in _PACKED else path.name

@@ -1,4 +1,4 @@
-"""Structures from the text of POSCAR, extended XYZ, pymatgen's JSON and tables, one entry each; CIF is in `cif_blocks`.
+"""Structures from the text of CIF, POSCAR, extended XYZ and tables, one entry each; JSON is in `json_structures`.
 
 Each reader yields `(block, read)`: the name of an entry in its file, and a function that returns its structure or
 raises `StructureError`, so that a bad entry costs only itself.
@@ -7,7 +7,6 @@ raises `StructureError`, so that a bad entry costs only itself.
 import csv
 import io
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.errors import StructureError
 from oreflow.envs.structure_io.reading.checks import (
     Reason,
     check_cell_parameters,
     check_n_atoms,
-    check_occupancy,
     check_vectors,
     make_structure,
     number,
     read_element,
 )
-from oreflow.envs.structure_io.reading.cif import cif_blocks, cif_structure, holds_structure
+from oreflow.envs.structure_io.reading.cif import cif_structure
+from oreflow.envs.structure_io.reading.cif_blocks import cif_blocks, holds_structure
 
 Read = Callable[[int, list[str]], Any]  # (max_atoms, notes) -> Structure
 Entries = Iterator[tuple[str, Read]]
@@ -54,8 +54,10 @@ def _poscar(text: str, max_atoms: int, notes: list[str]) -> Any:
     lines = text.splitlines()
     if len(lines) < 8:
         raise StructureError(Reason.PARSE_ERROR, f"expected a POSCAR of at least 8 lines, got {len(lines)}")
-    scales = _floats(lines[1], Reason.BAD_CELL, "the scaling factor")
-    vectors = np.array([_floats(line, Reason.BAD_CELL, "a lattice vector", 3) for line in lines[2:5]])
+    # As VASP reads them: numbers first, and anything may stand behind.
+    scales = _floats(_leading_numbers(lines[1]), Reason.BAD_CELL, "the scaling factor")
+    rows_of_lattice = [" ".join(line.split()[:3]) for line in lines[2:5]]
+    vectors = np.array([_floats(row, Reason.BAD_CELL, "a lattice vector", 3) for row in rows_of_lattice])
     if len(scales) not in (1, 3) or not all(scales) or (len(scales) == 3 and min(scales) < 0):
         raise StructureError(Reason.BAD_CELL, f"expected one or three scaling factors other than 0, got {lines[1]!r}")
     check_vectors(vectors)
@@ -109,7 +111,8 @@ def extxyz_entries(text: str) -> Entries:
         n_atoms = int(lines[position])
         comment = lines[position + 1] if position + 1 < len(lines) else ""
         rows = lines[position + 2 : position + 2 + n_atoms]
-        yield str(frame), partial(_xyz, n_atoms, comment, rows)
+        named = dict(_PAIR.findall(comment)).get("id", "").strip("\"'{}")
+        yield named or str(frame), partial(_xyz, n_atoms, comment, rows)
         position += 2 + n_atoms
         frame += 1
 
@@ -122,7 +125,7 @@ def _xyz(n_atoms: int, comment: str, rows: list[str], max_atoms: int, notes: lis
     if "lattice" not in values:
         message = 'expected Lattice="ax ay az bx by bz cx cy cz" in the second line, found none'
         raise StructureError(Reason.NO_LATTICE, message)
-    if re.search(r"(?i)f", values.get("pbc", "T T T").replace(",", " ")):
+    if re.search(r"(?i)f|\b0\b", values.get("pbc", "T T T").replace(",", " ")):
         raise StructureError(Reason.NOT_PERIODIC, f"expected a crystal, got pbc={values['pbc']!r}")
     vectors = np.array(_floats(values["lattice"], Reason.BAD_CELL, "the lattice", 9)).reshape(3, 3)
     check_vectors(vectors)
@@ -133,7 +136,8 @@ def _xyz(n_atoms: int, comment: str, rows: list[str], max_atoms: int, notes: lis
             raise StructureError(Reason.PARSE_ERROR, f"expected a width of {name}:{kind}, got {width!r}")
         starts[name.lower()] = column
         column += int(width)
-    if "species" not in starts or "pos" not in starts:
+    kinds = [name for name in ("species", "z", "numbers") if name in starts]
+    if not kinds or "pos" not in starts:
         raise StructureError(
             Reason.PARSE_ERROR, f"expected Properties with species and pos, got {values['properties']!r}"
         )
@@ -142,58 +146,18 @@ def _xyz(n_atoms: int, comment: str, rows: list[str], max_atoms: int, notes: lis
         words = row.split()
         if len(words) < column:
             raise StructureError(Reason.PARSE_ERROR, f"expected {column} columns, got {row[:60]!r}")
-        species.append(read_element(words[starts["species"]], notes))
+        species.append(_element_of_xyz(words[starts[kinds[0]]], notes))
         position = " ".join(words[starts["pos"] : starts["pos"] + 3])
         positions.append(_floats(position, Reason.BAD_COORDINATES, "a position", 3))
     return make_structure(vectors, species, np.array(positions, dtype=np.float64) @ np.linalg.inv(vectors), notes)
 
 
-def json_entries(text: str) -> Entries:
-    """A pymatgen structure as a dictionary, a list of them, or a dictionary of them by name."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StructureError(Reason.PARSE_ERROR, f"expected JSON: {str(error)[:200]}") from None
-    if isinstance(data, dict) and "sites" not in data and isinstance(data.get("structure"), dict):
-        data = data["structure"]
-    if isinstance(data, dict) and ("sites" in data or "lattice" in data):
-        named = [("", data)]
-    elif isinstance(data, list):
-        named = [(str(index), item) for index, item in enumerate(data)]
-    elif isinstance(data, dict):
-        named = [(str(name), item) for name, item in data.items() if isinstance(item, dict)]
-    else:
-        named = []
-    if not named:
-        raise StructureError(Reason.NO_STRUCTURE, "expected pymatgen structures with lattice and sites, found none")
-    for name, item in named:
-        yield name, partial(_json_structure, item)
-
-
-def _json_structure(data: Any, max_atoms: int, notes: list[str]) -> Any:
-    # Not Structure.from_dict: it imports whatever modules the "@module" keys of properties name.
-    if isinstance(data, dict) and isinstance(data.get("structure"), dict):
-        data = data["structure"]
-    try:
-        vectors = np.array(data["lattice"]["matrix"], dtype=np.float64)
-        sites = data["sites"]
-        check_n_atoms(len(sites), max_atoms)
-        rows = [(site["species"], [float(x) for x in site["abc"]]) for site in sites]
-        occupants = [[(str(s["element"]), float(s.get("occu", 1))) for s in species] for species, _ in rows]
-        fractional = np.array([abc for _, abc in rows]).reshape(len(rows), 3)
-    except StructureError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        message = f"expected a pymatgen structure with lattice.matrix and sites of species and abc: {error!r:.120}"
-        raise StructureError(Reason.PARSE_ERROR, message) from None
-    check_vectors(vectors)
-    elements = []
-    for index, site in enumerate(occupants):
-        check_occupancy(sum(occupancy for _, occupancy in site), f"site {index}")
-        if len(site) != 1:
-            raise StructureError(Reason.PARTIAL_OCCUPANCY, f"expected one element on site {index}, got {len(site)}")
-        elements.append(read_element(site[0][0], notes))
-    return make_structure(vectors, elements, fractional, notes)
+def _element_of_xyz(word: str, notes: list[str]) -> str:
+    """The element of an atomic number (11), a symbol, or a symbol with the atom's number (Na1)."""
+    if re.fullmatch(r"\d{1,3}", word) and 0 < int(word) < len(symbols()):
+        return symbols()[int(word)]
+    labelled = re.fullmatch(r"([A-Z][a-z]?)\d+", word)
+    return read_element(labelled[1] if labelled else word, notes)
 
 
 def csv_entries(text: str) -> Entries:
@@ -237,6 +201,12 @@ def _floats(text: str, code: Reason, what: str, n: int | None = None) -> list[fl
     if n is not None and len(words) != n:
         raise StructureError(code, f"expected {n} numbers for {what}, got {text[:60]!r}")
     return [number(word, what, code) for word in words]
+
+
+def _leading_numbers(line: str) -> str:
+    """The numbers that a line begins with; the line itself where it begins with something else."""
+    words = list(itertools.takewhile(lambda word: re.fullmatch(r"[+-]?[\d.]+(?:[eEdD][+-]?\d+)?", word), line.split()))
+    return " ".join(words) or line
 
 
 def _cif_cell(text: str | None, max_atoms: int, notes: list[str]) -> Any:

@@ -363,13 +363,13 @@ def test_no_mutation_raises_anything_else(data: st.DataObject) -> None:
 
 
 def test_operations_that_do_not_keep_the_cell_are_refused(tmp_path: Path) -> None:
-    """The rhombohedral cell of bismuth under the hexagonal operations that its number stands for."""
+    """A rhombohedral cell under the operations of a cubic group."""
     path = tmp_path / "bismuth.cif"
     cell = "".join(f"_cell_length_{x} 4.746\n" for x in "abc") + "".join(
         f"_cell_angle_{x} 57.23\n" for x in ("alpha", "beta", "gamma")
     )
     path.write_text(
-        f"data_Bi\n_space_group_IT_number 166\n{cell}loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
+        f"data_Bi\n_space_group_IT_number 221\n{cell}loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
         "_atom_site_fract_z\nBi 0.234 0.234 0.234\n"
     )
     entry = next(iter(read_structure_files([path])))
