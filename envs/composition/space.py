@@ -1,6 +1,7 @@
 """The constraints of a composition world, as a user states them and as compiled code reads them."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +36,8 @@ class CompositionSpace:
         oxidation_table: the table by which neutrality is judged: a name, a file or a mapping
             (`envs.chemistry.oxidation`); stored as the `OxidationTable` that it stands for.
         mixed_valence: whether atoms of one element may differ in oxidation state. False: all atoms of an element share
-            one state, as SMACT's default has it. True: each atom chooses its own.
+            one state, as SMACT's default has it. True: each atom of the crystal, which holds many formula units, chooses
+            its own, so that the mean state of an element is any fraction between its lowest and its highest.
         order: "free": elements are added in any order (a DAG); "canonical": by rising atomic number (a tree).
     """
 
@@ -145,7 +147,9 @@ class CompositionSpace:
         for states, (low, high), _ in classes:
             for count in range(count_min, count_min + width):
                 if low <= count <= high:
-                    sums = _sums(states, count) if self.mixed_valence else {state * count for state in states}
+                    sums: Iterable[int] = {state * count for state in states}
+                    if self.mixed_valence and states:
+                        sums = range(count * min(states), count * max(states) + 1)
                     deltas.extend(sorted(d for d in sums if abs(d) <= highest - lowest))
                 delta_start.append(len(deltas))
 
@@ -188,14 +192,6 @@ class CompositionSpace:
         highest = max(min(a * up, (atoms - a) * down) for a in range(atoms + 1))
         lowest = max(min(a * down, (atoms - a) * up) for a in range(atoms + 1))
         return -max(lowest, 0), max(highest, 0)
-
-
-def _sums(states: tuple[int, ...], count: int) -> set[int]:
-    """Charges of `count` atoms that choose their states independently."""
-    sums = {0}
-    for _ in range(count):
-        sums = {s + state for s in sums for state in states}
-    return sums
 
 
 def _radical(number: int) -> int:

@@ -85,13 +85,13 @@ class WyckoffKernel:
             out = states.copy()
         elif out is not states:
             out[:] = states
-        step_rows(self.tables, self.world, out, np.asarray(actions, dtype=np.int64))
+        step_rows(self.tables, self.world, out, np.ascontiguousarray(actions, dtype=np.int64))
         return out
 
     def unstep(self, states: States, backward_actions: Ints) -> States:
         """Undo: the states before allowed backward actions, int64 [batch]."""
         states = states.copy()
-        unstep_rows(self.tables, self.world, states, np.asarray(backward_actions, dtype=np.int64))
+        unstep_rows(self.tables, self.world, states, np.ascontiguousarray(backward_actions, dtype=np.int64))
         return states
 
     def forward_allowed(self, states: States, out: Bools | None = None) -> Bools:
@@ -112,11 +112,11 @@ class WyckoffKernel:
 
     def inverse_action(self, states: States, actions: Ints) -> Ints:
         """Name the backward action, int64 [batch], that undoes each forward action."""
-        return inverse_rows(self.tables, self.world, states, np.asarray(actions, dtype=np.int64))
+        return inverse_rows(self.tables, self.world, states, np.ascontiguousarray(actions, dtype=np.int64))
 
     def redo_action(self, states: States, backward_actions: Ints) -> Ints:
         """Name the forward action, int64 [batch], that each backward action would undo."""
-        return redo_rows(self.world, states, np.asarray(backward_actions, dtype=np.int64))
+        return redo_rows(self.world, states, np.ascontiguousarray(backward_actions, dtype=np.int64))
 
     def is_terminal(self, states: States) -> Bools:
         """Tell which states are terminal, bool [batch]."""

@@ -66,6 +66,9 @@ def reachable_charges(
 ) -> tuple[int, int, int]:
     """Net charges of one composition, as a bit set.
 
+    The atoms counted are those of one formula unit: each of an `independent` element chooses its state on its own.
+    `charge_range` says what a crystal of many units can carry.
+
     Args:
         zs, counts: [slot], of which the first `n` count.
         n_cations: that many of the first elements take states >= 0 only and all others states <= 0 only; -1 lifts this.
@@ -139,6 +142,50 @@ def residual_charge(
 
 
 @njit(nogil=True)
+def charge_range(
+    zs: Ints, counts: Ints, n: int, n_cations: int, states: States, n_states: Ints
+) -> tuple[bool, int, int]:
+    """Lowest and highest charge per formula unit where atoms of one element may differ in state.
+
+    A crystal holds many formula units. In k of them the atoms of an element share out any two of its states in any
+    ratio of whole numbers, so the mean state of an element is any fraction between its lowest and its highest, and the
+    mean charge of a formula unit any fraction between the sums of these.
+
+    Args:
+        zs, counts, n, n_cations, states, n_states: as `reachable_charges` takes them.
+
+    Returns:
+        Whether every element has a state that it may take, and the two sums (e).
+    """
+    low, high = 0, 0
+    for i in range(n):
+        side = 0 if n_cations < 0 else (1 if i < n_cations else -1)
+        first, end = _admitted(zs[i], side, states, n_states)
+        if first == end:
+            return False, 0, 0
+        low += counts[i] * states[zs[i], first]
+        high += counts[i] * states[zs[i], end - 1]
+    return True, low, high
+
+
+@njit(nogil=True)
+def mixed_residual_charge(atomic_numbers: Int16s, counts: Int32s, states: States, n_states: Ints) -> Floats:
+    """Smallest |mean charge| (e) per formula unit where atoms of one element may differ, as `charge_range` says.
+
+    float64 [batch]; NaN where an element has no state.
+    """
+    out = np.full(len(atomic_numbers), np.nan)
+    for i in range(len(atomic_numbers)):
+        n = 0
+        while n < atomic_numbers.shape[1] and atomic_numbers[i, n] > 0:
+            n += 1
+        known, low, high = charge_range(atomic_numbers[i], counts[i], n, -1, states, n_states)
+        if known:
+            out[i] = max(low, -high, 0)
+    return out
+
+
+@njit(nogil=True)
 def _sort_by_electronegativity(zs: Ints, ns: Ints, row_zs: Ints, row_counts: Ints, i: int, chi: Floats) -> int:
     """Fills `zs` and `ns` with row i, ascending in electronegativity; returns how many, or -1 if one is unknown."""
     n = 0
@@ -163,6 +210,7 @@ def pauling_ordered(
     n_states: Ints,
     independent: Bools,
     chi: Floats,
+    mixed: bool = False,
 ) -> Floats:
     """Highest electronegativity of a cation for which a neutral, Pauling-ordered choice of states exists.
 
@@ -176,6 +224,8 @@ def pauling_ordered(
         atomic_numbers, counts: [batch, slot], padded with 0.
         states, n_states, independent: as `reachable_charges` takes them.
         chi: float64 [119], electronegativity by atomic number.
+        mixed: whether atoms of one element may differ across formula units, as `charge_range` says; `independent` is
+            then of no influence.
 
     Returns:
         float64 [batch]: the limit; NaN where there is none, or an electronegativity or all states are unknown.
@@ -200,8 +250,13 @@ def pauling_ordered(
                 if previous < np.inf:
                     break
                 cut = n  # no gap at all
-            bank, low, _ = reachable_charges(zs, ns, n, cut, states, n_states, independent, banks)
-            if bank >= 0 and _holds(banks, bank, -low):
+            if mixed:
+                known, low, high = charge_range(zs, ns, n, cut, states, n_states)
+                neutral = known and low <= 0 <= high
+            else:
+                bank, low, high = reachable_charges(zs, ns, n, cut, states, n_states, independent, banks)
+                neutral = bank >= 0 and _holds(banks, bank, -low)
+            if neutral:
                 out[i] = chi[zs[cut - 1]] if n > 0 else -np.inf
                 break
             if cut == n:

@@ -11,18 +11,27 @@ Formula = tuple[tuple[str, int], ...]
 
 
 def is_neutral(formula: Formula, table: str, mixed_valence: bool) -> bool:
-    """Whether some choice of oxidation states sums to zero: one state per element, or one per atom."""
+    """Whether some choice of oxidation states sums to zero: one state an element, or one an atom of many units."""
     states = oxidation_states(table)
-    choices = []
-    for symbol, count in formula:
-        own = states.get(atomic_number(symbol), ())
-        if mixed_valence:
-            choices.append(
-                {sum(pick) for pick in itertools.combinations_with_replacement(own, count)} if own else set()
-            )
-        else:
-            choices.append({state * count for state in own})
-    return any(sum(pick) == 0 for pick in itertools.product(*choices))
+    own = [(count, states.get(atomic_number(symbol), ())) for symbol, count in formula]
+    if mixed_valence:
+        return _sums_to_zero(own, units=12) if all(s for _, s in own) else False
+    return any(sum(pick) == 0 for pick in itertools.product(*({s * n for s in each} for n, each in own)))
+
+
+def _sums_to_zero(own: list[tuple[int, tuple[int, ...]]], units: int) -> bool:
+    """Whether 1 to `units` formula units, each atom with a state of its own, can be neutral."""
+    for k in range(1, units + 1):
+        sums = {0}
+        for count, states in own:
+            for _ in range(k * count):
+                sums = {total + state for total in sums for state in states}
+        if 0 in sums:
+            return True
+        lowest, highest = min(sums), max(sums)
+        if lowest > 0 or highest < 0:
+            return False  # and so for any other number of units
+    return False
 
 
 def all_objects(space: CompositionSpace) -> set[Formula]:

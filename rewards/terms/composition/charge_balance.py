@@ -24,7 +24,9 @@ class ChargeBalance(Term):
     Args:
         table: the oxidation-state table: a built-in name, a file, or a mapping such as {"Na": [1], "Cl": [-1]}.
         mixed_valence: the switch between one state per element and one per atom. False gives all atoms of an element
-            one state (SMACT's default meaning); True lets each atom choose (as in Fe3O4, one Fe2+ and two Fe3+).
+            one state (SMACT's default meaning). True lets each atom of the crystal choose, and a crystal holds many
+            formula units: Fe3O4 is one Fe2+ and two Fe3+, SbO2 half Sb3+ and half Sb5+. The mean state of an element is
+            then any fraction between its lowest and its highest, and the residual that of the mean charge.
 
     Raises:
         UnknownOxidationTableError, OxidationTableError: as `oreflow.envs.chemistry.oxidation.resolve_table`.
@@ -42,16 +44,20 @@ class ChargeBalance(Term):
     def __init__(self, table: TableSpec = DEFAULT_TABLE, mixed_valence: bool = False) -> None:
         self.table = resolve_table(table)
         self.mixed_valence = expect_bool("mixed_valence", mixed_valence)
+        self.version = "2" if self.mixed_valence else "1"
         self._states = oxidation_matrix(self.table)
 
     def __call__(self, batch: Compositions) -> TermValues:
         """Residual charge of each reduced formula."""
-        from oreflow.rewards.chemistry.oxidation_balance import residual_charge
+        from oreflow.rewards.chemistry.oxidation_balance import mixed_residual_charge, residual_charge
 
         reduced = batch.reduced()
-        values = residual_charge(
-            reduced.atomic_numbers, reduced.counts, *self._states, independent_elements(self.mixed_valence)
-        )
+        if self.mixed_valence:
+            values = mixed_residual_charge(reduced.atomic_numbers, reduced.counts, *self._states)
+        else:
+            values = residual_charge(
+                reduced.atomic_numbers, reduced.counts, *self._states, independent_elements(False)
+            )
         valid = np.isfinite(values)
         return TermValues(values, valid, reasons=missing_states(batch, ~valid, self.table))
 
@@ -60,7 +66,8 @@ def witnesses(batch: Compositions, table: TableSpec = DEFAULT_TABLE, mixed_valen
     """Oxidation states that make each reduced formula neutral, as text such as "1 Fe2+; 2 Fe3+; 4 O2-".
 
     Elements stand in order of electronegativity. Pauling-ordered choices (every cation less electronegative than every
-    anion) come first, then any neutral one; "" where there is none.
+    anion) come first, then any neutral one; "" where there is none. With mixed valence the numbers of atoms are those of
+    as many formula units as it takes: "1 Sb3+; 1 Sb5+; 4 O2-" of SbO2.
     """
     from oreflow.rewards.chemistry.oxidation_balance import pauling_ordered
 
@@ -69,7 +76,8 @@ def witnesses(batch: Compositions, table: TableSpec = DEFAULT_TABLE, mixed_valen
     reduced = batch.reduced()
     table = resolve_table(table)
     independent = independent_elements(mixed_valence)
-    limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *oxidation_matrix(table), independent, chi)
+    matrix = oxidation_matrix(table)
+    limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *matrix, independent, chi, mixed_valence)
     by_z = oxidation_states(table)
     out = []
     for zs, counts, limit in zip(reduced.atomic_numbers.tolist(), reduced.counts.tolist(), limits.tolist()):
@@ -80,8 +88,24 @@ def witnesses(batch: Compositions, table: TableSpec = DEFAULT_TABLE, mixed_valen
             if not math.isnan(limit):
                 states = tuple(s for s in states if (s >= 0 if known[z] <= limit else s <= 0))
             choices.append(states)
-        out.append(_format(pairs, _assign([n for _, n in pairs], choices, mixed_valence), place))
+        out.append(_format(pairs, _assign_units([n for _, n in pairs], choices, mixed_valence), place))
     return out
+
+
+def _assign_units(counts: list[int], choices: list[tuple[int, ...]], mixed: bool) -> list[dict[int, int]] | None:
+    """`_assign` for the fewest formula units that can be neutral; None when no number of them can."""
+    if not mixed:
+        return _assign(counts, choices, mixed)
+    if not all(choices):
+        return None
+    low = sum(n * min(states) for n, states in zip(counts, choices))
+    high = sum(n * max(states) for n, states in zip(counts, choices))
+    if not low <= 0 <= high:
+        return None
+    # One element mixes two of its states, all others have their lowest or highest: so many units are enough.
+    most = max(max(states) - min(states) for states in choices) or 1
+    each = (_assign([n * units for n in counts], choices, mixed) for units in range(1, most + 1))
+    return next((found for found in each if found is not None), None)
 
 
 def _assign(counts: list[int], choices: list[tuple[int, ...]], mixed: bool) -> list[dict[int, int]] | None:

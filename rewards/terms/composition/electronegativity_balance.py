@@ -22,7 +22,8 @@ class ElectronegativityBalance(Term):
 
     Args:
         table: the oxidation-state table: a built-in name, a file, or a mapping such as {"Na": [1], "Cl": [-1]}.
-        mixed_valence: False gives all atoms of an element one state; True lets each atom choose its own.
+        mixed_valence: False gives all atoms of an element one state; True lets each atom of the crystal choose
+            its own, as `ChargeBalance` says.
         electronegativities: "pymatgen", or "smact", which differs for 16 elements and lacks Pm, Rn and all beyond No.
 
     Raises:
@@ -45,6 +46,7 @@ class ElectronegativityBalance(Term):
             raise RewardParameterError(f"expected a scale of electronegativities, got {electronegativities!r}; {hint}")
         self.table = resolve_table(table)
         self.mixed_valence = expect_bool("mixed_valence", mixed_valence)
+        self.version = "2" if self.mixed_valence else "1"
         self.electronegativities = electronegativities
         self._states = oxidation_matrix(self.table)
 
@@ -55,7 +57,9 @@ class ElectronegativityBalance(Term):
         chi = electronegativities_of(self.electronegativities)
         reduced = batch.reduced()
         independent = independent_elements(self.mixed_valence)
-        limits = pauling_ordered(reduced.atomic_numbers, reduced.counts, *self._states, independent, chi)
+        limits = pauling_ordered(
+            reduced.atomic_numbers, reduced.counts, *self._states, independent, chi, self.mixed_valence
+        )
         used = batch.atomic_numbers > 0
         no_state = (used & (self._states[1][batch.atomic_numbers] == 0)).any(axis=1)
         no_chi = (used & np.isnan(chi[batch.atomic_numbers])).any(axis=1)

@@ -23,7 +23,7 @@ def charges_of(space: CompositionSpace, counts: dict[int, int], lowest: int, hig
     for z, count in counts.items():
         states = table.get(z, ())
         if space.mixed_valence:
-            choices.append({sum(pick) for pick in itertools.combinations_with_replacement(states, count)})
+            choices.append(set(range(count * min(states), count * max(states) + 1)) if states else set())
         else:
             choices.append({state * count for state in states})
     picks = list(itertools.product(*choices))

@@ -151,8 +151,6 @@ def _roles_fit(roles: tuple, present: dict[str, int]) -> bool:
 
 
 def _neutral(compositions: CompositionSpace, present: list[tuple[str, int]]) -> bool:
-    from itertools import product
-
     from oreflow.envs.chemistry.elements import atomic_number
     from oreflow.envs.chemistry.oxidation import oxidation_states
 
@@ -161,7 +159,7 @@ def _neutral(compositions: CompositionSpace, present: list[tuple[str, int]]) -> 
     for symbol, count in present:
         states = table.get(atomic_number(symbol), ())
         if compositions.mixed_valence:
-            own = {sum(choice) for choice in product(states, repeat=count)}
+            own = set(range(count * min(states), count * max(states) + 1)) if states else set()
         else:
             own = {state * count for state in states}
         sums = {a + b for a in sums for b in own}
