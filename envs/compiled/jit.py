@@ -17,12 +17,13 @@ import re
 import time
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 _DIGEST_BYTES = 32
@@ -155,6 +156,12 @@ def _warn(what: str, error: Exception) -> None:
     )
 
 
+def _call_of_any_value(call_template: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
+    """Types a call by the types of its arguments alone: numba would compile a function anew for each constant given."""
+    plain = tuple(map(types.unliteral, arguments))
+    return call_template(plain, {name: types.unliteral(value) for name, value in dict(keywords).items()})
+
+
 def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """`numba.njit(cache=True, ...)`, compiled in memory where the cache cannot be used."""
     if function is None:
@@ -162,6 +169,7 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     dispatcher = numba.njit(**options)(function)
     if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT: the plain function
         return dispatcher
+    dispatcher.get_call_template = partial(_call_of_any_value, dispatcher.get_call_template)
     try:
         dispatcher._cache = _ForgivingCache(function)
     except (RuntimeError, OSError) as error:
