@@ -31,7 +31,9 @@ def sample(
     seed: Seed = None,
     unique: Annotated[bool, typer.Option("--unique", help="Distinct candidates, ranked; otherwise raw draws.")] = False,
     max_draws: Annotated[int | None, typer.Option(min=1, help="Give up after so many draws; 100 n by default.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default, then RUN/samples_2.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default, then RUN/samples_2.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier candidates there; other files stay in any case.")
     ] = False,

@@ -14,7 +14,8 @@ def encode(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="CIF, POSCAR, XYZ, JSON or CSV files, also packed (.gz, .bz2, .xz, .zip), or folders.", metavar="FILE_OR_DIR..."
+            help="CIF, POSCAR, XYZ, JSON or CSV files, also packed (.gz, .bz2, .xz, .zip), or folders.",
+            metavar="FILE_OR_DIR...",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="CSV or Parquet to write; NAME_errors.csv goes beside it.")],

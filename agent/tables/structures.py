@@ -43,7 +43,8 @@ def encode_files(
         seen: is told the numbers of files begun, structures encoded and entries refused.
 
     Returns:
-        structures: structure_id (the file's own id, else its name), file, block, the formula's columns, space group, labels, lattice, parameters, structure, notes.
+        structures: structure_id (the file's own id, else its name), file, block, the formula's columns, space group,
+            labels, lattice, parameters, structure, notes.
         errors: file, block, code, message.
     """
     frames, errors = [], []

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.types.misc import unliteral
 
 _DIGEST_BYTES = 32
 _ROOT = Path(__file__).parents[3]  # the folder that holds oreflow
@@ -158,8 +158,8 @@ def _warn(what: str, error: Exception) -> None:
 
 def _call_of_any_value(call_template: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
     """Types a call by the types of its arguments alone: numba would compile a function anew for each constant given."""
-    plain = tuple(map(types.unliteral, arguments))
-    return call_template(plain, {name: types.unliteral(value) for name, value in dict(keywords).items()})
+    plain = tuple(map(unliteral, arguments))
+    return call_template(plain, {name: unliteral(value) for name, value in dict(keywords).items()})
 
 
 def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -36,7 +36,7 @@ class CompositionSpace:
         oxidation_table: the table by which neutrality is judged: a name, a file or a mapping
             (`envs.chemistry.oxidation`); stored as the `OxidationTable` that it stands for.
         mixed_valence: whether atoms of one element may differ in oxidation state. False: all atoms of an element share
-            one state, as SMACT's default has it. True: each atom of the crystal, which holds many formula units, chooses
+            one state, as SMACT's default has it. True: each atom of the crystal, which holds many formula units, has
             its own, so that the mean state of an element is any fraction between its lowest and its highest.
         order: "free": elements are added in any order (a DAG); "canonical": by rising atomic number (a tree).
     """

@@ -60,7 +60,10 @@ def _load(path: Path) -> list[Any]:
     check_data_file(path, "a JSON file of entries")
     content = load_json(path)
     if isinstance(content, dict):
-        content = next((content[key] for key in ("entries", "data", "all_entries", "response", "results") if key in content), content)
+        content = next(
+            (content[key] for key in ("entries", "data", "all_entries", "response", "results") if key in content),
+            content,
+        )
     if not isinstance(content, list):
         raise TableError(f"cannot read {path}: expected a list of entries, got {type(content).__name__}")
     return content

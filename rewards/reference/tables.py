@@ -176,7 +176,7 @@ def _records(data: Any, path: Path) -> "pd.DataFrame":
     if isinstance(data, list) and data and all(isinstance(item, str) for item in data):
         return pd.DataFrame({"formula": data})
     if not isinstance(data, list) or not data or not all(isinstance(item, dict) for item in data):
-        raise TableError(f"cannot read {path}: expected a list of records, such as [{{\"formula\": \"NaCl\"}}]")
+        raise TableError(f'cannot read {path}: expected a list of records, such as [{{"formula": "NaCl"}}]')
     return pd.DataFrame(data)
 
 
@@ -208,7 +208,7 @@ def _long_row(text: str, separator: str, n_comments: int) -> str:
 
 
 def formulas_of(frame: "pd.DataFrame", source: str, column: str | None = None) -> list[str]:
-    """The column of formulas: the one that is named, else one of the usual names, which is said once where it is not plain.
+    """The column of formulas: the one that is named, else one of the usual names; an unusual one is said once.
 
     Raises:
         TableError: naming the nearest column, or all there are.

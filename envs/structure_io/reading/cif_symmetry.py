@@ -135,8 +135,8 @@ def _named(symbol: str) -> list[gemmi.SpaceGroup]:
     chosen = _with_choice(found, choice)
     if not chosen:
         message = (
-            f"expected a group that has a setting {choice!r}, got {symbol[:40]!r}; give the symbol without it, or list the "
-            "symmetry operations"
+            f"expected a group that has a setting {choice!r}, got {symbol[:40]!r}; give the symbol without it, or list "
+            "the symmetry operations"
         )
         raise StructureError(Reason.UNKNOWN_SPACE_GROUP, message)
     return chosen

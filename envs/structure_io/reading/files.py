@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -103,7 +104,7 @@ def read_structure_files(
             if file.suffix.lower() == ".zip":
                 yield from _read_zip(file, max_atoms, max_bytes)
             else:
-                yield from _read_file(str(file), file, lambda file=file: read_text(file, max_bytes), max_atoms)
+                yield from _read_file(str(file), file, partial(read_text, file, max_bytes), max_atoms)
 
 
 def _read_file(name: str, path: PurePath, read: Callable[[], str], max_atoms: int) -> Iterator[StructureEntry]:
@@ -124,7 +125,9 @@ def _read_zip(path: Path, max_atoms: int, max_bytes: int) -> Iterator[StructureE
         yield StructureEntry(str(path), "", None, Reason.UNREADABLE, f"cannot read {path}: {error}")
         return
     with archive:
-        members = sorted(m.filename for m in archive.infolist() if not m.is_dir() and _is_structure(PurePath(m.filename)))
+        members = sorted(
+            m.filename for m in archive.infolist() if not m.is_dir() and _is_structure(PurePath(m.filename))
+        )
         if not members:
             message = "expected structure files in the archive, found none"
             yield StructureEntry(str(path), "", None, Reason.NO_STRUCTURE, message)
@@ -265,7 +268,9 @@ def structure_format(path: PurePath, text: str) -> str:
     lines = start.splitlines()
     if lines[0].strip().isdigit():
         return "extxyz"
-    message = "expected .cif, .vasp, POSCAR, .xyz, .extxyz, .json, .jsonl or .csv (also with .gz, .bz2, .xz, or in a .zip)"
+    message = (
+        "expected .cif, .vasp, POSCAR, .xyz, .extxyz, .json, .jsonl or .csv (also with .gz, .bz2, .xz, or in a .zip)"
+    )
     raise StructureError(Reason.UNKNOWN_FORMAT, f"{message}, got another name: {path.name}")
 
 

@@ -55,9 +55,7 @@ class ChargeBalance(Term):
         if self.mixed_valence:
             values = mixed_residual_charge(reduced.atomic_numbers, reduced.counts, *self._states)
         else:
-            values = residual_charge(
-                reduced.atomic_numbers, reduced.counts, *self._states, independent_elements(False)
-            )
+            values = residual_charge(reduced.atomic_numbers, reduced.counts, *self._states, independent_elements(False))
         valid = np.isfinite(values)
         return TermValues(values, valid, reasons=missing_states(batch, ~valid, self.table))
 
@@ -66,8 +64,8 @@ def witnesses(batch: Compositions, table: TableSpec = DEFAULT_TABLE, mixed_valen
     """Oxidation states that make each reduced formula neutral, as text such as "1 Fe2+; 2 Fe3+; 4 O2-".
 
     Elements stand in order of electronegativity. Pauling-ordered choices (every cation less electronegative than every
-    anion) come first, then any neutral one; "" where there is none. With mixed valence the numbers of atoms are those of
-    as many formula units as it takes: "1 Sb3+; 1 Sb5+; 4 O2-" of SbO2.
+    anion) come first, then any neutral one; "" where there is none. With mixed valence the numbers of atoms are
+    those of as many formula units as it takes: "1 Sb3+; 1 Sb5+; 4 O2-" of SbO2.
     """
     from oreflow.rewards.chemistry.oxidation_balance import pauling_ordered
 

@@ -43,7 +43,9 @@ def setting(hall_number: int) -> tuple[Any, np.ndarray, np.ndarray, dict[str, fl
 def triplet(rotation: np.ndarray, shift: np.ndarray) -> str:
     rows = []
     for row, t in zip(np.rint(rotation).astype(int).tolist(), np.rint(np.asarray(shift) * 24).astype(int).tolist()):
-        rows.append("".join(f"{n:+d}*{x}".replace("1*", "") for n, x in zip(row, "xyz") if n) + (f"+{t}/24" if t else ""))
+        rows.append(
+            "".join(f"{n:+d}*{x}".replace("1*", "") for n, x in zip(row, "xyz") if n) + (f"+{t}/24" if t else "")
+        )
     return "'" + ",".join(rows) + "'"
 
 
@@ -122,7 +124,9 @@ def test_symbols_in_use(symbol: str, name: str) -> None:
     assert [each.name for each in settings_of([], "", symbol, "", "", [])] == [name]
 
 
-@pytest.mark.parametrize(("symbol", "names"), [("F d -3 m", ["2", "1"]), ("R -3 m HR", ["H", "R"]), ("227", ["2", "1"])])
+@pytest.mark.parametrize(
+    ("symbol", "names"), [("F d -3 m", ["2", "1"]), ("R -3 m HR", ["H", "R"]), ("227", ["2", "1"])]
+)
 def test_symbols_that_leave_a_choice(symbol: str, names: list[str]) -> None:
     given = ("", symbol) if symbol.isdigit() else (symbol, "")
     assert [each.name.partition(":")[2] for each in settings_of([], "", *given, "", [])] == names
@@ -169,10 +173,8 @@ def test_multiplicities_tell_the_origin() -> None:
 
 
 def test_cuprite_and_anatase_of_the_second_origin() -> None:
-    """Without a word on the origin: atoms in the most special positions, then the standard origin, and both are said."""
-    anatase = read(
-        cif("Ti1 Ti 0 .75 .125 1\nO1 O 0 .75 .333 1\n", f"{SYMBOL} 'I 41/a m d'", a=3.785, b=3.785, c=9.514)
-    )
+    """Without a word on the origin: atoms in the most special positions, then the standard origin; both are said."""
+    anatase = read(cif("Ti1 Ti 0 .75 .125 1\nO1 O 0 .75 .333 1\n", f"{SYMBOL} 'I 41/a m d'", a=3.785, b=3.785, c=9.514))
     assert anatase.structure.formula == "Ti4 O8"
     assert "assumed, as its sites are more special there" in anatase.notes[0]
     cuprite = read(cif("Cu1 Cu 0 0 0 1\nO1 O .25 .25 .25 1\n", f"{SYMBOL} 'P n -3 m'", a=4.27, b=4.27, c=4.27))
@@ -183,7 +185,16 @@ def test_cuprite_and_anatase_of_the_second_origin() -> None:
 def test_a_cell_tells_the_axes_of_rhombohedral_groups() -> None:
     hexagonal = read(cif("Bi1 Bi 0 0 .234 1\n", f"{SYMBOL} 'R -3 m'", a=4.546, b=4.546, c=11.862, gamma=120))
     primitive = read(
-        cif("Bi1 Bi .234 .234 .234 1\n", f"{SYMBOL} 'R -3 m'", a=4.746, b=4.746, c=4.746, alpha=57.2, beta=57.2, gamma=57.2)
+        cif(
+            "Bi1 Bi .234 .234 .234 1\n",
+            f"{SYMBOL} 'R -3 m'",
+            a=4.746,
+            b=4.746,
+            c=4.746,
+            alpha=57.2,
+            beta=57.2,
+            gamma=57.2,
+        )
     )
     assert (hexagonal.structure.formula, primitive.structure.formula) == ("Bi6", "Bi2")
     assert hexagonal.notes == primitive.notes == ()

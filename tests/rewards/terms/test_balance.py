@@ -33,7 +33,7 @@ def slow_choices(formula: dict[int, int], table: str) -> list[list[tuple[int, ..
 
 
 def charges_of_units(parts: list[tuple[int, tuple[int, ...]]], units: int) -> set[int]:
-    """Every charge of so many formula units together, atom by atom; `parts` are counts and states. By bits of integers."""
+    """Every charge of so many formula units together, atom by atom, as bits; `parts` are counts and states."""
     bits, offset = 1, 0
     for count, states in parts:
         if not states:
@@ -192,7 +192,9 @@ def limit_of(table: dict[int, tuple[int, ...]], formula: dict[int, int], chi: di
     scale = np.full(119, np.nan)
     scale[list(chi)] = list(chi.values())
     batch = Compositions.from_dicts([formula])
-    return pauling_ordered(batch.atomic_numbers, batch.counts, *made_up(table), independent_elements(mixed), scale, mixed)[0]
+    return pauling_ordered(
+        batch.atomic_numbers, batch.counts, *made_up(table), independent_elements(mixed), scale, mixed
+    )[0]
 
 
 @pytest.mark.parametrize(
