@@ -7,9 +7,16 @@ from typing import Any
 
 
 class Progress:
-    """Context manager; `update(done, **figures)` may be called as often as one likes."""
+    """Context manager; `update(done, **figures)` may be called as often as one likes.
 
-    def __init__(self, label: str, total: int, quiet: bool = False, seconds_between_lines: float = 10.0) -> None:
+    Args:
+        label: what is being done.
+        total: of how many; None where nobody knows.
+        quiet: whether nothing is shown.
+        seconds_between_lines: the least between two lines where there is no terminal.
+    """
+
+    def __init__(self, label: str, total: int | None, quiet: bool = False, seconds_between_lines: float = 10.0) -> None:
         self.label = label
         self.total = total
         self.quiet = quiet
@@ -55,11 +62,36 @@ class Progress:
             self._bar.update(self._task, completed=done, figures=text)
             return
         now = time.monotonic()
+        if self.total is None:
+            if now - max(self._last_line, self._started) >= self._seconds:
+                self._last_line = now
+                print(f"{self.label} {done}  {text}".rstrip(), file=sys.stderr, flush=True)
+            return
         if now - self._last_line >= self._seconds or done >= self.total:
             self._last_line = now
             elapsed = now - self._started
             remaining = elapsed * (self.total - done) / done if done else float("nan")
             print(f"{self.label} {done}/{self.total}  {text}  ETA {_clock(remaining)}", file=sys.stderr, flush=True)
+
+
+class Stages:
+    """Says on stderr which part of a longer work has begun; nothing when quiet.
+
+    Args:
+        label: the work.
+        total: of how many parts.
+        quiet: whether nothing is said.
+    """
+
+    def __init__(self, label: str, total: int, quiet: bool = False) -> None:
+        self.label, self.total, self.quiet = label, total, quiet
+        self._begun = 0
+
+    def begin(self, part: str) -> None:
+        """Name the part that begins."""
+        self._begun += 1
+        if not self.quiet:
+            print(f"{self.label} {self._begun}/{self.total}  {part}", file=sys.stderr, flush=True)
 
 
 def _short(value: float) -> str:

@@ -138,7 +138,8 @@ def _announce() -> None:
     elif not _announced and now - _compiling_since > _SECONDS_UNSAID:
         _announced = True
         logging.getLogger("oreflow").info(
-            "compiling for this processor, once: some seconds for compositions, up to three minutes for crystals"
+            "compiling what this machine has not met before: some seconds for compositions, up to three minutes for "
+            "crystals; later commands find it in the cache"
         )
 
 

@@ -25,6 +25,10 @@ MAX_ENERGY = 10.0
 _ISOTOPE = re.compile(r"[DT](?![a-z])")
 
 
+class EnergyRangeError(ValueError):
+    """A number that is no formation energy in eV/atom."""
+
+
 class Row(NamedTuple):
     """One row of a reference before it is read: its place, its formula, its energy."""
 
@@ -173,17 +177,26 @@ def _energy(cell: Any, counts: dict[int, int], elemental: ElementalEnergies) -> 
         value = _number(cell[0]) - sum(n * elemental[z] for z, n in counts.items()) / n_atoms
     else:
         value = _number(cell)
-    if abs(value) > MAX_ENERGY:
-        raise ValueError(
-            f"formation energy {value:g} eV/atom is not between {-MAX_ENERGY:g} and {MAX_ENERGY:g}; "
-            "expected eV per atom, relative to the elements"
-        )
+    check_formation_energy(value)
     if len(counts) == 1 and value < -1e-6:
         raise ValueError(
             f"element {symbols()[next(iter(counts))]} has formation energy {value:g} eV/atom, which is 0 in its "
             "reference state; expected energies relative to the elements, not total energies"
         )
     return value
+
+
+def check_formation_energy(value: float) -> None:
+    """Refuse, with the reason as a phrase, what cannot be a formation energy in eV/atom.
+
+    Raises:
+        EnergyRangeError: for a value beyond MAX_ENERGY.
+    """
+    if abs(value) > MAX_ENERGY:
+        raise EnergyRangeError(
+            f"formation energy {value:g} eV/atom is not between {-MAX_ENERGY:g} and {MAX_ENERGY:g}; "
+            "expected eV per atom, relative to the elements"
+        )
 
 
 def _number(cell: Any) -> float:

@@ -17,11 +17,13 @@ from oreflow.rewards.models.ensemble.tables import (
     ROWS_NAMED,
     EnergyDataError,
     PropertyTable,
+    check_units,
     columns_of,
     parse_value,
     read_text,
     rows_of,
 )
+from oreflow.rewards.reference.known_phases import EnergyRangeError, check_formation_energy
 
 
 def _parse_formula(text: str) -> dict[int, int]:
@@ -61,6 +63,7 @@ def read_property_table(
     at_formula, at_value = columns_of(header, (formula_column, target_column), path)
 
     bad_rows: list[dict[str, Any]] = []
+    n_out_of_range = 0
     n_rows, n_pure, duplicate_lines = 0, 0, []
     values_of: dict[tuple[tuple[int, int], ...], list[float]] = {}
     for line, cells in rows:
@@ -71,7 +74,10 @@ def read_property_table(
             if len(cells) != len(header):
                 raise ValueError(f"expected {len(header)} cells as in the header, got {len(cells)}")
             counts, value = _parse_formula(cells[at_formula].strip()), parse_value(cells[at_value].strip())
+            if formation_energy:
+                check_formation_energy(value)
         except ValueError as error:
+            n_out_of_range += isinstance(error, EnergyRangeError)
             bad_rows.append({"line": line, "reason": str(error)})
             continue
         if len(counts) == 1:
@@ -83,6 +89,7 @@ def read_property_table(
         if len(values) > 1:
             duplicate_lines.append(line)
 
+    check_units(n_out_of_range, n_rows, bad_rows, path)
     report = {
         "rows_read": n_rows,
         "rows_used": len(values_of),

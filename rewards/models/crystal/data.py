@@ -20,11 +20,13 @@ from oreflow.rewards.models.crystal.site_tables import site_tables
 from oreflow.rewards.models.ensemble.tables import (
     ROWS_NAMED,
     EnergyDataError,
+    check_units,
     columns_of,
     parse_value,
     read_text,
     rows_of,
 )
+from oreflow.rewards.reference.known_phases import EnergyRangeError, check_formation_energy
 
 LATTICE_COLUMN, SITES_COLUMN = "lattice", "sites"
 MIN_STRUCTURES = 100
@@ -150,6 +152,7 @@ def read_crystals(path: str | Path, *, target_column: str) -> CrystalTable:
     number_of = {symbols()[z]: z for z in range(1, N_ELEMENTS + 1)}
     groups, n_sites, sites, values = [], [], [], []
     bad_rows: list[dict[str, Any]] = []
+    n_out_of_range = 0
     n_rows, n_pure = 0, 0
     for line, cells in rows:
         n_rows += 1
@@ -158,18 +161,21 @@ def read_crystals(path: str | Path, *, target_column: str) -> CrystalTable:
                 raise ValueError(f"expected {len(header)} cells as in the header, got {len(cells)}")
             lattice, atoms, target = (cells[k].strip() for k in wanted)
             value, vectors = parse_value(target), _vectors(lattice)
+            check_formation_energy(value)
             numbers, coordinates = _atoms(atoms, number_of)
             if len(set(numbers)) == 1:
                 n_pure += 1
                 continue
             group, occupied = decoration(vectors, coordinates, numbers)
         except ValueError as error:
+            n_out_of_range += isinstance(error, EnergyRangeError)
             bad_rows.append({"line": line, "reason": str(error)})
             continue
         groups.append(group)
         n_sites.append(len(occupied))
         sites += occupied
         values.append(value)
+    check_units(n_out_of_range, n_rows, bad_rows, path)
     report = {
         "rows_read": n_rows,
         "rows_used": len(values),

@@ -24,6 +24,9 @@ MIN_ROWS = 60
 ROWS_NAMED = 20
 
 
+_MOST_OUT_OF_RANGE = 0.01
+
+
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -78,6 +81,25 @@ def parse_value(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite number")
     return value
+
+
+def check_units(n_out: int, n_rows: int, bad_rows: list[dict[str, Any]], path: Path) -> None:
+    """Refuses a table whose energies cannot be formation energies in eV/atom: more than one in a hundred are too large.
+
+    Args:
+        n_out: rows set aside with an `EnergyRangeError`.
+        bad_rows: these and others, with their lines and reasons.
+
+    Raises:
+        EnergyDataError: naming the first row and the likely cause.
+    """
+    if n_out > _MOST_OUT_OF_RANGE * n_rows:
+        first = next(bad for bad in bad_rows if "formation energy" in bad["reason"])
+        raise EnergyDataError(
+            f"{path}: {n_out} of {n_rows} rows hold no formation energy in eV/atom; line {first['line']}: "
+            f"{first['reason']}. Total energies, or energies of a cell? Subtract the elements' energies and divide by "
+            "the number of atoms; for another property add --unit and --no-formation-energy"
+        )
 
 
 def read_text(path: Path) -> tuple[str, str]:
