@@ -43,7 +43,8 @@ def encode(
         raise ValueError(f"expected --out to end in .csv or .parquet, got {out}")
     errors_path = out.with_name(f"{out.stem}_errors.csv")
     may_write(out, overwrite)
-    may_write(errors_path, overwrite)
+    if not _is_list_of_errors(errors_path):
+        may_write(errors_path, overwrite)
     files = [file for path in paths for file in structure_paths(path)]
     if not files:
         raise ValueError(f"expected structure files, found none in {', '.join(map(str, paths))}")
@@ -112,3 +113,12 @@ def export(
         n_bad = len(summary["bad_rows"])
         print(f"oreflow: {n_bad} rows hold no crystal, the first: {summary['bad_rows'][0]}", file=sys.stderr)
     return DONE
+
+
+def _is_list_of_errors(path: Path) -> bool:
+    """Whether a file is what `encode` writes of entries that it refused."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().strip() == "file,block,code,message"
+    except (OSError, ValueError):
+        return False

@@ -27,6 +27,7 @@ from oreflow.agent.sampling.row_store import RowStore
 from oreflow.agent.sampling.sample import load_run, sample
 from oreflow.agent.sampling.sampler import PolicySampler, Sampler
 from oreflow.agent.storage.lock import RunLock
+from oreflow.agent.storage.manifest import MANIFEST
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.rewards.reference.tables import read_table
 from tests.support.cli import CONFIG, done, oreflow, refused
@@ -44,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def names(place: Path) -> list[str]:
-    return sorted(path.name for path in place.iterdir() if not path.name.startswith(".run.lock"))
+    return sorted(path.name for path in place.iterdir() if not path.name.startswith((".run.lock", MANIFEST)))
 
 
 def frame(place: Path) -> pd.DataFrame:
@@ -145,7 +146,7 @@ def test_a_full_disk_leaves_the_earlier_files(
     folder: RunFolder, tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    arguments = ("sample", folder.path, "-n", 300, "--out", out, "-q")
+    arguments = ("sample", folder.path, "-n", 300, "--out", out, "-q", "--overwrite")
     done(*arguments, "--seed", 1)
     before = {name: (out / name).read_bytes() for name in FILES}
     target: Any = {"parquet": pq.ParquetWriter, "rows": RowStore, "states": draws_module.ArrayFile}[broken]
@@ -161,7 +162,7 @@ def test_a_full_disk_leaves_the_earlier_files(
     monkeypatch.setattr(target, method, fail_midway)
     monkeypatch.setattr(sample_module, "_JUDGED_AT_ONCE", 100)
     with pytest.raises(OutputError, match=r"No space left on device; earlier results .* stay as they were"):
-        sample(folder, 300, out=out, seed=2, quiet=True, rows_per_chunk=100)
+        sample(folder, 300, out=out, seed=2, quiet=True, rows_per_chunk=100, overwrite=True)
     assert names(out) == FILES
     assert {name: (out / name).read_bytes() for name in FILES} == before
     if broken != "parquet":  # the command writes so few rows in one chunk
@@ -188,13 +189,13 @@ class Kill(progress.Progress):
         if self.label == {passed!r} and done == self.total:
             os.kill(os.getpid(), signal.SIGKILL)
 sample.Progress = Kill
-sample.sample(sample.RunFolder({str(folder.path)!r}), 50, out=Path({str(tmp_path)!r}), seed=3)
+sample.sample(sample.RunFolder({str(folder.path)!r}), 50, out=Path({str(tmp_path)!r}), seed=3, overwrite=True)
 """
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == before
     assert ".oreflow-scratch" in names(tmp_path)
-    done("sample", folder.path, "-n", 50, "--out", tmp_path, "-q")
+    done("sample", folder.path, "-n", 50, "--out", tmp_path, "-q", "--overwrite")
     assert names(tmp_path) == FILES
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == before
 

@@ -184,7 +184,7 @@ def test_other_elements_of_the_same_number_are_refused(tmp_path: Path) -> None:
     save_of(folder.checkpoints, 12, trained)
     assert load_run(folder).step == 12
     save_of(folder.checkpoints, 13, other)
-    with pytest.raises(CheckpointError, match="was trained in another world than"):
+    with pytest.raises(RunFolderError, match=r"world.elements was \['Na', 'Fe', 'S'\], is \['Li', 'Mn', 'O'\]"):
         load_run(folder)
 
 
