@@ -27,6 +27,14 @@ def relax(
     ] = "include",
     fmax: Annotated[float, typer.Option("--fmax", help="Converged below this force, eV/angstrom.")] = 0.1,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the optimiser, at most.")] = 500,
+    rattle: Annotated[
+        float,
+        typer.Option(
+            "--rattle",
+            help="Angstrom by which atoms are displaced before a second, free relaxation, which tells whether the "
+            "symmetry is stable; 0 leaves it out, for half the time.",
+        ),
+    ] = 0.05,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core by default.")] = None,
     time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for one structure.")] = 600.0,
     model_version: Annotated[
@@ -49,6 +57,8 @@ def relax(
     check_version(model_version)
     if not (0 < fmax < float("inf") and time_limit > 0):
         raise ValueError(f"expected --fmax and --time-limit above 0, got {fmax:g} and {time_limit:g}")
+    if not 0 <= rattle < 1:
+        raise ValueError(f"expected --rattle from 0 to below 1 angstrom, got {rattle:g}")
     if same_formula not in ("include", "exclude"):
         raise ValueError(f"expected --same-formula to be include or exclude, got {same_formula!r}")
 
@@ -62,6 +72,7 @@ def relax(
         same_formula=same_formula,
         fmax=fmax,
         steps=steps,
+        rattle_a=rattle,
         workers=workers or _n_cores(),
         time_limit_s=time_limit,
         model_version=model_version,
@@ -101,11 +112,14 @@ def _print_summary(result: dict[str, Any], out: Path) -> None:
         print(f"of them relaxed before     {result['n_resumed']}")
     if not result["n_by_status"].get("converged"):
         return
-    if result["n_converged_with_symmetry"]:
+    if result["n_rattled_with_symmetry"]:
+        lower = -1000 * result["median_free_energy_change_ev_per_atom"]
+        n_rattled = result["n_rattled_with_symmetry"]
         print(
-            f"symmetry kept              {result['share_symmetry_kept']:.1%} of the "
-            f"{result['n_converged_with_symmetry']} converged that had any ({result['symmetry_rule']})"
+            f"symmetry kept              {result['share_symmetry_kept']:.1%} of the {n_rattled} that had any and "
+            f"converged twice ({result['symmetry_rule']})"
         )
+        print(f"lower without symmetry     {lower:.1f} meV/atom in the median")
     print(f"median energy change       {result['median_energy_change_ev_per_atom']:.3f} eV/atom")
     print(f"median |volume change|     {result['median_absolute_volume_change']:.1%}")
     if result["median_formation_energy_ev_per_atom"] is not None:

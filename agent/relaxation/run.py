@@ -28,6 +28,7 @@ def relax_to_folder(
     same_formula: str = "include",
     fmax: float = 0.1,
     steps: int = 500,
+    rattle_a: float = Settings.rattle_a,
     workers: int = 1,
     time_limit_s: float = 600.0,
     model_version: str = MODEL_VERSION,
@@ -55,7 +56,7 @@ def relax_to_folder(
     known = None if reference is None else read_reference(reference)
     if known is not None:
         known.warn()
-    settings = Settings(model_version, fmax, steps)
+    settings = Settings(model_version, fmax, steps, rattle_a)
     with RunLock(out):
         cifs = [f"{CIF_FOLDER}/{candidate.candidate_id}.cif" for candidate in candidates]
         # An earlier call of this command is gone on with, or replaced: either way its tables are written anew.

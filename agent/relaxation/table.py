@@ -19,6 +19,7 @@ from oreflow.agent.relaxation.symmetry import (
     space_group_number,
 )
 from oreflow.agent.storage.atomic_files import write_text
+from oreflow.envs.arrays import Ints
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import formula_columns
 from oreflow.rewards.errors import PotentialError
@@ -50,6 +51,9 @@ COLUMNS = (
     "space_group_number_before",
     "space_group_number_after",
     "space_group_number_after_tight",
+    "free_status",
+    "free_energy_change_ev_per_atom",
+    "free_space_group_number",
     "symmetry_kept",
     "symmetry_deviation_a",
     "relaxation_seconds",
@@ -85,7 +89,7 @@ def relaxed_table(
         _add_hull(frame, reference, same_formula)
     for column in ("converged", "symmetry_kept"):
         frame[column] = frame[column].astype("boolean")
-    for column in ("nsites", "n_steps", "n_competing_compounds", *(c for c in COLUMNS if c.startswith("space_group"))):
+    for column in ("nsites", "n_steps", "n_competing_compounds", *(c for c in COLUMNS if "space_group" in c)):
         frame[column] = frame[column].astype("Int64")
     return frame, structures
 
@@ -116,7 +120,9 @@ def summary(frame: pd.DataFrame, n_candidates: int, model_version: str) -> dict[
     def share(flags: Any) -> float | None:
         return float(np.mean(flags)) if len(flags) else None
 
-    symmetric = (done["space_group_number_before"] > 1).to_numpy(dtype=np.bool_)  # nothing can be lost by the others
+    # Nothing can be lost by others than symmetric ones, nor be told without a second relaxation that converged.
+    twice = done["free_status"] == "converged"
+    symmetric = ((done["space_group_number_before"] > 1) & twice).to_numpy(dtype=np.bool_)
     above = pd.to_numeric(done["energy_above_hull_ev_per_atom"]).dropna().to_numpy(dtype=np.float64)
     counts = Counter(frame["status"])
     failed = frame[frame["cif"].isna()]
@@ -127,12 +133,13 @@ def summary(frame: pd.DataFrame, n_candidates: int, model_version: str) -> dict[
         "n_by_status": {status: counts[status] for status in sorted(counts)},
         "first_failures": failed[["candidate_id", "source", "status", "reason"]].head(N_SHOWN).to_dict("records"),
         "share_converged": share((frame["status"] == "converged").to_numpy()),
-        "n_converged_with_symmetry": int(symmetric.sum()),
+        "n_rattled_with_symmetry": int(symmetric.sum()),
         "share_symmetry_kept": share(done["symmetry_kept"][symmetric].to_numpy(dtype=np.bool_)),
         "symmetry_rule": (
             f"the operations that spglib finds in the input within {DESIGN_TOLERANCE_A:g} angstrom still hold within "
-            f"{KEPT_TOLERANCE_A:g} angstrom"
+            f"{KEPT_TOLERANCE_A:g} angstrom after a rattle and a free relaxation"
         ),
+        "median_free_energy_change_ev_per_atom": median("free_energy_change_ev_per_atom"),
         "median_steps": median("n_steps"),
         "median_energy_change_ev_per_atom": median("energy_change_ev_per_atom"),
         "median_absolute_volume_change": median("volume_change", absolute=True),
@@ -173,7 +180,6 @@ def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tu
 
     after_vectors, after = np.array(record["vectors"]), np.array(record["fractional"])
     structure = Structure(Lattice(after_vectors), before.species, after)
-    deviation = deviation_a(operations(vectors, fractional, numbers), vectors, fractional, after_vectors, after)
     energy = record["energy_ev_per_atom"]
     row |= {
         "energy_ev_per_atom": energy,
@@ -183,16 +189,34 @@ def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tu
         "volume_change": structure.volume / before.volume - 1,
         "space_group_number_after": space_group_number(after_vectors, after, numbers, KEPT_TOLERANCE_A),
         "space_group_number_after_tight": space_group_number(after_vectors, after, numbers, DESIGN_TOLERANCE_A),
-        "symmetry_kept": deviation <= KEPT_TOLERANCE_A,
-        "symmetry_deviation_a": deviation,
         "cif": f"cif/{candidate.candidate_id}.cif",
     }
+    row |= _free_track(before, numbers, energy, record.get("free"))
     if model_version == MODEL_VERSION:
         try:
             row["formation_energy_ev_per_atom"] = shipped_references().formation_energy(structure, energy)
         except PotentialError as error:
             row["reason"] = "; ".join(filter(None, (row["reason"], str(error))))
     return row, structure
+
+
+def _free_track(before: Any, numbers: Ints, energy: float, free: dict[str, Any] | None) -> dict[str, Any]:
+    """What the relaxation after a rattle says of the design's symmetry; nothing where there was none, or it failed."""
+    if free is None:
+        return {}
+    row: dict[str, Any] = {"free_status": free["status"]}
+    if free["status"] == "unphysical" or "vectors" not in free:
+        return row
+    vectors, fractional = before.lattice.matrix, before.frac_coords
+    free_vectors, free_fractional = np.array(free["vectors"]), np.array(free["fractional"])
+    kept = operations(vectors, fractional, numbers)
+    deviation = deviation_a(kept, vectors, fractional, free_vectors, free_fractional)
+    return row | {
+        "free_energy_change_ev_per_atom": free["energy_ev_per_atom"] - energy,
+        "free_space_group_number": space_group_number(free_vectors, free_fractional, numbers, KEPT_TOLERANCE_A),
+        "symmetry_kept": deviation <= KEPT_TOLERANCE_A,
+        "symmetry_deviation_a": deviation,
+    }
 
 
 def _add_hull(frame: pd.DataFrame, reference: Reference, same_formula: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from oreflow.agent.relaxation import symmetry
 from oreflow.agent.relaxation.inputs import Candidate, read_candidates
+from oreflow.agent.relaxation.relax import rattled
 from oreflow.agent.relaxation.table import relaxed_table, summary
 from oreflow.envs.chemistry.elements import atomic_number
 from oreflow.rewards import registry
@@ -24,7 +25,7 @@ from oreflow.rewards.potential.references import shipped_references
 from oreflow.rewards.reference.known_phases import read_reference
 from oreflow.rewards.terms.energy.chgnet_energy import ChgnetEnergy
 from tests.agent.relaxation.test_pool import rock_salt
-from tests.support.cli import oreflow, refused
+from tests.support.cli import done, oreflow, refused
 from tests.whole.test_layers import MAY_IMPORT, ROOT, imported_packages
 
 EV_PER_KJ_PER_MOL = 1 / 96.485
@@ -186,8 +187,10 @@ def test_the_command_relaxes_good_files_beside_bad_ones(tmp_path: Path) -> None:
     assert again.volume == pytest.approx(2 * float(a["volume_a3_per_atom"]), rel=1e-4)
 
 
-def record(before: Any, after: Any, energy: float) -> dict[str, Any]:
-    return {
+def record(before: Any, after: Any, energy: float, free: Any = None) -> dict[str, Any]:
+    """What a worker gives: the end with the symmetry held, and one from a rattle."""
+    second = {} if free is None else {"free": record(after, free, energy - 0.01)}
+    return second | {
         "status": "converged",
         "reason": "",
         "seconds": 1.0,
@@ -206,7 +209,8 @@ def test_the_table_says_what_became_of_each(tmp_path: Path) -> None:
     energy = (sr + ti + 3 * o) / 5 - 3.5  # so that the formation energy is -3.5 eV/atom
     ideal, bent = perovskite(), perovskite(along_z=0.30)
     candidates = [Candidate("kept", "", ideal), Candidate("bent", "", ideal), Candidate("lost", "", ideal)]
-    records = [record(ideal, perovskite(4.0), energy), record(ideal, bent, energy + 0.1), None]
+    # Held, both stay cubic; rattled, the second goes where it would rather be.
+    records = [record(ideal, perovskite(4.0), energy, perovskite(4.0)), record(ideal, ideal, energy + 0.1, bent), None]
     known = tmp_path / "known.csv"
     # By hand: SrTiO3 as SrO + TiO2 has 2 atoms at -3.0 and 3 at -3.2, so -3.12 eV/atom; Sr2Ti is above the elements.
     known.write_text("formula,formation_energy_per_atom\nSrO,-3.0\nTiO2,-3.2\nTiO,-2.0\nSr2Ti,0.4\n")
@@ -216,7 +220,9 @@ def test_the_table_says_what_became_of_each(tmp_path: Path) -> None:
     assert frame["symmetry_kept"].tolist() == [True, False]
     assert frame["symmetry_deviation_a"].tolist() == pytest.approx([0.0, 0.48], abs=1e-3)
     assert frame["space_group_number_before"].tolist() == [221, 221]
-    assert frame["space_group_number_after"].tolist() == [221, 99]
+    assert frame["space_group_number_after"].tolist() == [221, 221]
+    assert frame["free_space_group_number"].tolist() == [221, 99]
+    assert frame["free_energy_change_ev_per_atom"].tolist() == pytest.approx([-0.01, -0.01])
     assert frame["volume_change"].tolist() == pytest.approx([(4.0 / 3.905) ** 3 - 1, 0.0])
     assert frame["energy_change_ev_per_atom"].tolist() == pytest.approx([-0.25, -0.25])
     assert frame["formation_energy_ev_per_atom"].tolist() == pytest.approx([-3.5, -3.4], abs=1e-9)
@@ -231,6 +237,9 @@ def test_the_table_says_what_became_of_each(tmp_path: Path) -> None:
     for same_formula, above in (("include", -0.05), ("exclude", -0.38)):
         frame, _ = relaxed_table(candidates[:1], records[:1], "0.3.0", read_reference(known), same_formula)
         assert frame["energy_above_hull_ev_per_atom"].tolist() == pytest.approx([above], abs=1e-9)
+    once, _ = relaxed_table(candidates[:1], [record(ideal, bent, energy)], "0.3.0")  # without a rattle nothing is said
+    assert once["symmetry_kept"].isna().all()
+    assert summary(once, 1, "0.3.0")["share_symmetry_kept"] is None
     nothing, _ = relaxed_table(candidates, [None] * 3, "0.3.0", read_reference(known))  # stopped before the first
     assert summary(nothing, 3, "0.3.0")["n_rows"] == 0
     # Formation energies are known for the model that the elements' energies were fitted to, and for no other.
@@ -394,3 +403,31 @@ def test_the_reward_is_isolated_with_crystals() -> None:
     assert here.valid.tolist() == there.valid.tolist() == [True, True]
     np.testing.assert_allclose(here.values, there.values, atol=1e-5)
     np.testing.assert_allclose(here.values, np.array([-411.12, -601.60]) * EV_PER_KJ_PER_MOL / 2, atol=0.12)
+
+
+def test_a_rattle_is_as_large_as_asked_and_the_same_each_time() -> None:
+    crystal = perovskite()
+    crystal.make_supercell(4)
+    vectors, fractional = crystal.lattice.matrix, crystal.frac_coords
+    first, second = rattled(vectors, fractional, 0.05, 0.01), rattled(vectors, fractional, 0.05, 0.01)
+    for a, b in zip(first, second):
+        np.testing.assert_array_equal(a, b)
+    strained, moved = first
+    assert ((moved - fractional) @ strained).std() == pytest.approx(0.05, rel=0.1)
+    strain = np.linalg.inv(vectors) @ strained - np.eye(3)
+    np.testing.assert_allclose(strain, strain.T, atol=1e-12)
+    assert 0.002 < np.abs(strain).max() < 0.05
+
+
+@pytest.mark.slow
+def test_the_rattle_tells_stable_symmetry_from_one_that_was_only_held(tmp_path: Path) -> None:
+    """Cubic CaTiO3 has soft modes, rock salt has none; without the rattle both would count as kept."""
+    calcium = perovskite(3.88)
+    calcium.replace_species({"Sr": "Ca"})
+    calcium.to(filename=str(tmp_path / "a.cif"))
+    rock_salt(5.6).to(filename=str(tmp_path / "b.cif"))
+    done("relax", tmp_path / "a.cif", tmp_path / "b.cif", "--out", tmp_path / "out", "--workers", 1, "-q")
+    a, b = csv.DictReader((tmp_path / "out" / "relaxed.csv").read_text().splitlines())
+    assert (a["space_group_number_after"], a["symmetry_kept"]) == ("221", "False")
+    assert float(a["free_energy_change_ev_per_atom"]) < -0.005
+    assert (b["space_group_number_after"], b["free_space_group_number"], b["symmetry_kept"]) == ("225", "225", "True")
