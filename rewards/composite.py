@@ -11,7 +11,7 @@ from oreflow.envs.arrays import Bools, Floats
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.cache import CachedTerm
 from oreflow.rewards.contract.evaluation import evaluate_term
-from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
+from oreflow.rewards.contract.protocol import SCORED, Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.registry import check_parameters, is_built_in, make_term
@@ -98,7 +98,7 @@ class Reward:
         for term, shape in self.terms:
             result = evaluate_term(term, batch)
             with np.errstate(invalid="ignore", over="ignore"):
-                score = self.beta * np.where(result.valid, shape(result.values), np.nan)
+                score = self.beta * np.where(result.valid, shape(_scored(result)), np.nan)
                 log_reward += score
             valid &= result.valid
             values[term.name], log_scores[term.name] = result, score
@@ -118,6 +118,11 @@ class Reward:
     def nondeterministic(self) -> list[str]:
         """Names of the terms found to answer the same question differently."""
         return [term.name for term, _ in self.terms if not term.deterministic]
+
+
+def _scored(result: TermValues) -> Floats:
+    """What a shape is applied to: a column whose name ends in `_scored` where the term gives one, else its values."""
+    return next((column for name, column in result.columns.items() if name.endswith(SCORED)), result.values)
 
 
 def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:

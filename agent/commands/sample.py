@@ -102,6 +102,12 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     if "neutrality_rule" in summary:
         print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
         print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
+    if "share_hull_hole" in summary:
+        print(
+            f"holes in the hull           {summary['share_hull_hole']:.1%} of the rows, "
+            f"{summary['share_far_below_hull']:.1%} far below it: the reference is likely to lack competing compounds "
+            "there (column hull_hole)"
+        )
     spread = summary["log_reward_minus_log_pf_std"]
     if spread is not None:
         print(f"std of log R - log P       {spread:.2f} nats over the rows (0 for a perfect sampler)")

@@ -230,6 +230,22 @@ def _section(data: dict[str, Any]) -> type[WorldSection]:
     return section_of(world.get("kind", "composition")) if isinstance(world, dict) else WorldSection
 
 
+# Parameters that terms got after version 0.4: what stands for what they did before, and the default since.
+_LATER_PARAMETERS = {"energy_above_hull": {"holes": ("keep", "avoid")}}
+
+
+def with_later_parameters(config: Config, new: bool) -> Config:
+    """Write parameters that version 0.4 did not know into the terms of a config, which is returned.
+
+    Args:
+        new: whether the run is a new one, which gets their defaults, or one that may have been trained before them.
+    """
+    for term in config.reward.terms:
+        for name, (before, default) in _LATER_PARAMETERS.get(term.name, {}).items():
+            term.params.setdefault(name, default if new else before)
+    return config
+
+
 def dump_config(config: Config) -> str:
     """The resolved config as YAML that `load_config` reads back to an equal config."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -82,6 +82,10 @@ class RowStore:
         """How many flags of a column are true."""
         return sum(pc.sum(table.column(name)).as_py() or 0 for table in self._tables())
 
+    def n_texts(self, name: str) -> int:
+        """How many cells of a column of text hold any."""
+        return sum(pc.sum(pc.greater(pc.binary_length(table.column(name)), 0)).as_py() or 0 for table in self._tables())
+
     def texts(self, name: str) -> Iterator[NDArray[Any]]:
         """The distinct texts of each batch, one batch after the other."""
         for table in self._tables():

@@ -17,6 +17,7 @@ from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.chemistry.oxidation import resolve_table
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.rewards import Reward
+from oreflow.rewards.reference.hull_holes import LOWEST_TRUSTED
 
 _N_BASELINE = 2000
 _N_RESAMPLES = 200
@@ -62,6 +63,7 @@ def summarise(
         summary["share_electronegativity_ok"] = _share(rows, "electronegativity_ok")
     if energy_model is not None:
         summary |= _elements_and_energies(world.symbols(), kernel, rows, energy_model, rng)
+    summary |= _hull_holes(rows)
     summary["log_reward_minus_log_pf_std"] = _spread(rows.column("log_reward") - rows.column("log_pf"))
     of_world = world.summary(kernel.objects(draws.objects.rows(slice(0, _N_SUMMARISED))))
     return summary | ({"world": dict(of_world)} if of_world else {})
@@ -85,6 +87,22 @@ def _elements_and_energies(
         "energy_model": model.version,
         "median_formation_energy_std_ev_per_atom": _finite_median(rows.column("formation_energy_std")),
         "share_far_from_training_data": _share(rows, "formation_energy_extrapolates"),
+    }
+
+
+def _hull_holes(rows: RowStore) -> dict[str, Any]:
+    """How many rows owe their energy above the hull to what the list of known phases lacks."""
+    if "hull_hole" not in rows.schema.names or not len(rows):
+        return {}
+    flagged = rows.n_texts("hull_hole")
+    above = rows.column(next(name for name in rows.schema.names if name.startswith("energy_above_hull_ev")))
+    return {
+        "share_hull_hole": flagged / len(rows),
+        "share_far_below_hull": float((above < LOWEST_TRUSTED).mean()),
+        "hull_hole_rule": (
+            f"a metal and a non-metal element side by side among the products, fewer competing compounds than elements "
+            f"less one, or more than {-LOWEST_TRUSTED:g} eV/atom below the hull"
+        ),
     }
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from oreflow.agent.config.run import Config, dump_config, load_config
+from oreflow.agent.config.run import Config, dump_config, load_config, with_later_parameters
 from oreflow.agent.config.strict_yaml import parse_yaml
 from oreflow.agent.errors import ConfigError, RunFolderError
 from oreflow.agent.storage.atomic_files import replacing, to_json, write_text
@@ -211,7 +211,7 @@ class RunFolder:
         loaded = {path.resolve() for path in plugin_files()}
         missing = [path for path in self._provenance().get("plugins", []) if Path(path).resolve() not in loaded]
         try:
-            config = load_config(self.config_path, overrides)
+            config = with_later_parameters(load_config(self.config_path, overrides), new=False)
         except ConfigError as error:
             if missing and "needs --plugin FILE.py" in str(error):  # a policy or objective that is not installed
                 add = " ".join(f"--plugin {path}" for path in missing)

@@ -11,7 +11,7 @@ import torch
 
 from oreflow import rewards
 from oreflow.agent import registry
-from oreflow.agent.config.run import Config
+from oreflow.agent.config.run import Config, with_later_parameters
 from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.learners.learner import Learner
@@ -151,6 +151,7 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
         check_world(config, kernel, _CHECKED_AT_START, stream(config.seed, "check"))
     _engine_is_there(config, source)
     check_plugins(config, kernel)
+    with_later_parameters(config, new=not resuming)
     reward = make_reward(config, source)
     if config.sampler.warm_start.path is not None:
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.config.run import Config, validate_config, with_later_parameters
 from oreflow.agent.errors import CheckpointError, CheckpointWarning, RunFolderError
 from oreflow.agent.storage.checkpoint import list_checkpoints, read_state, sweep
 from oreflow.agent.storage.run_folder import RunFolder
@@ -63,7 +63,8 @@ def check_fits(state: dict[str, Any], config: Config, folder: RunFolder, what: s
         ConfigError: when this version does not know the checkpoint's keys.
     """
     # Keys that a later version added get their defaults, which are what the run had.
-    saved = _flat(validate_config(state["config"], f"the checkpoint in {folder.path}").model_dump(mode="json"))
+    trained = validate_config(state["config"], f"the checkpoint in {folder.path}")
+    saved = _flat(with_later_parameters(trained, new=False).model_dump(mode="json"))
     now = _flat(config.model_dump(mode="json"))
     different = [key for key in sorted(saved.keys() | now.keys()) if saved.get(key) != now.get(key)]
     refused = [key for key in different if key not in CHANGEABLE]

@@ -12,6 +12,7 @@ from oreflow.envs.objects.crystals import Crystals
 
 Batch = Compositions | Crystals | Objects
 Requires = str  # "composition", "structure", or the name of an own world
+SCORED = "_scored"  # ends the name of a column that shapes are applied to
 CHEMICAL = (Compositions.kind, Crystals.kind)
 BatchType = Literal["arrays", "pymatgen"]
 
@@ -23,7 +24,8 @@ class TermValues:
     Attributes:
         values: float64 [batch], in the term's unit; what stands where `valid` is False has no meaning.
         valid: bool [batch], False where the term has no value (out of scope, failed, unknown data).
-        columns: further named arrays [batch] for the candidate table, such as a standard deviation.
+        columns: further named arrays [batch] for the candidate table, such as a standard deviation. One whose name ends
+            in `_scored` is what shapes are applied to in place of the values.
         reasons: why an item is invalid, by row; rows without an entry carry no reason.
         tracebacks: where the term raised, by row; oreflow fills it in.
     """

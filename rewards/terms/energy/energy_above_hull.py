@@ -12,6 +12,8 @@ from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
 from oreflow.rewards.reference.convex_hull import CompetingPhases
+from oreflow.rewards.reference.hull_holes import LOWEST_TRUSTED
+from oreflow.rewards.reference.hull_holes import holes as find_holes
 from oreflow.rewards.reference.known_phases import ENERGY_COLUMN, read_reference
 
 
@@ -28,8 +30,13 @@ class EnergyAboveHull(Term):
 
     Columns: `hull_energy_ev_per_atom`; `decomposition`, the phases at the hull with their fractions by atoms;
     `energy_above_hull_std` (eV/atom), the model's standard deviation, the reference counting as exact;
-    `n_competing_compounds`, how many compounds of the row's chemical system the reference holds. Where that is 0
-    nothing is known there, and the value is the formation energy.
+    `n_competing_compounds`, how many compounds of the row's chemical system the reference holds (where that is 0
+    nothing is known there, and the value is the formation energy); `hull_hole`, why the reference is likely to lack a
+    competing compound, empty where nothing says so.
+
+    A search for low values finds such holes sooner than stable compounds. With `holes: avoid` shapes are applied to the
+    column `energy_above_hull_scored`: values below -0.1 eV/atom count as far above that as they are below, and 1 eV is
+    added for each atom of a metal and a non-metal element side by side among the products.
 
     Rows outside the model's scope are invalid, with a reason.
     """
@@ -44,6 +51,7 @@ class EnergyAboveHull(Term):
         model: str | Path = DEFAULT_MODEL,
         std_weight: float = 0.0,
         same_formula: Literal["include", "exclude"] = "include",
+        holes: Literal["avoid", "keep"] = "avoid",
         formula_column: str | None = None,
         energy_column: str = ENERGY_COLUMN,
         sha256: str | None = None,
@@ -57,6 +65,8 @@ class EnergyAboveHull(Term):
             std_weight: how many standard deviations are added to the predicted energy: above 0 for candidates that are
                 stable with some certainty, below 0 to search where the model is unsure.
             same_formula: whether reference entries of a row's own reduced formula are competing phases.
+            holes: "avoid" keeps a search out of the reference's holes, "keep" pays for the plain value. With
+                `same_formula: exclude` the plain value counts in any case: stable compounds lie far below 0 there.
             formula_column, energy_column: names of the reference's columns.
             sha256: when given, what the reference's SHA-256 must be.
 
@@ -69,6 +79,8 @@ class EnergyAboveHull(Term):
             raise RewardParameterError(f"expected std_weight to be a finite number, got {std_weight!r}")
         if same_formula not in ("include", "exclude"):
             raise RewardParameterError(f"expected same_formula to be 'include' or 'exclude', got {same_formula!r}")
+        if holes not in ("avoid", "keep"):
+            raise RewardParameterError(f"expected holes to be 'avoid' or 'keep', got {holes!r}")
         self.model = EnergyModel.load(model)
         if not self.model.is_formation_energy:
             raise RewardParameterError(
@@ -82,8 +94,10 @@ class EnergyAboveHull(Term):
         self.phases = CompetingPhases(self.reference)
         self.std_weight = float(std_weight)
         self.include_same_formula = same_formula == "include"
+        self.avoid_holes = self.include_same_formula and holes == "avoid"
         self.version = (
             f"{self.model.directory.name}-{self.model.card['weights_sha256'][:12]}-reference-{self.reference.version}"
+            + ("-without-holes" if self.avoid_holes else "")
         )
         self.citations: tuple[str, ...] = (
             *self.model.card["citations"],
@@ -104,10 +118,14 @@ class EnergyAboveHull(Term):
         reasons = dict(prediction.reasons)
         for row in np.flatnonzero(prediction.in_scope & ~valid).tolist():
             reasons[row] = "the linear programme of the convex hull did not converge"
+        reasons_of_holes, scored = find_holes(batch, hull, values, LOWEST_TRUSTED)
         columns = {
             "hull_energy_ev_per_atom": hull.energies,
             "decomposition": np.array(self.phases.decompositions(hull), dtype=object),
             "energy_above_hull_std": prediction.std,
             "n_competing_compounds": hull.n_competing,
+            "hull_hole": np.array(reasons_of_holes, dtype=object),
         }
+        if self.avoid_holes:
+            columns["energy_above_hull_scored"] = scored
         return TermValues(values, valid, columns, reasons)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from oreflow.envs.errors import OreflowError
+from oreflow.rewards import Reward, build
 from oreflow.rewards.check import check_reward_term
 from oreflow.rewards.errors import ReferenceTableWarning, RewardParameterError
 from oreflow.rewards.reference.convex_hull import HullEnergies
 from oreflow.rewards.registry import make_term
+from oreflow.rewards.shaping import minimise
 from oreflow.rewards.terms.energy.energy_above_hull import EnergyAboveHull
 from tests.rewards.reference.test_convex_hull import batch_of
 
@@ -43,7 +45,7 @@ def test_the_term_is_prediction_plus_deviations_minus_hull(table: str) -> None:
     assert result.columns["n_competing_compounds"].tolist() == [4, 2, 1, 0, 0, 0, 1]
     assert hull[5] == 0.0  # nothing is known of Ga and As here: the value is the formation energy
     assert plain.version.startswith("energy_v2-")
-    assert plain.version.endswith(f"-reference-{plain.reference.sha256[:12]}")  # type: ignore[attr-defined]
+    assert plain.version.endswith(f"-reference-{plain.reference.sha256[:12]}-without-holes")  # type: ignore[attr-defined]
 
 
 def test_the_same_formula_can_be_left_out(table: str) -> None:
@@ -68,6 +70,7 @@ def test_the_term_holds_its_contract(table: str, params: dict[str, Any]) -> None
         ({"std_weight": math.inf}, "expected std_weight to be a finite number, got inf"),
         ({"std_weight": True}, "expected std_weight to be a finite number, got True"),
         ({"same_formula": "ignore"}, "'include' or 'exclude', got 'ignore'"),
+        ({"holes": "fill"}, "expected holes to be 'avoid' or 'keep', got 'fill'"),
         ({"energy_column": "e"}, "expected a column 'e' with formation energies in eV/atom, got the columns formula, "),
         ({"sha256": "ab"}, "to have SHA-256 ab, got"),
         ({"model": "energy_v0"}, "expected the name of a shipped model"),
@@ -97,3 +100,45 @@ def test_a_programme_that_does_not_end_makes_its_row_invalid(table: str, monkeyp
         False,
         {0: "the linear programme of the convex hull did not converge"},
     )
+
+
+def test_holes_in_the_hull_are_said_and_kept_out_of_a_search(tmp_path: Path) -> None:
+    """Without LiCl in the list Li3YCl6 seems far more stable than it is; with it, it lies where it should."""
+    with_it, without = tmp_path / "with.csv", tmp_path / "without.csv"
+    rows = "formula,formation_energy_per_atom\nYCl3,-2.63\nYCl,-0.9\n"
+    without.write_text(rows)
+    with_it.write_text(rows + "LiCl,-2.12\n")
+    batch = batch_of("Li3YCl6", "YCl3", "LiF")
+    result = EnergyAboveHull(without)(batch)
+    assert result.values[0] < -0.5
+    said = result.columns["hull_hole"].tolist()
+    assert said[0] == "Li + Cl side by side among the products; more than 0.1 eV/atom below the hull"
+    assert said[1] == ""
+    assert said[2].startswith("Li + F side by side among the products; 0 competing compounds known")
+    scored = result.columns["energy_above_hull_scored"]
+    # 3 Li and 3 Cl of 10 atoms stand side by side, so 0.6 eV beside the mirrored value; YCl3 is as it was.
+    assert scored[0] == pytest.approx(-0.2 - result.values[0] + 0.6)
+    assert scored[1] == result.values[1]
+    right = EnergyAboveHull(with_it)(batch)
+    assert abs(right.values[0]) < 0.1
+    assert right.columns["hull_hole"][0] == ""
+    assert right.columns["energy_above_hull_scored"][0] == right.values[0]
+    reward = Reward([(EnergyAboveHull(without), minimise(10.0))])(batch)
+    np.testing.assert_allclose(reward.log_scores["energy_above_hull"], -10 * scored)
+    for plain in ({"holes": "keep"}, {"same_formula": "exclude"}):
+        term = EnergyAboveHull(without, **plain)  # type: ignore[arg-type]
+        assert "energy_above_hull_scored" not in term(batch).columns
+        values = Reward([(term, minimise(10.0))])(batch)
+        np.testing.assert_allclose(values.log_scores["energy_above_hull"], -10 * term(batch).values)
+
+
+def test_the_column_that_shapes_see_survives_memory_and_isolation(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("formula,formation_energy_per_atom\nYCl3,-2.63\n")
+    batch = batch_of("Li3YCl6", "LiCl")
+    term = {"name": "energy_above_hull", "params": {"reference": str(tmp_path / "a.csv")}}
+    shaped = term | {"shape": {"kind": "minimise", "beta": 1.0}}
+    plain, cached, isolated = (build([shaped | extra]) for extra in ({}, {"cache": True}, {"isolated": True}))
+    expected = plain(batch).log_reward
+    assert expected[0] < 0  # the plain value would be paid for
+    for reward in (cached, cached, isolated):
+        np.testing.assert_allclose(reward(batch).log_reward, expected)
