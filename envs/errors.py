@@ -57,9 +57,24 @@ class KernelContractError(OreflowError, AssertionError):
     """A transition kernel that breaks a clause of its contract."""
 
 
+class ScorerContractError(OreflowError, ValueError):
+    """A scorer that returns something else than one log-reward a state."""
+
+
 class IllegalActionError(OreflowError, ValueError):
     """An action that the mask of its state does not allow."""
 
 
 class DeadEndError(OreflowError, RuntimeError):
     """A non-terminal state without an allowed action. The masks exclude it; seeing one is a defect."""
+
+
+def expect_range(name: str, value: object) -> None:
+    """Refuse what is no pair of a smallest and a largest value.
+
+    Raises:
+        ValueError: saying what to write.
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        hint = f"; write ({value}, {value})" if isinstance(value, int | float) else ""
+        raise ValueError(f"expected {name} = (low, high), two numbers, got {value!r}{hint}")

@@ -1,6 +1,8 @@
 """Names of reward terms: built-in ones, installed entry points (group `oreflow.rewards`), and plug-in files."""
 
+import ast
 import contextlib
+import importlib
 import inspect
 import time
 import warnings
@@ -83,6 +85,7 @@ def load_plugin(path: str | Path) -> list[str]:
         found.extend(changes)
         seconds = time.monotonic() - started
 
+    _import_ahead(Path(path))
     added = plugins.load_plugin(path, watch)
     report(str(path), found)
     if seconds > _SLOW_IMPORT_S:
@@ -92,6 +95,20 @@ def load_plugin(path: str | Path) -> list[str]:
             stacklevel=2,
         )
     return added
+
+
+def _import_ahead(path: Path) -> None:
+    """Imports what a plug-in file imports, so that what other packages do then is not laid at its door."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return  # said where the file is run
+    names = [alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    with guarded():
+        for name in names:
+            with contextlib.suppress(Exception):  # said where the file is run
+                importlib.import_module(name)
 
 
 def plugin_files() -> list[Path]:

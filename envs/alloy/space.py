@@ -8,7 +8,7 @@ import numpy as np
 
 from oreflow.envs.arrays import Bools, Int16s, Ints
 from oreflow.envs.chemistry.elements import atomic_number, resolve
-from oreflow.envs.errors import EmptyWorldError
+from oreflow.envs.errors import EmptyWorldError, expect_range
 
 MAX_STEPS_OF_CONCENTRATION = 1000
 MAX_ELEMENTS_PER_ALLOY = 12
@@ -57,6 +57,8 @@ class AlloySpace:
             raise ValueError(f"expected n_steps from 2 to {MAX_STEPS_OF_CONCENTRATION}, got {self.n_steps}")
         if not self.elements:
             raise ValueError("expected at least one element, got none; list some in elements")
+        for name, pair in {"n_elements": self.n_elements, "fraction": self.fraction}.items():
+            expect_range(name, pair)
         low, high = self.n_elements
         most = min(len(self.elements), MAX_ELEMENTS_PER_ALLOY)
         if not 1 <= low <= high <= most:

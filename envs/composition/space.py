@@ -11,7 +11,7 @@ from oreflow.envs.chemistry.built_in_oxidation import DEFAULT_TABLE
 from oreflow.envs.chemistry.elements import atomic_number, resolve
 from oreflow.envs.chemistry.oxidation import TableSpec, oxidation_states, resolve_table
 from oreflow.envs.composition.rules import Rules
-from oreflow.envs.errors import EmptyWorldError
+from oreflow.envs.errors import EmptyWorldError, expect_range
 
 MAX_ELEMENTS_PER_OBJECT = 12  # keeps the families of the feasibility table below their buffer
 MAX_ELEMENTS_PER_NEUTRAL_OBJECT = 8  # beyond, solving the table for a hard charge rule takes minutes
@@ -67,12 +67,14 @@ class CompositionSpace:
         self._check()
 
     def _check(self) -> None:
-        for name, (low, high) in [
+        for name, pair in [
             ("n_elements", self.n_elements),
             ("n_atoms", self.n_atoms),
             ("count", self.count),
             *((f"count_by_element[{e!r}]", pair) for e, pair in self.count_by_element.items()),
         ]:
+            expect_range(name, pair)
+            low, high = pair
             if not 1 <= low <= high:
                 raise ValueError(f"expected {name} = (low, high) with 1 <= low <= high, got ({low}, {high})")
         if not 1 <= len(self.elements) <= 94:

@@ -11,6 +11,7 @@ from oreflow.envs.chemistry.elements import atomic_number, resolve
 from oreflow.envs.chemistry.oxidation import TableSpec, resolve_table
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.space import CompositionSpace
+from oreflow.envs.errors import expect_range
 
 GRID_UNIT = 24  # translations of space groups and their normalizers are multiples of 1/24
 MAX_ATOMS = 64
@@ -91,6 +92,8 @@ class WyckoffSpace:
     def _check(self) -> None:
         if self.cell not in ("primitive", "conventional"):
             raise ValueError(f"expected cell to be primitive or conventional, got {self.cell!r}")
+        for name in ("n_elements", "n_atoms", "volume_a3_per_atom"):
+            expect_range(name, getattr(self, name))
         if not 1 <= self.n_atoms[0] <= self.n_atoms[1] <= MAX_ATOMS:
             raise ValueError(f"expected n_atoms = (low, high) with 1 <= low <= high <= {MAX_ATOMS}, got {self.n_atoms}")
         if self.grid % GRID_UNIT or not GRID_UNIT <= self.grid <= 96:

@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from oreflow.envs.arrays import AnyInts, Bools, Floats, States
 from oreflow.envs.contract.protocol import Scorer, TransitionKernel
+from oreflow.envs.contract.scores import scores_of, warn_of_missing
 from oreflow.envs.errors import DeadEndError, IllegalActionError
 
 
@@ -66,9 +67,15 @@ class KernelEnv(gymnasium.Env[States, np.int64]):
         """One forward action.
 
         Raises:
-            IllegalActionError: for a forbidden action when `strict`.
+            IllegalActionError: for what is no single whole number, and for a forbidden action when `strict`.
+            ScorerContractError: when the scorer returns something else than one number a state.
             DeadEndError: if the state reached has no allowed action, which would be a defect of the kernel.
         """
+        if np.ndim(action) or not np.issubdtype(np.asarray(action).dtype, np.integer):
+            raise IllegalActionError(
+                f"expected one action, a whole number from 0 to {self.kernel.n_actions - 1}, got {action!r}; for many "
+                "objects at a time take the vector environment, gymnasium.make_vec"
+            )
         if not (0 <= int(action) < self.kernel.n_actions and self._allowed[int(action)]):
             if self.strict:
                 state = self.kernel.describe(self._state)[0]
@@ -77,15 +84,17 @@ class KernelEnv(gymnasium.Env[States, np.int64]):
                 )
             self._allowed = np.zeros_like(self._allowed)
             return self._state[0].copy(), self.illegal_log_reward, True, False, self._info() | {"invalid_action": True}
-        self._state = self.kernel.step(self._state, np.array([action]))
+        self._state = self.kernel.step(self._state, np.array([int(action)]))
         self._allowed = self.kernel.forward_allowed(self._state)[0]
         info = self._info()
         if not self.kernel.is_terminal(self._state)[0]:
             if not self._allowed.any():
                 raise DeadEndError(f"no action is allowed in state {self.kernel.describe(self._state)[0]!r}")
             return self._state[0].copy(), 0.0, False, False, info
-        log_reward = float(self.scorer(self._state)[0])
+        scores = scores_of(self.scorer, self._state)
+        log_reward = float(scores[0])
         if not np.isfinite(log_reward):
+            warn_of_missing(scores, self.illegal_log_reward)
             log_reward, info["invalid_reward"] = self.illegal_log_reward, True
         return self._state[0].copy(), log_reward, True, False, info
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from oreflow.envs.arrays import AnyInts, Bools, Floats, States
 from oreflow.envs.contract.protocol import Scorer, TransitionKernel
 from oreflow.envs.contract.random_actions import rows_without_action
+from oreflow.envs.contract.scores import scores_of, warn_of_missing
 from oreflow.envs.errors import DeadEndError, IllegalActionError
 from oreflow.envs.faces.single import uniform_scorer
 
@@ -84,8 +85,10 @@ class KernelVectorEnv(VectorEnv[States, AnyInts, NDArray[Any]]):
             DeadEndError: if a state reached has no allowed action, which would be a defect of the kernel.
         """
         actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,):
-            raise ValueError(f"expected actions of shape ({self.num_envs},), got {actions.shape}")
+        if actions.shape != (self.num_envs,) or not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(
+                f"expected actions as whole numbers of shape ({self.num_envs},), got {actions.dtype} of {actions.shape}"
+            )
         resting = self._ended.copy()
         if resting.any():
             if self.autoreset_mode == AutoresetMode.DISABLED:
@@ -111,8 +114,10 @@ class KernelVectorEnv(VectorEnv[States, AnyInts, NDArray[Any]]):
         log_rewards = np.where(illegal, self.illegal_log_reward, 0.0)
         invalid_reward = np.zeros(self.num_envs, dtype=np.bool_)
         if finished.any():
-            log_rewards[finished] = self.scorer(self._states[finished])
+            scores = scores_of(self.scorer, self._states[finished])
+            log_rewards[finished] = scores
             invalid_reward = finished & ~np.isfinite(log_rewards)
+            warn_of_missing(scores, self.illegal_log_reward)
             log_rewards[invalid_reward] = self.illegal_log_reward
         terminated = finished | illegal
         self._ended = terminated.copy()

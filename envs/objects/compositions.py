@@ -15,10 +15,14 @@ class Compositions:
     """Compositions as padded pairs (atomic number, count), one row each.
 
     Attributes:
-        atomic_numbers: int16 [batch, slot], strictly ascending within a row; 0 pads on the right.
+        atomic_numbers: int16 [batch, slot], strictly ascending within a row (sorted on construction where not); 0
+            pads on the right.
         counts: int32 [batch, slot], positive where `atomic_numbers` is; 0 pads.
 
     Both arrays are read-only: a reward that tries to change its input raises.
+
+    Raises:
+        ValueError: for arrays of other shapes, an element twice in a row, and numbers that are no elements or counts.
     """
 
     kind: ClassVar[str] = "composition"
@@ -34,8 +38,35 @@ class Compositions:
                 "expected atomic_numbers and counts of one shape [batch, slot], "
                 f"got {self.atomic_numbers.shape} and {self.counts.shape}"
             )
+        self._in_order()
         self.atomic_numbers.setflags(write=False)
         self.counts.setflags(write=False)
+
+    def _in_order(self) -> None:
+        """Bring elements into ascending order where they are not; keys and hulls rely on it."""
+        z, n = self.atomic_numbers, self.counts
+        wrong = (z < 0) | (z > N_ELEMENTS) | ((z > 0) != (n > 0))
+        if wrong.any():
+            row = int(np.flatnonzero(wrong.any(axis=1))[0])
+            raise ValueError(
+                f"expected atomic numbers from 1 to {N_ELEMENTS} with positive counts, and 0 with 0 behind them, got "
+                f"{z[row].tolist()} and {n[row].tolist()} in row {row}"
+            )
+        left, right = z[:, :-1], z[:, 1:]
+        unsorted = ((right > 0) & (right <= left)).any(axis=1) | ((left == 0) & (right > 0)).any(axis=1)
+        if not unsorted.any():
+            return
+        order = np.argsort(np.where(z > 0, z, N_ELEMENTS + 1), axis=1, kind="stable")
+        z, n = np.take_along_axis(z, order, axis=1), np.take_along_axis(n, order, axis=1)
+        twice = ((z[:, 1:] == z[:, :-1]) & (z[:, 1:] > 0)).any(axis=1)
+        if twice.any():
+            row = int(np.flatnonzero(twice)[0])
+            raise ValueError(
+                f"expected each element once in a row, got {self.atomic_numbers[row].tolist()} in row {row}; add the "
+                "counts, as Compositions.from_dicts does"
+            )
+        object.__setattr__(self, "atomic_numbers", z)
+        object.__setattr__(self, "counts", n)
 
     def __len__(self) -> int:
         return len(self.atomic_numbers)

@@ -59,9 +59,13 @@ _WATCHED: dict[str, tuple[Callable[[], Any], Callable[[Any], None], Callable[[An
 def guarded(*, capture: bool = True) -> Iterator[list[str]]:
     """Runs a block, then puts back what it changed; yields the list that receives a phrase for each change.
 
+    Where the block is the first to import another package, changes are put back and not told of: packages do such
+    things when they are imported, and nobody can mend them here.
+
     Args:
         capture: whether what the block prints is kept from the screen.
     """
+    modules = set(sys.modules)
     before = {what: _read(read) for what, (read, _, _) in _WATCHED.items()}
     found: list[str] = []
     printed = io.StringIO()
@@ -80,6 +84,14 @@ def guarded(*, capture: bool = True) -> Iterator[list[str]]:
         if text:
             shown = text[:_SHOWN_CHARACTERS] + ("..." if len(text) > _SHOWN_CHARACTERS else "")
             found.append(f"printed {shown!r}")
+        if _foreign(set(sys.modules) - modules):
+            found.clear()
+
+
+def _foreign(modules: set[str]) -> bool:
+    """Whether any of these modules is neither of the standard library, nor oreflow's, nor a plug-in file."""
+    tops = {name.partition(".")[0] for name in modules}
+    return any(top not in sys.stdlib_module_names and not top.startswith(("oreflow", "_")) for top in tops)
 
 
 def _read(read: Callable[[], Any]) -> Any:

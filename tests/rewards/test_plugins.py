@@ -1,5 +1,8 @@
 """Names, plug-ins and the public contract check: each broken plug-in or term is told what is wrong with it."""
 
+import os
+import random
+import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,15 @@ import pytest
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards import registry
 from oreflow.rewards.check import check_reward_term
+from oreflow.rewards.contract.evaluation import evaluate_term
 from oreflow.rewards.contract.protocol import RewardTerm, TermValues
-from oreflow.rewards.errors import PluginError, RewardContractError, RewardParameterError, UnknownRewardError
+from oreflow.rewards.errors import (
+    PluginError,
+    RewardContractError,
+    RewardParameterError,
+    RewardWarning,
+    UnknownRewardError,
+)
 from tests.rewards.test_composite import Stub
 
 PLUGIN = """
@@ -248,3 +258,58 @@ def test_the_template_holds_the_contract_it_teaches() -> None:
     check_reward_term(term)
     water = term(Compositions.from_dicts([{1: 2, 8: 1}]))
     np.testing.assert_allclose(water.values, 18.015 / 3, rtol=1e-3)
+
+
+NOISY_PACKAGE = """
+import os, random, warnings
+import numpy as np
+os.environ["NOISE_OF_A_PACKAGE"] = "1"
+random.random()
+np.random.random()
+print("welcome to the package")
+"""
+QUIET = """
+import numpy as np
+{top}
+from oreflow import rewards
+
+@rewards.register("quiet")
+class Quiet(rewards.Term):
+    \"\"\"Something.\"\"\"
+    name, unit, version, citations = "quiet", "", "1", ()
+
+    def __call__(self, batch):
+        {inside}
+        return rewards.TermValues(batch.n_elements.astype(float), np.ones(len(batch), dtype=np.bool_))
+"""
+
+
+@pytest.mark.parametrize(
+    ("top", "inside", "reports"),
+    [
+        ("import noisy_package_1", "pass", 0),
+        ("from noisy_package_2 import os as _", "pass", 0),
+        ("", "import noisy_package_3", 0),
+        ("import noisy_package_4\nnp.random.random()", "pass", 1),
+        ("", "print('mine')", 1),
+    ],
+)
+def test_what_imported_packages_do_is_not_laid_at_the_plugins_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: str, inside: str, reports: int
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for number in range(1, 5):
+        (tmp_path / f"noisy_package_{number}.py").write_text(NOISY_PACKAGE)
+    (tmp_path / "mine.py").write_text(QUIET.format(top=top, inside=inside))
+    states = random.getstate, lambda: np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = [state() for state in states]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        registry.load_plugin(tmp_path / "mine.py")
+        term = registry.make_term("quiet")
+        for _ in range(2):
+            evaluate_term(term, Compositions.from_dicts([{11: 1, 17: 1}]))
+    said = [str(warning.message) for warning in caught if issubclass(warning.category, RewardWarning)]
+    assert len(said) == reports, said
+    assert [state() for state in states] == before
+    assert "NOISE_OF_A_PACKAGE" not in os.environ

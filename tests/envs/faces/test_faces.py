@@ -66,6 +66,7 @@ def test_illegal_action_has_one_outcome() -> None:
         strict.step(stop + 5)
 
 
+@pytest.mark.filterwarnings("ignore:the scorer returned nan")
 def test_invalid_reward_is_flagged_not_passed_on() -> None:
     env = KernelEnv(kernel("off"), lambda states: np.full(len(states), np.nan), illegal_log_reward=-9.0)
     env.reset()

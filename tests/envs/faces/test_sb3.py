@@ -22,6 +22,7 @@ def vector(name: str, copy: bool = True, strict: bool = False) -> KernelVectorEn
     return KernelVectorEnv(kernel(name), atoms, num_envs=N, autoreset_mode="SameStep", copy=copy, strict=strict)
 
 
+@pytest.mark.filterwarnings("ignore:the scorer returned nan")
 @pytest.mark.parametrize("copy", [True, False])
 @pytest.mark.parametrize("name", ["hard", "off"])
 def test_step_for_step_what_sb3_makes_of_single_environments(name: str, copy: bool, rng: np.random.Generator) -> None:
