@@ -27,3 +27,28 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(guard, "_reported", set())
     yield
     plugins.forget_all()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of real-life inputs say of which kind these are, so that a table can count them."""
+    for item in items:
+        for mark in item.iter_markers("kind"):
+            item.user_properties.append(("kind", mark.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what kinds of input were tried, how many cases each, and how many came out right."""
+    cases: dict[str, list[int]] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, kind in report.user_properties:
+                if name == "kind":
+                    counts = cases.setdefault(str(kind), [0, 0])
+                    counts[0] += 1
+                    counts[1] += outcome == "passed"
+    if cases:
+        width = max(map(len, cases))
+        terminalreporter.section("inputs as people have them")
+        terminalreporter.line(f"{'kind':{width}}  cases  right")
+        for kind, (n, right) in sorted(cases.items()):
+            terminalreporter.line(f"{kind:{width}}  {n:5d}  {right:5d}")

@@ -198,13 +198,13 @@ FormulaColumn = Annotated[
 ]
 
 
-def read_reference(reference: Path | None, formula_column: str | None = None) -> Any:
+def read_reference(reference: Path | None, formula_column: str | None = None, quiet: bool = False) -> Any:
     """Read the known compounds of `--reference`; rows that cannot be read are counted on stderr."""
     from oreflow.agent.tables.known_crystals import read_known
 
     if reference is None:
         return None
-    known, bad = read_known(reference, formula_column)
+    known, bad = read_known(reference, formula_column, quiet)
     if bad:
         print(f"oreflow: {len(bad)} rows of {reference} skipped; {bad[0]}", file=sys.stderr)
     return known

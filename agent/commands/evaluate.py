@@ -63,7 +63,7 @@ def evaluate(
         print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
-    known = read_reference(reference, _column_there(reference, formula_column))
+    known = read_reference(reference, _column_there(reference, formula_column), quiet)
     formulas = None if known is None else known.formula_units()
     metrics = compute(
         compositions, len(bad), formulas, table=table, mixed_valence=mixed, rng=stream(seed or 0, "check")

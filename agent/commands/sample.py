@@ -54,7 +54,7 @@ def sample(
     from oreflow.agent.storage.run_folder import RunFolder
 
     load_plugins(plugin)
-    known = read_reference(reference, formula_column)
+    known = read_reference(reference, formula_column, quiet)
     folder = RunFolder(run)
     out = out or folder.free_samples(overwrite)
     summary = draw_candidates(

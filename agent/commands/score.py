@@ -80,7 +80,7 @@ def score(
     rule: dict[str, Any] = {"table": oxidation_table, "mixed_valence": mixed_valence}
     if structures:
         assert in_ is not None
-        crystals, labels, bad = read_crystals(in_)
+        crystals, labels, bad = read_crystals(in_, quiet or as_json)
         if bad:
             print(f"oreflow: {len(bad)} structures of {in_} skipped; {bad[0]}", file=sys.stderr)
         frame = score_crystals(crystals, labels, names, params=params, reward=whole, **rule)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.tables.formulas import read_reference, read_table
 from oreflow.agent.tables.structures import crystals_of, ids_of
 from oreflow.envs.arrays import Bools
@@ -49,8 +50,15 @@ def _is_table(path: Path) -> bool:
     return name.endswith(_TABLES)
 
 
-def read_known(path: str | Path, formula_column: str | None = None) -> tuple[Compositions | Crystals, list[str]]:
+def read_known(
+    path: str | Path, formula_column: str | None = None, quiet: bool = True
+) -> tuple[Compositions | Crystals, list[str]]:
     """Read known compounds from a table of formulas or from structures.
+
+    Args:
+        path: a table, structure files or a folder of them.
+        formula_column: its name in a table; by default one of the usual ones.
+        quiet: whether nothing is shown while many structures are read.
 
     Returns:
         known: reduced formulas, or crystals.
@@ -61,7 +69,7 @@ def read_known(path: str | Path, formula_column: str | None = None) -> tuple[Com
     """
     if not holds_crystals(path):
         return read_reference(path, formula_column)
-    known, _, bad = read_crystals(path)
+    known, _, bad = read_crystals(path, quiet)
     return known, bad
 
 
@@ -78,8 +86,12 @@ class KnownCrystals(NamedTuple):
     bad_rows: list[str]
 
 
-def read_crystals(path: str | Path) -> KnownCrystals:
+def read_crystals(path: str | Path, quiet: bool = True) -> KnownCrystals:
     """The crystals of structure files, of a folder of them, or of a table.
+
+    Args:
+        path: where they are.
+        quiet: whether nothing is shown while they are read.
 
     Raises:
         TableError: when there is no crystal at all.
@@ -93,13 +105,15 @@ def read_crystals(path: str | Path) -> KnownCrystals:
     parts: list[Crystals] = []
     labels: list[str] = []
     bad: list[str] = []
-    for batch in _batches(path):
-        readable = [entry for entry in batch if not entry.code]
-        bad += [f"{_label(entry)}: {entry.message}" for entry in batch if entry.code]
-        crystals, rows, errors = encode_structures([entry.structure for entry in readable])
-        bad += [f"{_label(entry)}: {error}" for entry, error in zip(readable, errors) if error is not None]
-        labels += [_label(readable[row]) for row in rows.tolist()]
-        parts.append(crystals)
+    with Progress(f"read {path.name}", None, quiet) as progress:
+        for batch in _batches(path):
+            readable = [entry for entry in batch if not entry.code]
+            bad += [f"{_label(entry)}: {entry.message}" for entry in batch if entry.code]
+            crystals, rows, errors = encode_structures([entry.structure for entry in readable])
+            bad += [f"{_label(entry)}: {error}" for entry, error in zip(readable, errors) if error is not None]
+            labels += [_label(readable[row]) for row in rows.tolist()]
+            parts.append(crystals)
+            progress.update(len(labels), skipped=len(bad))
     if not labels:
         raise TableError(f"{path}: expected crystal structures, found none" + (f"; {bad[0]}" if bad else ""))
     return KnownCrystals(Crystals.concatenate(parts), labels, bad)

@@ -284,6 +284,7 @@ class Quiet(rewards.Term):
 """
 
 
+@pytest.mark.kind("plug-ins that import packages")
 @pytest.mark.parametrize(
     ("top", "inside", "reports"),
     [

@@ -261,3 +261,39 @@ def test_fit_energy_refuses_what_it_cannot_fit(tmp_path: Path, band_gaps: Path) 
     (tmp_path / "pointer.csv").write_text("version https://git-lfs.github.com/spec/v1\n")
     refused("git lfs pull", "fit-energy", tmp_path / "pointer.csv", *out)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.kind("mixed valence")
+@pytest.mark.parametrize("formula", ["Sb2O4", "SbO2", "TlBr2", "Cs2SbCl6", "Fe3O4"])
+def test_mixed_valence_judges_a_crystal_of_many_formula_units(formula: str) -> None:
+    (row,) = json.loads(done("score", formula, "--mixed-valence", "--json").stdout)
+    assert (row["charge_balance_e"], row["charge_neutral"]) == (0, True)
+    (plain,) = json.loads(done("score", formula, "--json").stdout)
+    assert plain["charge_neutral"] is False
+    assert plain["note"] == f"neutral only with mixed valence: {row['oxidation_states']}"
+
+
+UNKNOWN = """
+schema_version: 1
+world: {elements: [Li, Fe, O, Pm, Cl], n_elements: [2, 3], n_atoms: [2, 10]}
+reward: {terms: [{name: price, shape: {kind: minimise, beta: 0.1}}]}
+sampler: {steps: 1000, batch: 16, hidden: [16]}
+run: {threads: 1}
+"""
+
+
+@pytest.mark.kind("check: phases, costs, remedies")
+def test_check_says_what_it_does_what_it_costs_and_which_elements_to_forbid(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(UNKNOWN)
+    result = oreflow("check", tmp_path / "c.yaml")
+    assert result.exit_code == 2
+    assert "No object with Pm has one: add  forbidden: [Pm]  to world" in result.stderr
+    mended = done("check", tmp_path / "c.yaml", "--set", "world.forbidden=[Pm]")
+    stages = [line for line in mended.stderr.splitlines() if line.startswith("check ")]
+    assert [line.split("  ")[0] for line in stages] == [f"check {i}/5" for i in range(1, 6)]
+    assert re.search(r"reward +price: .* contract holds; [\d.]+ .s an object", mended.stdout)
+    assert re.search(r"training +1,000 steps of 16 objects: about [\d.]+ (s|min|ms) at", mended.stdout)
+    figures = json.loads(done("check", tmp_path / "c.yaml", "--set", "world.forbidden=[Pm]", "--json", "-q").stdout)
+    assert figures["terms"]["price"]["microseconds_per_object"] > 0
+    assert figures["training_seconds"] == pytest.approx(1000 * figures["seconds_per_step"])
+    assert done("check", tmp_path / "c.yaml", "--set", "world.forbidden=[Pm]", "-q").stderr == ""

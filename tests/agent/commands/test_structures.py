@@ -1,6 +1,7 @@
 """`oreflow encode` and `oreflow export`: what they write, say and return."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from oreflow.agent.evaluation.candidate_metrics import evaluate_crystals
+from oreflow.agent.runtime.progress import Progress
+from oreflow.agent.tables import known_crystals
 from oreflow.agent.tables.formulas import read_table
 from oreflow.agent.tables.known_crystals import read_crystals
 from oreflow.envs.structure_io.crystal_text import crystal_from_text
@@ -200,3 +203,15 @@ def test_a_folder_of_one_structure_is_read_by_pymatgen_too(table: Path, tmp_path
     done("export", table, "--out", tmp_path, "--format", "poscar", "-q", "-n", 2)
     for path, prototype in zip(sorted(tmp_path.glob("*.vasp")), PROTOTYPES):
         assert SAME.fit(Structure.from_str(path.read_text(), fmt="poscar"), prototype.structure)
+
+
+def test_many_structures_of_a_reference_show_that_they_are_read(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(known_crystals, "_BATCH", 2)
+    monkeypatch.setattr(known_crystals, "Progress", partial(Progress, seconds_between_lines=0.0))
+    done("export", table, "--out", tmp_path / "cifs", "-q")
+    read_crystals(tmp_path / "cifs", quiet=False)
+    assert "read cifs 2  skipped 0" in capsys.readouterr().err
+    read_crystals(tmp_path / "cifs", quiet=True)
+    assert capsys.readouterr().err == ""

@@ -419,6 +419,7 @@ def test_a_rattle_is_as_large_as_asked_and_the_same_each_time() -> None:
     assert 0.002 < np.abs(strain).max() < 0.05
 
 
+@pytest.mark.kind("symmetry after a rattle")
 @pytest.mark.slow
 def test_the_rattle_tells_stable_symmetry_from_one_that_was_only_held(tmp_path: Path) -> None:
     """Cubic CaTiO3 has soft modes, rock salt has none; without the rattle both would count as kept."""

@@ -18,6 +18,8 @@ from oreflow.agent.storage.manifest import (
 from tests.support.cifs import ROCK_SALT
 from tests.support.cli import CONFIG, done, refused
 
+pytestmark = pytest.mark.kind("users' files and edited configs")
+
 CRYSTALS = """
 schema_version: 1
 purpose: "crystals small enough for a test"

@@ -16,6 +16,8 @@ from oreflow.agent.tables.known_crystals import holds_crystals, read_known
 from oreflow.envs.errors import TableError
 from tests.support.cli import done
 
+pytestmark = pytest.mark.kind("tables: kinds and names of columns")
+
 ROWS = "formula,formation_energy_per_atom\nNaCl,-2.1\nNaN,0.1\nFe2O3,-1.7\n"
 FORMULAS = ["NaCl", "NaN", "Fe2O3"]
 RECORDS = [{"formula": f, "formation_energy_per_atom": -1.0} for f in FORMULAS]

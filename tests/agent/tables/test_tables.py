@@ -22,8 +22,10 @@ from oreflow.agent.tables.formulas import (
 from oreflow.envs.errors import FormulaError
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import formula_columns, parse_formula, parse_formulas
+from tests.support.repository import ROOT
 
 
+@pytest.mark.kind("formulas: subscripts, charges, dots, markup")
 @pytest.mark.parametrize(
     ("text", "counts"),
     [
@@ -167,6 +169,17 @@ def test_cells_stay_text(tmp_path: Path, data: bytes) -> None:
     frame = read_table(write(tmp_path / "a.csv", data))
     assert formulas_of(frame, "a.csv") == ["NaN", "NaCl"]
     assert not frame.isna().any(axis=None)
+
+
+@pytest.mark.kind("sodium nitride in pandas")
+def test_sodium_nitride_survives_pandas_as_documented(tmp_path: Path) -> None:
+    text = (ROOT / "runs" / "README.md").read_text(encoding="utf-8")
+    assert 'pandas.read_csv(path, keep_default_na=False, na_values=[""])' in text
+    columns = formula_columns(parse_formulas(["NaN", "NaCl"])[0]) | {"is_novel": [None, True]}
+    write_csv(pd.DataFrame(columns), tmp_path / "a.csv")
+    read = pd.read_csv(tmp_path / "a.csv", keep_default_na=False, na_values=[""])
+    assert read["formula_pretty"].tolist() == ["NaN", "NaCl"]
+    assert read["is_novel"].isna().tolist() == [True, False]
 
 
 def test_a_missing_formula_in_a_parquet_file_is_empty_text(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from oreflow.envs.errors import IllegalActionError, ScorerContractError
 from oreflow.envs.faces.single import KernelEnv
 from oreflow.envs.faces.vector import KernelVectorEnv
 
+pytestmark = pytest.mark.kind("Gymnasium: actions, scorers, ranges")
+
 SPACE = CompositionSpace(elements=("Li", "O"), n_elements=(1, 2), n_atoms=(1, 4), neutrality="off")
 
 

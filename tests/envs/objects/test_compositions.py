@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.terms.composition.novelty import KnownFormulas
 
+pytestmark = pytest.mark.kind("compositions: order and duplicates")
+
 
 @given(
     st.lists(st.dictionaries(st.integers(1, 118), st.integers(1, 20), min_size=1, max_size=5), min_size=1), st.data()

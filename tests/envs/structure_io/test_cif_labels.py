@@ -5,6 +5,8 @@ import pytest
 from oreflow.envs.structure_io.reading.files import read_structure_text
 from tests.support.cifs import cif
 
+pytestmark = pytest.mark.kind("CIF: labels, types, occupancies")
+
 
 @pytest.mark.parametrize("missing", ["?", "."])
 def test_label_decides_where_the_type_symbol_is_missing(missing: str) -> None:

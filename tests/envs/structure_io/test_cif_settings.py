@@ -12,6 +12,8 @@ from oreflow.envs.structure_io.reading.cif_symmetry import affine, settings_of
 from oreflow.envs.structure_io.reading.files import read_structure_text
 from tests.support.cifs import cif
 
+pytestmark = pytest.mark.kind("CIF: axes, origin, symbols")
+
 SITE = np.array([0.0934, 0.2571, 0.1683])  # in general position in every setting
 SYMBOL, HALL = "_symmetry_space_group_name_H-M", "_symmetry_space_group_name_Hall"
 NUMBER, XYZ = "_symmetry_Int_Tables_number", "loop_\n_symmetry_equiv_pos_as_xyz\n"

@@ -18,6 +18,8 @@ from oreflow.agent.tables.structures import encode_files, export
 from oreflow.envs.structure_io.reading.files import read_structure_files, structure_paths
 from tests.support.cifs import ROCK_SALT
 
+pytestmark = pytest.mark.kind("structures: JSON, packed, xyz, POSCAR")
+
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 SALT_DICT = json.loads(json.dumps(SALT.as_dict()))
 CELL = {name: getattr(SALT.lattice, name) for name in ("a", "b", "c", "alpha", "beta", "gamma")}

@@ -12,8 +12,10 @@ from oreflow.envs.errors import OreflowError
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import RewardTerm
 from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.models.composition.data import read_property_table
 from oreflow.rewards.models.composition.model import EnergyModel
 from oreflow.rewards.models.ensemble.folder import CARD_FILE, MODEL_FILE, WEIGHTS_FILE
+from oreflow.rewards.models.ensemble.tables import EnergyDataError
 from oreflow.rewards.terms.energy.formation_energy import FormationEnergy
 from oreflow.rewards.terms.energy.predicted_property import PredictedProperty
 from tests.rewards.chemistry.test_magpie import random_compositions
@@ -319,3 +321,25 @@ def test_errors_by_distance_count_every_row_once(melting):
     assert [b["n"] for b in bins] == [int(rows.sum()) for rows in inside]
     for b, rows in zip(bins, inside):
         assert b["mae"] == pytest.approx(np.arange(len(batch))[rows].mean(), rel=1e-4)
+
+
+@pytest.mark.kind("fits: energies of another unit")
+@pytest.mark.parametrize(("share", "refused"), [(1.0, True), (0.05, True), (0.005, False)])
+def test_energies_that_are_no_formation_energies_are_refused_before_the_fit(
+    tmp_path: Path, share: float, refused: bool
+) -> None:
+    symbols = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn")
+    formulas = [f"{m}{i}{x}" for m in symbols for x in ("F", "Cl", "Br", "I", "O", "S", "Se") for i in (1, 2, 3)]
+    n_wrong = round(share * len(formulas))
+    rows = [f"{formula},{-310.5 if row < n_wrong else -1.5}" for row, formula in enumerate(formulas)]
+    path = tmp_path / "t.csv"
+    path.write_text("formula,formation_energy_per_atom\n" + "\n".join(rows) + "\n")
+    columns = {"formula_column": "formula", "target_column": "formation_energy_per_atom"}
+    if refused:
+        with pytest.raises(EnergyDataError, match=r"rows hold no formation energy in eV/atom; line 2: .* Total"):
+            read_property_table(path, **columns, formation_energy=True)
+        read_property_table(path, **columns, formation_energy=False)  # any other property may have such values
+    else:
+        table = read_property_table(path, **columns, formation_energy=True)
+        assert table.report["bad_rows"] == n_wrong
+        assert "is not between -10 and 10" in table.report["bad_rows_first"][0]["reason"]

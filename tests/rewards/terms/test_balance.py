@@ -93,6 +93,7 @@ def slow_mixed_verdict(formula: dict[int, int], table: str) -> bool:
     return False
 
 
+@pytest.mark.kind("mixed valence")
 @pytest.mark.parametrize(
     ("formula", "mixed", "residual", "verdict"),
     [

@@ -102,6 +102,7 @@ def test_a_programme_that_does_not_end_makes_its_row_invalid(table: str, monkeyp
     )
 
 
+@pytest.mark.kind("holes in the hull")
 def test_holes_in_the_hull_are_said_and_kept_out_of_a_search(tmp_path: Path) -> None:
     """Without LiCl in the list Li3YCl6 seems far more stable than it is; with it, it lies where it should."""
     with_it, without = tmp_path / "with.csv", tmp_path / "without.csv"
