@@ -14,6 +14,7 @@ from oreflow.rewards.reference.convex_hull import HullEnergies
 
 LOWEST_TRUSTED = -0.1
 """eV/atom. New phases lie hardly below a hull that is known well; below this the list is more likely to lack one."""
+_STEEPNESS = 10.0  # what is 0.01 eV/atom too low counts as 0 eV/atom: no better than a mixture of what is known
 _PAIR_PENALTY = 1.0  # eV for each atom of the pairs of metal and non-metal that a missing compound would hold
 _NON_METALS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Se", "Br", "I")
 
@@ -47,8 +48,8 @@ def holes(batch: Compositions, hull: HullEnergies, energies: Floats, lowest: flo
 
     Returns:
         reasons: a phrase a row, "" where nothing speaks against the value.
-        scored: float64 [batch]. Values below `lowest` count as far above it as they are below; on top comes 1 eV for
-            each atom of a metal and a non-metal element that stand side by side among the products.
+        scored: float64 [batch]. Values below `lowest` count as ten times as far above it as they are below; on top
+            comes 1 eV for each atom of a metal and a non-metal element that stand side by side among the products.
     """
     share, pairs = uncombined(hull)
     n_elements = batch.n_elements
@@ -62,5 +63,5 @@ def holes(batch: Compositions, hull: HullEnergies, energies: Floats, lowest: flo
         if energy < lowest:
             said.append(f"more than {-lowest:g} eV/atom below the hull")
         reasons.append("; ".join(said))
-    mirrored = np.where(energies < lowest, 2 * lowest - energies, energies)
+    mirrored = np.where(energies < lowest, lowest + _STEEPNESS * (lowest - energies), energies)
     return reasons, mirrored + _PAIR_PENALTY * share

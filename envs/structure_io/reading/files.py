@@ -276,8 +276,8 @@ def structure_format(path: PurePath, text: str) -> str:
 
 def _format_by_name(path: PurePath) -> str:
     name = _unpacked_name(path)
-    if name.upper().startswith(("POSCAR", "CONTCAR")):
-        return "poscar"
+    if re.match(r"[SPB]?POSCAR|CONTCAR", name.upper()) or name.upper().endswith(("_POSCAR", "-POSCAR", "_CONTCAR")):
+        return "poscar"  # phonopy writes SPOSCAR and PPOSCAR
     return _BY_SUFFIX.get(PurePath(name).suffix.lower(), "")
 
 

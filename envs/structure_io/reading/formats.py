@@ -65,8 +65,9 @@ def _poscar(text: str, max_atoms: int, notes: list[str]) -> Any:
     if scales[0] < 0:  # the volume of the cell
         scale = (-scale / abs(np.linalg.det(vectors))) ** (1 / 3)
     words = lines[5].split()
-    if words and re.fullmatch(r"\d+", words[0]):
+    if words and re.fullmatch(r"\d+", words[0]):  # without a line of symbols: VASP 4, and AFLOW, behind the coordinates
         names, counts, rest = lines[0].split(), words, lines[6:]
+        names = _symbols_behind_coordinates(counts, rest) or names
     else:
         names, counts, rest = words, lines[6].split(), lines[7:]
     counts = list(itertools.takewhile(lambda word: re.fullmatch(r"\d{1,9}", word), counts))
@@ -201,6 +202,19 @@ def _floats(text: str, code: Reason, what: str, n: int | None = None) -> list[fl
     if n is not None and len(words) != n:
         raise StructureError(code, f"expected {n} numbers for {what}, got {text[:60]!r}")
     return [number(word, what, code) for word in words]
+
+
+def _symbols_behind_coordinates(counts: list[str], rest: list[str]) -> list[str]:
+    """The symbols of the groups of atoms, where every line of coordinates ends in one; else nothing."""
+    numbers = [int(word) for word in itertools.takewhile(lambda word: re.fullmatch(r"\d{1,9}", word), counts)]
+    first = 2 if rest and rest[0].strip()[:1] in ("S", "s") else 1
+    rows = [line.split() for line in rest[first : first + sum(numbers)]]
+    found = [row[-1] if len(row) > 3 else "" for row in rows]
+    if len(found) < sum(numbers) or any(symbol not in symbols()[1:] for symbol in found):
+        return []
+    starts = itertools.accumulate(numbers, initial=0)
+    groups = [found[start : start + n] for start, n in zip(starts, numbers)]
+    return [group[0] for group in groups] if all(len(set(group)) == 1 for group in groups) else []
 
 
 def _leading_numbers(line: str) -> str:

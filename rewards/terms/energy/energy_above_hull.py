@@ -35,8 +35,8 @@ class EnergyAboveHull(Term):
     competing compound, empty where nothing says so.
 
     A search for low values finds such holes sooner than stable compounds. With `holes: avoid` shapes are applied to the
-    column `energy_above_hull_scored`: values below -0.1 eV/atom count as far above that as they are below, and 1 eV is
-    added for each atom of a metal and a non-metal element side by side among the products.
+    column `energy_above_hull_scored`: values below -0.1 eV/atom count as ten times as far above that as they are below,
+    and 1 eV is added for each atom of a metal and a non-metal element side by side among the products.
 
     Rows outside the model's scope are invalid, with a reason.
     """
