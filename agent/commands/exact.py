@@ -66,6 +66,20 @@ def exact(
 
 
 def _exact_lines(figures: dict[str, Any]) -> list[str]:
+    strata = figures["strata"]
+    if strata:
+        worst = max(strata, key=lambda stratum: stratum["total_variation"])
+        error = max(strata, key=lambda stratum: abs(stratum["log_z_error"]))
+        return [
+            f"objects                    {figures['n_objects']}, of them without a valid reward "
+            f"{figures['n_invalid_reward']}",
+            f"space groups               {len(strata)} of prescribed shares, each with a log Z of its own",
+            f"log Z errors               at most {abs(error['log_z_error']):.6f}, in {error['name']}",
+            f"exact total variation      {figures['total_variation']:.6f}, within a group at most "
+            f"{worst['total_variation']:.6f} ({worst['name']})",
+            f"exact Jensen-Shannon       {figures['jensen_shannon_nats']:.3e} nats",
+            f"mass of all objects        {figures['learned_mass']:.12f}",
+        ]
     return [
         f"objects                    {figures['n_objects']}, of them without a valid reward "
         f"{figures['n_invalid_reward']}",

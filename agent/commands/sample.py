@@ -108,6 +108,12 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
             f"{summary['share_far_below_hull']:.1%} far below it: the reference is likely to lack competing compounds "
             "there (column hull_hole)"
         )
+    if "n_space_groups" in summary:
+        within = summary["median_std_within_space_groups"]
+        entropy = summary["entropy_space_groups_nats"]
+        print(f"asked for                  {summary['target']}")
+        close = "" if within is None else f"; std of log R - log P within one {within:.2f} nats (median)"
+        print(f"space groups               {summary['n_space_groups']}, entropy {entropy:.2f} nats{close}")
     spread = summary["log_reward_minus_log_pf_std"]
     if spread is not None:
         print(f"std of log R - log P       {spread:.2f} nats over the rows (0 for a perfect sampler)")

@@ -12,8 +12,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from oreflow.agent.config.closed_model import Closed
-from oreflow.agent.config.sampler import SamplerConfig
+from oreflow.agent.config.sampler import OBJECTIVES, SamplerConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
+from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.config.world import AnyWorld, PartConfig, WorldSection, section_of
 from oreflow.agent.errors import ConfigError
 from oreflow.envs.chemistry.oxidation import resolve_table
@@ -73,6 +74,7 @@ class Config(Closed):
     seed: int = Field(0, ge=0, description="root of all random streams")
     world: AnyWorld = Field(description="what may be built: compositions, crystals (kind: wyckoff), or another kind")
     reward: RewardConfig
+    target: TargetConfig = TargetConfig()
     sampler: SamplerConfig = SamplerConfig()
     run: RunConfig = RunConfig()
 
@@ -82,6 +84,26 @@ class Config(Closed):
         for name, reason in self.world.terms_needed().items():
             if name not in names:
                 raise ValueError(reason)
+        return self
+
+    @model_validator(mode="after")
+    def _target_fits(self) -> "Config":
+        if self.target == TargetConfig():
+            return self
+        if self.world.kind != "wyckoff":
+            raise ValueError(
+                f"target: space groups and geometries are those of crystals, got world.kind {self.world.kind}; leave "
+                "target out, or choose wyckoff"
+            )
+        faults = {
+            f"sampler.kind {self.sampler.kind} learns nothing": self.sampler.kind not in OBJECTIVES,
+            "sampler.engine torchgfn trains R/Z alone": self.sampler.engine == "torchgfn",
+            f"a family of rewards ({self.sampler.family.kind}) has one log Z a condition": self.sampler.family.kind
+            != "none",
+        }
+        for fault, holds in faults.items():
+            if holds and self.target.prescribes_groups:
+                raise ValueError(f"target.space_groups: {fault}; leave it at counted, or choose another sampler")
         return self
 
     @model_validator(mode="after")

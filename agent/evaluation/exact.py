@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from oreflow.agent.policy.action_blocks import blocks_of
 from oreflow.agent.policy.network import Policy, learned_log_z, masked_log_softmax
+from oreflow.agent.policy.strata import impose_shares
 from oreflow.agent.rollout.distinct_rows import distinct
 from oreflow.envs.arrays import Floats, Ints, States
 from oreflow.envs.contract.labelings import HasLabelings, every_labeling, n_parts
@@ -24,18 +25,41 @@ _MOST_PARTS = 1024
 
 
 @dataclass(frozen=True)
+class StratumComparison:
+    """The same within one stratum, whose share is prescribed.
+
+    Attributes:
+        name: of the stratum, such as the number of a space group.
+        share: p(g), of the target and of the sampler alike.
+        n_objects: with a valid reward.
+        log_z: log of the sum of R within the stratum.
+        log_z_error: learned minus exact.
+        total_variation: half the L1 distance of the two distributions within the stratum.
+    """
+
+    name: str
+    share: float
+    n_objects: int
+    log_z: float
+    log_z_error: float
+    total_variation: float
+
+
+@dataclass(frozen=True)
 class ExactComparison:
     """Learned against target distribution over the objects of an enumerated world.
 
     Attributes:
         objects: terminal states [object, *state_shape].
         learned: float64 [object], P_T of the sampler; sums to 1.
-        target: float64 [object], R/Z; 0 where the reward is invalid.
+        target: float64 [object], R/Z, or p(g) R/Z_g under prescribed shares; 0 where the reward is invalid.
         log_z: log of the sum of R, natural logarithm.
         log_z_error: learned minus exact log Z.
         total_variation: half the L1 distance of learned and target, in [0, 1].
         jensen_shannon: Jensen-Shannon divergence in nats, in [0, log 2].
         n_invalid: objects without a valid reward.
+        strata: each stratum by itself, where shares are prescribed; those without a valid object are left out, and the
+            others share what they had.
     """
 
     objects: States
@@ -46,6 +70,7 @@ class ExactComparison:
     total_variation: float
     jensen_shannon: float
     n_invalid: int
+    strata: tuple[StratumComparison, ...] = ()
 
 
 def action_log_probabilities(
@@ -64,7 +89,10 @@ def action_log_probabilities(
             logits, _ = policy(torch.from_numpy(kernel.encode(chunk)), condition=conditions)
             allowed = torch.from_numpy(kernel.forward_allowed(chunk))
             parts.append(masked_log_softmax(logits.double(), allowed).numpy())
-    return np.concatenate(parts)
+    log_p = np.concatenate(parts)
+    if policy.strata is not None:
+        impose_shares(policy.strata, kernel, states, log_p)
+    return log_p
 
 
 def terminating_distribution(world: EnumeratedWorld, log_pf: Floats) -> Floats:
@@ -112,6 +140,9 @@ def compare_exactly(
     valid = ~np.isnan(log_r)
     log_z = float(np.logaddexp.reduce(log_r[valid]))
     target = np.where(valid, np.exp(np.where(valid, log_r, 0.0) - log_z), 0.0)
+    strata: tuple[StratumComparison, ...] = ()
+    if policy.strata is not None:
+        target, strata = _within_strata(kernel, policy, objects, learned, log_r)
     return ExactComparison(
         objects,
         learned,
@@ -121,7 +152,31 @@ def compare_exactly(
         total_variation(learned, target),
         jensen_shannon(learned, target),
         int((~valid).sum()),
+        strata,
     )
+
+
+def _within_strata(
+    kernel: TransitionKernel, policy: Policy, objects: States, learned: Floats, log_r: Floats
+) -> tuple[Floats, tuple[StratumComparison, ...]]:
+    """The target p(g) R/Z_g of all objects, and each stratum's comparison."""
+    assert policy.strata is not None
+    assert policy.log_z_of_strata is not None
+    index, valid = policy.strata.of_objects(kernel, objects), ~np.isnan(log_r)
+    present = np.unique(index[valid]).tolist()
+    shares = np.exp(policy.strata.log_share[present])
+    target, found = np.zeros(len(objects)), []
+    for g, share in zip(present, (shares / shares.sum()).tolist()):
+        here = (index == g) & valid
+        log_z = float(np.logaddexp.reduce(log_r[here]))
+        within = np.exp(log_r[here] - log_z)
+        target[here] = share * within
+        mass = float(learned[index == g].sum())
+        wrong = float(learned[(index == g) & ~valid].sum()) / mass
+        distance = 0.5 * (float(np.abs(learned[here] / mass - within).sum()) + wrong)
+        error = float(policy.log_z_of_strata[g].detach()) - log_z
+        found.append(StratumComparison(policy.strata.names[g], share, int(here.sum()), log_z, error, distance))
+    return target, tuple(found)
 
 
 def _by_object(kernel: HasLabelings, states: States, learned: Floats, log_r: Floats) -> tuple[States, Floats, Floats]:
@@ -246,4 +301,19 @@ def _log_probabilities_of_edges(
             taken = blocks.columns(rows, here, taken)
         log_p = masked_log_softmax(logits.double(), torch.from_numpy(allowed))
         out[edges] = log_p[torch.from_numpy(here), torch.from_numpy(taken)].numpy()
+    if policy.strata is not None:
+        first = (states == kernel.initial(1)).all(axis=tuple(range(1, states.ndim)))[row]
+        out[first] = policy.strata.log_probabilities(kernel.n_actions)[actions[first]]
     return out
+
+
+def log_target(kernel: TransitionKernel, policy: Policy, states: States, log_reward: Floats) -> Floats:
+    """log of what a sampler of terminal states is trained to be proportional to, float64 [batch].
+
+    That is log R, and with prescribed shares log p(g) + log R - log Z_g with the learned log Z_g.
+    """
+    if policy.strata is None:
+        return log_reward
+    assert policy.log_z_of_strata is not None
+    index = policy.strata.of_objects(kernel, states)
+    return log_reward + (policy.strata.log_share - policy.log_z_of_strata.detach().numpy())[index]

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
+from oreflow.agent.learners.partition import LogPartition
 from oreflow.agent.learners.replay import ReplayBuffer
 from oreflow.agent.learners.reward_families import default_features, drawn_conditions, make_family
-from oreflow.agent.learners.schedules import LOG_Z_MEMORY, cosine, linear
+from oreflow.agent.learners.schedules import cosine, linear
 from oreflow.agent.objectives.balance_losses import (
     detailed_balance,
     log_partition_variance,
@@ -28,6 +29,8 @@ from oreflow.agent.rollout.trajectories import Trajectories, concatenate
 from oreflow.agent.search.local_search import local_search
 from oreflow.envs.arrays import Arrays, Floats, Ints, States
 from oreflow.envs.contract.protocol import TransitionKernel
+
+_TOGETHER = 4  # members of a stratum that a variance is taken of
 
 
 class GFlowNetLearner:
@@ -52,7 +55,7 @@ class GFlowNetLearner:
         self.rng = rng
         self.family = make_family(config)
         self.optimizer = make_optimizer(policy, config)
-        self.log_z_started = False
+        self.partition = LogPartition(policy, follows=config.sampler.objective == "log_partition_variance")
         self._own: Callable[..., Tensor] | None = None
         if self.sampler.objective not in OBJECTIVES.built_in:
             objective = OBJECTIVES.find(self.sampler.objective)
@@ -91,6 +94,7 @@ class GFlowNetLearner:
             temperature=linear(s.temperature_start, s.temperature_end, done),
             condition=features,
             workspace=self._workspace,
+            together=_TOGETHER if s.objective == "log_partition_variance" else 1,
         )
         values = score(drawn.terminal)
         parts, log_rewards = [drawn.select(values.valid)], [log_reward_of(values)[values.valid]]
@@ -142,41 +146,37 @@ class GFlowNetLearner:
 
     def _loss(self, t: Trajectories, log_reward: Tensor) -> Tensor:
         log_pf, log_pb = t.total(t.log_pf), t.total(t.log_pb)
-        if not self.log_z_started or self.sampler.objective == "log_partition_variance":
-            with torch.no_grad():  # what minimises the first loss saves log Z a long way
-                estimate = (log_reward + log_pb - log_pf).mean()
-                memory = LOG_Z_MEMORY if self.log_z_started else 0.0
-                if torch.isfinite(estimate):
-                    self.policy.log_z.copy_(memory * self.policy.log_z + (1 - memory) * estimate)
-                    self.log_z_started = True
+        strata = self.partition.strata(t)
+        self.partition.start(t, log_reward, strata)
         match self.sampler.objective:
             case "trajectory_balance":
-                return trajectory_balance(self.policy.log_partition(t.condition), log_pf, log_pb, log_reward)
+                return trajectory_balance(self.partition.value(t.condition, strata), log_pf, log_pb, log_reward)
             case "log_partition_variance":
-                return log_partition_variance(log_pf, log_pb, log_reward)
+                return log_partition_variance(log_pf, log_pb, log_reward, strata)
         if self._own is not None:
-            log_z = self.policy.log_partition(t.condition)
+            log_z = self.partition.value(t.condition, strata)
             batch = ObjectiveBatch(t.log_pf.double(), t.log_pb.double(), log_reward, log_z, t.offsets)
             return scalar_loss(self.sampler.objective, self._own, batch)
-        assert t.log_flow is not None
+        log_flow = self.partition.log_flow(t, strata)
         if self.sampler.objective == "detailed_balance":
-            return detailed_balance(t.log_flow, t.log_pf.double(), t.log_pb.double(), log_reward, t.offsets)
+            return detailed_balance(log_flow, t.log_pf.double(), t.log_pb.double(), log_reward, t.offsets)
         return sub_trajectory_balance(
-            t.log_flow, t.log_pf, t.log_pb, log_reward, t.offsets, self.sampler.sub_trajectory_lambda
+            log_flow, t.log_pf, t.log_pb, log_reward, t.offsets, self.sampler.sub_trajectory_lambda
         )
 
     def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""
-        own = {"log_z_started": np.array(self.log_z_started)}
-        return own | (self.buffer.arrays() if self.buffer is not None else {})
+        return self.partition.arrays() | (self.buffer.arrays() if self.buffer is not None else {})
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
-        self.log_z_started = bool(arrays["log_z_started"])
+        self.partition.load_arrays(arrays)
         if self.buffer is not None:
             self.buffer.load_arrays(arrays)
 
     def log_z(self) -> float | None:
-        """Under the default condition where there is a family."""
+        """Under the default condition where there is a family; None where each stratum has its own."""
+        if self.policy.strata is not None:
+            return None
         initial = torch.from_numpy(self.kernel.encode(self.kernel.initial(1)))
         return learned_log_z(self.policy, initial, default_features(self.family))

@@ -69,8 +69,12 @@ class Learner(Protocol):
 
 def make_optimizer(policy: Policy, config: Config) -> torch.optim.Adam:
     """Adam with a separate, larger learning rate for log Z; how log Z depends on a condition learns as the network."""
-    network = [parameter for name, parameter in policy.named_parameters() if name != "log_z"]
-    partition = [policy.log_z]
+    network = [
+        parameter
+        for name, parameter in policy.named_parameters()
+        if not name.startswith("log_z_of") and name != "log_z"
+    ]
+    partition = [policy.log_z if policy.log_z_of_strata is None else policy.log_z_of_strata]
     return torch.optim.Adam(
         [
             {"params": network, "lr": config.sampler.learning_rate},

@@ -7,6 +7,7 @@ import torch
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
+from oreflow.agent.learners.partition import LogPartition
 from oreflow.agent.learners.reward_families import default_features, drawn_conditions, make_family
 from oreflow.agent.learners.schedules import cosine
 from oreflow.agent.objectives.soft_policy_gradient import (
@@ -37,7 +38,7 @@ class PolicyGradientLearner:
         self.rng = rng
         self.family = make_family(config)
         self.optimizer = make_optimizer(policy, config)
-        self.log_z_started = False
+        self.partition = LogPartition(policy, follows=False)
         self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
         self._workspace = Workspace()
 
@@ -60,18 +61,13 @@ class PolicyGradientLearner:
         if not len(t):
             return Update(drawn.terminal, values, math.nan, skipped=True)
         log_reward = log_reward_of(values)[values.valid]
-        if not self.log_z_started:  # values start at the size of the returns
-            with torch.no_grad():
-                estimate = (torch.from_numpy(log_reward) + t.total(t.log_pb) - t.total(t.log_pf)).mean()
-                if torch.isfinite(estimate):
-                    self.policy.log_z.copy_(estimate)
-                    self.log_z_started = True
+        strata = self.partition.strata(t)
+        if self.partition.start(t, torch.from_numpy(log_reward), strata):  # values start at the size of the returns
             with torch.set_grad_enabled(not clipped):
                 t = self._evaluate(t)
 
         # Advantages
-        assert t.log_flow is not None
-        old_log_pf, old_values = t.log_pf.detach(), t.log_flow.detach()
+        old_log_pf, old_values = t.log_pf.detach(), self.partition.log_flow(t, strata).detach()
         g = soft_step_rewards(old_log_pf.numpy(), t.log_pb.detach().numpy(), log_reward, t.offsets, s.log_pb_correction)
         lamda = 1.0 if s.objective == "baseline" else s.gae_lambda
         a = generalised_advantages(g, old_values.numpy(), t.offsets, lamda)
@@ -85,8 +81,7 @@ class PolicyGradientLearner:
                 actor = entropic_ppo(t.log_pf, old_log_pf, advantages, s.ppo_clip, s.kl_weight, len(t))
             else:
                 actor = policy_gradient(t.log_pf, advantages, len(t))
-            assert t.log_flow is not None
-            loss = actor + s.value_weight * value_loss(t.log_flow, targets, len(t))
+            loss = actor + s.value_weight * value_loss(self.partition.log_flow(t, strata), targets, len(t))
             if self.policy.backward_head is not None and s.log_pb_correction:
                 loss = loss - t.log_pb.double().sum() / len(t)
             losses.append(float(loss.detach()))
@@ -103,13 +98,15 @@ class PolicyGradientLearner:
 
     def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""
-        return {"log_z_started": np.array(self.log_z_started)}
+        return self.partition.arrays()
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
-        self.log_z_started = bool(arrays["log_z_started"])
+        self.partition.load_arrays(arrays)
 
     def log_z(self) -> float | None:
-        """Under the default condition where there is a family."""
+        """Under the default condition where there is a family; None where each stratum has its own."""
+        if self.policy.strata is not None:
+            return None
         initial = torch.from_numpy(self.kernel.encode(self.kernel.initial(1)))
         return learned_log_z(self.policy, initial, default_features(self.family))

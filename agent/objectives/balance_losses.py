@@ -26,15 +26,26 @@ def trajectory_balance(log_z: Tensor, log_pf: Tensor, log_pb: Tensor, log_reward
     return (log_z + log_pf - log_pb - log_reward).square().mean()
 
 
-def log_partition_variance(log_pf: Tensor, log_pb: Tensor, log_reward: Tensor) -> Tensor:
+def log_partition_variance(log_pf: Tensor, log_pb: Tensor, log_reward: Tensor, strata: Ints | None = None) -> Tensor:
     """Variance over the batch of what log Z would be by each trajectory (Zhang et al. 2023, arXiv:2302.05446).
 
         L = mean((zeta - mean(zeta))^2), zeta = log P_F(tau) - log P_B(tau | x) - log R(x)
 
     Arguments as for `trajectory_balance`; all members must share one reward, for their mean stands for log Z.
+
+    Args:
+        log_pf, log_pb, log_reward: as there.
+        strata: int64 [batch], what each member belongs to where every stratum has a log Z of its own. The variances are
+            then those within strata, without bias, so a stratum of one member adds nothing.
     """
     zeta = log_pf - log_pb - log_reward
-    return (zeta - zeta.mean()).square().mean()
+    if strata is None:
+        return (zeta - zeta.mean()).square().mean()
+    index = torch.from_numpy(strata)
+    n = torch.bincount(index).to(zeta.dtype)
+    means = torch.zeros_like(n).index_add(0, index, zeta) / n.clamp(min=1)
+    unbiased = torch.where(n > 1, n / (n - 1).clamp(min=1), 0.0)
+    return ((zeta - means[index]).square() * unbiased[index]).mean()
 
 
 def detailed_balance(log_flow: Tensor, log_pf: Tensor, log_pb: Tensor, log_reward: Tensor, offsets: Ints) -> Tensor:

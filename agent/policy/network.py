@@ -1,12 +1,14 @@
 """The policy network, and the one place where logits meet masks."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from oreflow.agent.policy.factor_sum import factor_sum
+from oreflow.agent.policy.strata import Strata
 from oreflow.agent.policy.token_bag import sum_of_rows
 from oreflow.envs.arrays import Ints
 
@@ -66,6 +68,7 @@ class Policy(nn.Module):
         generator: source of the initial weights.
         state_flow: whether there is a head for log F(s), the state flow, which is also the soft value V(s).
         n_conditions: length of the vector that tells which of a family of rewards is meant; 0 for a single reward.
+        strata: first actions of prescribed shares; None where the first action is learned like any other.
     """
 
     def __init__(
@@ -79,8 +82,10 @@ class Policy(nn.Module):
         *,
         state_flow: bool = False,
         n_conditions: int = 0,
+        strata: Strata | None = None,
     ) -> None:
         super().__init__()
+        self.strata = strata
         self.n_tokens = len(token_factors)
         self.n_conditions = n_conditions
         self.embedding = FactoredWeights(token_factors, 1, hidden[0], 0.5, generator)
@@ -95,6 +100,8 @@ class Policy(nn.Module):
         self.condition_scale = _perceptron(n_conditions, hidden[-1], generator) if n_conditions else None
         self.log_z_layers = _perceptron(n_conditions, 1, generator) if n_conditions else None
         self.log_z = nn.Parameter(torch.zeros((), dtype=torch.float64))
+        per_stratum = None if strata is None else torch.zeros(len(strata), dtype=torch.float64)
+        self.log_z_of_strata = None if per_stratum is None else nn.Parameter(per_stratum)
         with torch.no_grad():
             for layer in self.layers:
                 assert isinstance(layer, nn.Linear)
@@ -178,6 +185,8 @@ def learned_log_z(policy: Policy, initial_tokens: Tensor, condition: Tensor | No
         condition: float32 [n_conditions] for a conditional policy.
     """
     conditions = None if condition is None else condition[None]
+    if policy.strata is not None:
+        return math.nan  # each stratum has its own
     with torch.no_grad():
         if policy.flow_head is not None:
             return float(policy.log_flow(policy.trunk(initial_tokens, condition=conditions), conditions)[0])

@@ -30,6 +30,7 @@ def forward_rollout(
     condition: Tensor | None = None,
     workspace: Workspace | None = None,
     start: States | None = None,
+    together: int = 1,
 ) -> Trajectories:
     """Builds `batch` objects. Gradients flow through the log-probabilities unless torch.no_grad() is on.
 
@@ -40,6 +41,7 @@ def forward_rollout(
         condition: float32 [batch, n_conditions] for a conditional policy.
         workspace: memory for the logits, cleared by the caller once the gradient is taken.
         start: states [batch, *state_shape] to start from instead of the initial one; none may be terminal.
+        together: how many members share each draw of a stratum, where the policy has strata.
 
     Raises:
         DeadEndError: if a state has no allowed action, which would be a defect of the kernel.
@@ -50,7 +52,7 @@ def forward_rollout(
         kernel,
         policy,
         weights,
-        kernel.initial(batch) if start is None else start,
+        _starts(kernel, policy, batch, rng, together) if start is None else start,
         rng,
         (max(epsilon, epsilon_first), epsilon),
         temperature,
@@ -85,7 +87,7 @@ def draw_objects(
             kernel,
             policy,
             policy.weights(),
-            kernel.initial(batch),
+            _starts(kernel, policy, batch, rng),
             rng,
             (0.0, 0.0),
             1.0,
@@ -94,6 +96,15 @@ def draw_objects(
             keeps_logits=False,
         )
     return built.terminal
+
+
+def _starts(
+    kernel: TransitionKernel, policy: Policy, batch: int, rng: np.random.Generator, together: int = 1
+) -> States:
+    """Where rollouts begin: in the initial state, or after first actions of prescribed shares."""
+    if policy.strata is None:
+        return kernel.initial(batch)
+    return policy.strata.roots[policy.strata.draw(batch, rng, together)]
 
 
 @dataclass
@@ -218,6 +229,8 @@ def backward_rollout(
 ) -> Trajectories:
     """Trajectories that end in given objects, [batch, *state_shape], drawn from P_B and then evaluated.
 
+    Where the policy has strata they begin after the first action, as those of `forward_rollout` do.
+
     How a trajectory was drawn carries no gradient; the log-probabilities of both policies do.
     """
     active, states = np.arange(len(terminal)), terminal
@@ -240,8 +253,9 @@ def backward_rollout(
                 rows = np.arange(int(free.sum()))
                 _, backward[free] = choose(x, weight, bias, allowed[free], rows, scratch, uniform=uniform[free])
             parents = kernel.unstep(states, backward)
-            levels.append((active, parents, kernel.redo_action(states, backward)))
             going_on = kernel.backward_allowed(parents).any(axis=1)
+            kept = going_on if policy.strata is not None else np.ones(len(parents), dtype=np.bool_)
+            levels.append((active[kept], parents[kept], kernel.redo_action(states, backward)[kept]))
             active, states = active[going_on], parents[going_on]
     members, parents, actions = (np.concatenate(column) for column in zip(*reversed(levels)))
     order = np.argsort(members, kind="stable")  # levels are in the order of time now

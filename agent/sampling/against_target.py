@@ -1,5 +1,6 @@
 """How far a trained sampler is from R/Z, in figures: exactly where the world can be enumerated, on draws elsewhere."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
-from oreflow.agent.evaluation.exact import compare_exactly, perfect_sampler_floor
+from oreflow.agent.evaluation.exact import compare_exactly, log_target, perfect_sampler_floor
 from oreflow.agent.evaluation.random_objects import random_objects
 from oreflow.agent.evaluation.random_supports import log_partition_estimate, sub_support_error
 from oreflow.agent.policy.network import Policy, learned_log_z
@@ -67,7 +68,8 @@ def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
 
 def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]:
     features = None if run.condition is None else run.condition.features
-    result = compare_exactly(run.kernel, policy, make_scorer(run.kernel, reward, run.condition), features)
+    scorer = make_scorer(run.kernel, reward, run.condition, target=run.config.target)
+    result = compare_exactly(run.kernel, policy, scorer, features)
     floor = perfect_sampler_floor(result.target, _FLOOR_DRAWS, stream(run.config.seed, "check"))
     return {
         "n_objects": len(result.objects),
@@ -77,6 +79,7 @@ def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str
         "log_z_error": result.log_z_error,
         "total_variation": result.total_variation,
         "jensen_shannon_nats": result.jensen_shannon,
+        "strata": [asdict(stratum) for stratum in result.strata],
         "learned_mass": float(result.learned.sum()),
         "floor_total_variation_10000_samples": floor,
     }
@@ -84,13 +87,13 @@ def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str
 
 def _on_draws(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]:
     rng = stream(run.config.seed, "check")
-    score = make_scorer(run.kernel, reward, run.condition, of_states=False)
+    score = make_scorer(run.kernel, reward, run.condition, of_states=False, target=run.config.target)
     features = None if run.condition is None else run.condition.features
     drawn = canonical(run.kernel, run.sampler.draw(_N_DRAWN, rng))
     random, origin = random_objects(run.kernel, _N_DRAWN, rng)
     figures: dict[str, Any] = {"n_drawn": len(drawn), "n_random": len(random), "random_objects": origin}
     for name, states in (("drawn", drawn), ("random", random)):
-        log_reward, log_p = score(states), np.empty(0)
+        log_reward, log_p = log_target(run.kernel, policy, states, score(states)), np.empty(0)
         valid = np.isfinite(log_reward)
         if not valid.any():
             continue

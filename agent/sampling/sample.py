@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
+from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
+from oreflow.agent.evaluation.exact import log_target
 from oreflow.agent.learners.reward_families import Condition, Preference, choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.runtime.progress import Progress
@@ -32,11 +34,13 @@ from oreflow.agent.tables.known_crystals import is_known_object
 from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
 from oreflow.agent.training.resume import check_fits
 from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.agent.training.target import log_measure
+from oreflow.envs.arrays import States
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.registry import COMPOSITION, STRUCTURE
-from oreflow.rewards import Reward
+from oreflow.rewards import Reward, RewardValues
 from oreflow.rewards.errors import RewardBudgetError
 
 # How many objects are judged at once. Networks round differently in batches of other sizes: another number here changes
@@ -227,7 +231,7 @@ def _judge(
             terms=[term for term, _ in reward.terms],
             rule=run.config.world.charge_rule(),
             descriptions=run.kernel.describe(states),
-            further=world.columns(objects),
+            further={**world.columns(objects), **_target_columns(run, states, result)},
             n_times_sampled=draws.times[numbers],
             is_unique=is_first,
             is_novel=None if reference is None else ~is_known_object(objects, reference),
@@ -241,6 +245,14 @@ def _judge(
             found.reason = found.reason or next(iter(result.reasons().values()))
         progress.update(last)
     return found
+
+
+def _target_columns(run: TrainedRun, states: States, result: RewardValues) -> dict[str, Any]:
+    """What the sampler was trained for where that is not plain R/Z: the column `log_target`."""
+    if run.policy is None or run.config.target == TargetConfig():
+        return {}
+    log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)
+    return {"log_target": log_target(run.kernel, run.policy, states, log_reward)}
 
 
 def _energy_model(config: Config, reward: Reward) -> EnergyTerm | None:

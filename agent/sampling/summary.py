@@ -16,6 +16,7 @@ from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.chemistry.oxidation import resolve_table
 from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.registry import STRUCTURE
 from oreflow.rewards import Reward
 from oreflow.rewards.reference.hull_holes import LOWEST_TRUSTED
 
@@ -64,7 +65,10 @@ def summarise(
     if energy_model is not None:
         summary |= _elements_and_energies(world.symbols(), kernel, rows, energy_model, rng)
     summary |= _hull_holes(rows)
-    summary["log_reward_minus_log_pf_std"] = _spread(rows.column("log_reward") - rows.column("log_pf"))
+    wanted = "log_target" if "log_target" in rows.schema.names else "log_reward"
+    summary["log_reward_minus_log_pf_std"] = _spread(rows.column(wanted) - rows.column("log_pf"))
+    if world.object_kind == STRUCTURE:
+        summary |= _space_groups(config, rows, wanted)
     of_world = world.summary(kernel.objects(draws.objects.rows(slice(0, _N_SUMMARISED))))
     return summary | ({"world": dict(of_world)} if of_world else {})
 
@@ -103,6 +107,29 @@ def _hull_holes(rows: RowStore) -> dict[str, Any]:
             f"a metal and a non-metal element side by side among the products, fewer competing compounds than elements "
             f"less one, or more than {-LOWEST_TRUSTED:g} eV/atom below the hull"
         ),
+    }
+
+
+def _space_groups(config: Config, rows: RowStore, wanted: str) -> dict[str, Any]:
+    """How the rows spread over space groups, how close the sampler is within them, and what was asked for."""
+    groups = rows.column("space_group_number")
+    if not len(groups):
+        return {}
+    counts = np.unique(groups, return_counts=True)[1]
+    share = counts / counts.sum()
+    difference = rows.column(wanted) - rows.column("log_pf")
+    spreads = [_spread(difference[groups == g]) for g in np.unique(groups)]
+    known = [spread for spread in spreads if spread is not None]
+    target = config.target
+    asked = "space groups as R/Z gives them" if target.space_groups == "counted" else "shares prescribed"
+    if isinstance(target.space_groups, str) and target.prescribes_groups:
+        asked = f"space groups {target.space_groups.replace('_', ' ')}"
+    geometry = "every geometry bin an object" if target.measure == "counted" else "R a density over geometries"
+    return {
+        "target": f"{asked}; {geometry}",
+        "n_space_groups": len(counts),
+        "entropy_space_groups_nats": float(-(share * np.log(share)).sum()),
+        "median_std_within_space_groups": float(np.median(known)) if known else None,
     }
 
 

@@ -5,6 +5,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from oreflow import rewards
 from oreflow.agent import registry
 from oreflow.agent.config.run import Config, with_later_parameters
 from oreflow.agent.config.sampler import OBJECTIVES
+from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.learners.learner import Learner
 from oreflow.agent.learners.reward_families import Condition, make_family
@@ -21,6 +23,7 @@ from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.plugin import PluginPolicy, check_policy
 from oreflow.agent.runtime.seeds import stream, torch_generator
 from oreflow.agent.search.searcher import Searcher
+from oreflow.agent.training.target import log_measure, make_strata
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.check import check_kernel
@@ -173,11 +176,15 @@ def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
     generator = torch_generator(config.seed, "weights")
     learned = sampler.backward == "learned"
     flow = sampler.kind == "policy_gradient" or sampler.objective in ("detailed_balance", "sub_trajectory_balance")
-    n = 0 if family is None else family.n_conditions
+    options: dict[str, Any] = {
+        "state_flow": flow,
+        "n_conditions": 0 if family is None else family.n_conditions,
+        "strata": make_strata(config, kernel),
+    }
     if sampler.policy == "mlp":
-        return Policy(*factors, sampler.hidden, learned, generator, state_flow=flow, n_conditions=n)
+        return Policy(*factors, sampler.hidden, learned, generator, **options)
     own, params = registry.POLICIES.find(sampler.policy), sampler.policy_params
-    return PluginPolicy(sampler.policy, own, params, *factors, learned, generator, state_flow=flow, n_conditions=n)
+    return PluginPolicy(sampler.policy, own, params, *factors, learned, generator, **options)
 
 
 def check_plugins(config: Config, kernel: TransitionKernel) -> None:
@@ -258,7 +265,12 @@ def _engine_is_there(config: Config, source: str) -> None:
 
 
 def make_scorer(
-    kernel: TransitionKernel, reward: rewards.Reward, condition: Condition | None = None, *, of_states: bool = True
+    kernel: TransitionKernel,
+    reward: rewards.Reward,
+    condition: Condition | None = None,
+    *,
+    of_states: bool = True,
+    target: TargetConfig | None = None,
 ) -> Callable[[States], Floats]:
     """log R of terminal states, float64 [batch], NaN where invalid: what the faces take as `scorer`.
 
@@ -266,12 +278,14 @@ def make_scorer(
         condition: the member of a family whose log R is meant.
         of_states: whether an object's R is shared out among the states that it is, so that a sampler of states
             proportional to this draws objects in proportion to R; otherwise every state has its object's R.
+        target: says what a geometry counts; by default as much as any other.
     """
 
     def scorer(states: States) -> Floats:
         result = reward(kernel.objects(states))
         result = result if condition is None else condition.rewards(result)
-        log_reward = result.log_reward - log_labelings(kernel, states) if of_states else result.log_reward
+        log_reward = result.log_reward - log_measure(kernel, states, target)
+        log_reward = log_reward - log_labelings(kernel, states) if of_states else log_reward
         return np.where(result.valid, log_reward, np.nan)
 
     return scorer

@@ -49,7 +49,7 @@ def seconds_per_step(config: Config, kernel: TransitionKernel, reward: Reward, s
     learner = make_learner(config, kernel)
     found = []
     with tempfile.TemporaryDirectory(prefix="oreflow-check-") as folder:
-        ledger = RewardLedger(kernel, reward, RewardFailures(Path(folder) / "failures.jsonl"), budget=1.0)
+        ledger = RewardLedger(kernel, reward, RewardFailures(Path(folder) / "failures.jsonl"), 1.0, config.target)
         for step in range(min(_TRIED_STEPS, config.sampler.steps)):
             started = time.perf_counter()
             learner.step(step, ledger)

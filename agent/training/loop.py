@@ -92,7 +92,8 @@ def train(
     kernel, reward = kernel or make_kernel(config), reward or make_reward(config)
     learner = make_learner(config, kernel)
     figures = _Figures(config)
-    ledger = RewardLedger(kernel, reward, RewardFailures(folder.reward_failures_path), config.reward.invalid_budget)
+    failures = RewardFailures(folder.reward_failures_path)
+    ledger = RewardLedger(kernel, reward, failures, config.reward.invalid_budget, config.target)
     called_off = False
     step = n_skipped = skipped_in_a_row = 0
     metrics: dict[str, Any] = {}

@@ -3,7 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.agent.training.target import log_measure
 from oreflow.envs.arrays import States
 from oreflow.envs.contract.labelings import log_labelings
 from oreflow.envs.contract.protocol import TransitionKernel
@@ -21,8 +23,16 @@ class RewardLedger:
         scoring: True while the reward is being asked, when an interruption finds the sampler untouched.
     """
 
-    def __init__(self, kernel: TransitionKernel, reward: Reward, failures: RewardFailures, budget: float) -> None:
+    def __init__(
+        self,
+        kernel: TransitionKernel,
+        reward: Reward,
+        failures: RewardFailures,
+        budget: float,
+        target: TargetConfig | None = None,
+    ) -> None:
         self._kernel, self._reward, self._failures, self._budget = kernel, reward, failures, budget
+        self._target = target
         self.n_objects = self.n_invalid = self.n_bounded = 0
         self.scoring = False
         self._reasons: dict[str, int] = {}
@@ -35,7 +45,8 @@ class RewardLedger:
         """
         objects = self._kernel.objects(states)
         self.scoring = True
-        values = replace(self._reward(objects), log_labelings=log_labelings(self._kernel, states))
+        share = log_labelings(self._kernel, states) + log_measure(self._kernel, states, self._target)
+        values = replace(self._reward(objects), log_labelings=share)
         self.scoring = False
         self._failures.record(objects, values)
         self.n_objects += len(states)

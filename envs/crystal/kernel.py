@@ -102,6 +102,21 @@ class WyckoffKernel:
         in_blocks(mask, len(states), least=16)
         return out
 
+    def log_geometries(self, states: States) -> Floats:
+        """Count the geometry bins that the decorations of terminal states have, as natural logarithms, float64 [batch].
+
+        All bins of the free ratios, angles, coordinates and of the volume count, those in which atoms would be too
+        close, too: 1 / count is then a volume element, and finer bins change nothing but its size.
+        """
+        world = self.world
+        if not world.geometry:
+            return np.zeros(len(states))
+        chosen = states[:, world.shape : world.volume] > 0
+        n_ratios, n_angles = chosen[:, :2].sum(axis=1), chosen[:, 2 : world.coordinate - world.shape].sum(axis=1)
+        n_coordinates = chosen[:, world.coordinate - world.shape :].sum(axis=1)
+        bins = np.log([max(world.n_ratios, 1), max(len(world.angles), 1), world.grid, world.n_volumes])
+        return n_ratios * bins[0] + n_angles * bins[1] + n_coordinates * bins[2] + bins[3]
+
     def action_block(self, states: States) -> Ints:
         """Name the block in which all allowed actions of each state lie, int64 [batch]."""
         return stages(self.tables, self.world, states)

@@ -67,7 +67,7 @@ class WyckoffSpace:
     min_contact: float = 0.7
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "space_groups", _numbers(self.space_groups))
+        object.__setattr__(self, "space_groups", group_numbers(self.space_groups))
         object.__setattr__(self, "oxidation_table", resolve_table(self.oxidation_table))
         given = [k for k in ("composition", "chemical_system", "stoichiometry") if getattr(self, k)]
         if len(given) > 1:
@@ -164,8 +164,12 @@ class WyckoffSpace:
         )
 
 
-def _numbers(names: Sequence[int | str]) -> tuple[int, ...]:
-    """Numbers of space groups from numbers, symbols, crystal systems and "all"."""
+def group_numbers(names: Sequence[int | str]) -> tuple[int, ...]:
+    """List the numbers of space groups from numbers, symbols, crystal systems and "all".
+
+    Raises:
+        ValueError: for what is none of these.
+    """
     from oreflow.envs.symmetry.space_groups import space_group_number, space_groups_of_system
 
     chosen: set[int] = set()

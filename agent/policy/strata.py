@@ -1,0 +1,101 @@
+"""Strata of a world by the first action, such as space groups, and the share of the draws that each is to have.
+
+Where shares are prescribed the first action is drawn from them, not learned: P(x) = p(g) R(x)/Z_g, with g the first
+action of x and Z_g the sum of R over all objects that begin with it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from oreflow.envs.arrays import Floats, Ints, States
+from oreflow.envs.contract.protocol import TransitionKernel
+
+
+@dataclass(frozen=True)
+class Strata:
+    """The first actions of a world, in ascending order, and their shares.
+
+    Attributes:
+        actions: int64 [stratum].
+        roots: states [stratum, *state_shape] after them.
+        log_share: float64 [stratum], log p(g); they sum to one.
+        names: what each is called.
+    """
+
+    actions: Ints
+    roots: States
+    log_share: Floats
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def draw(self, n: int, rng: np.random.Generator, repeat: int = 1) -> Ints:
+        """Draw strata by their shares, int64 [n].
+
+        Args:
+            n: how many.
+            rng: source of randomness.
+            repeat: how many stand together of each draw, so that a batch holds several of a stratum.
+        """
+        drawn = rng.choice(len(self), size=-(-n // repeat), p=np.exp(self.log_share))
+        return np.repeat(drawn, repeat)[:n]
+
+    def of_roots(self, states: States) -> Ints:
+        """Name the stratum of each of these roots, int64 [batch].
+
+        Raises:
+            ValueError: for a state that is no root.
+        """
+        place = {root.tobytes(): index for index, root in enumerate(self.roots)}
+        try:
+            return np.array([place[np.ascontiguousarray(state).tobytes()] for state in states], dtype=np.int64)
+        except KeyError:
+            raise ValueError("expected states after the first action") from None
+
+    def of_objects(self, kernel: TransitionKernel, terminal: States) -> Ints:
+        """Name the stratum of each terminal state, int64 [batch], by taking it apart to its first action."""
+        out = np.full(len(terminal), -1, dtype=np.int64)
+        rows, states = np.arange(len(terminal)), terminal
+        while len(states):
+            allowed = kernel.backward_allowed(states)
+            parents = kernel.unstep(states, allowed.argmax(axis=1))
+            at_root = ~kernel.backward_allowed(parents).any(axis=1)
+            out[rows[at_root]] = self.of_roots(states[at_root])
+            rows, states = rows[~at_root], parents[~at_root]
+        return out
+
+    def log_probabilities(self, n_actions: int) -> Floats:
+        """Write the shares out over all first actions, float64 [n_actions]; -inf for what is none."""
+        out = np.full(n_actions, -np.inf)
+        out[self.actions] = self.log_share
+        return out
+
+
+def strata_of(kernel: TransitionKernel, share: Sequence[float] | Floats, names: Sequence[str]) -> Strata:
+    """Make the strata of a kernel's first actions.
+
+    Args:
+        kernel: whose objects have one first action each.
+        share: of each allowed first action, in ascending order of the actions; 0 leaves a stratum out.
+        names: likewise.
+    """
+    weights = np.asarray(share, dtype=np.float64)
+    kept = np.flatnonzero(weights > 0)
+    actions = first_actions(kernel)[kept]
+    roots = kernel.step(kernel.initial(len(actions)), actions)
+    log_share = np.log(weights[kept]) - np.log(weights[kept].sum())
+    return Strata(actions, roots, log_share, tuple(names[i] for i in kept.tolist()))
+
+
+def first_actions(kernel: TransitionKernel) -> Ints:
+    """List what may be done first, int64, ascending."""
+    return np.flatnonzero(kernel.forward_allowed(kernel.initial(1))[0])
+
+
+def impose_shares(strata: Strata, kernel: TransitionKernel, states: States, log_p: Floats) -> None:
+    """Put the shares in the place of the log-probabilities [state, n_actions] of the initial state."""
+    axes = tuple(range(1, states.ndim))
+    log_p[(states == kernel.initial(1)).all(axis=axes)] = strata.log_probabilities(log_p.shape[1])

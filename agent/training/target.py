@@ -1,0 +1,79 @@
+"""The target of a config on its kernel: shares of the space groups, and what a geometry counts."""
+
+import numpy as np
+
+from oreflow.agent.config.run import Config
+from oreflow.agent.config.target import TargetConfig
+from oreflow.agent.errors import ConfigError
+from oreflow.agent.policy.strata import Strata, first_actions, strata_of
+from oreflow.agent.tables.known_crystals import read_crystals
+from oreflow.envs.arrays import Floats, States
+from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.crystal.kernel import WyckoffKernel
+from oreflow.envs.crystal.space import group_numbers
+from oreflow.envs.symmetry.space_groups import CRYSTAL_SYSTEMS, space_group
+
+
+def make_strata(config: Config, kernel: TransitionKernel) -> Strata | None:
+    """The space groups that can be chosen, with their shares; None where none are prescribed.
+
+    Raises:
+        ConfigError: for shares of groups that are not in the world.
+    """
+    if not config.target.prescribes_groups or not isinstance(kernel, WyckoffKernel):
+        return None
+    groups = np.array(kernel.space.space_groups)[first_actions(kernel)]
+    return strata_of(kernel, shares(config, groups), [str(number) for number in groups.tolist()])
+
+
+def shares(config: Config, groups: np.ndarray) -> Floats:
+    """The weight of each space group, float64 [group], not normalised.
+
+    Args:
+        config: whose `target.space_groups` says how.
+        groups: int [group], numbers of the groups that can host an object of the world.
+
+    Raises:
+        ConfigError: naming what is not there.
+    """
+    chosen = config.target.space_groups
+    if isinstance(chosen, dict):
+        return _mapped(chosen, groups)
+    if chosen == "by_system":
+        systems = [space_group(number).crystal_system for number in groups.tolist()]
+        return np.array([1.0 / systems.count(system) for system in systems])
+    if chosen == "known":
+        assert config.target.reference is not None
+        known = read_crystals(config.target.reference, quiet=False).crystals.space_group
+        counts = np.bincount(known, minlength=231)[groups].astype(np.float64)
+        return counts + 1.0  # as if each had been seen once more: none is impossible
+    return np.ones(len(groups))
+
+
+def _mapped(chosen: dict[str, float], groups: np.ndarray) -> Floats:
+    """Shares by number, symbol or system; a system's is divided among its groups, and what is not named gets none."""
+    out = np.zeros(len(groups))
+    for name, share in chosen.items():
+        try:
+            numbers = group_numbers([int(name) if str(name).isdigit() else name])
+        except ValueError as error:
+            raise ConfigError(f"target.space_groups: {error}") from None
+        here = np.isin(groups, numbers)
+        if not here.any():
+            raise ConfigError(
+                f"target.space_groups: no object of the world has space group {name}; take it out, or widen "
+                f"world.space_groups (those that can: {', '.join(map(str, groups.tolist()[:12]))}"
+                f"{', …' if len(groups) > 12 else ''})"
+            )
+        out[here] += share / here.sum() if name in CRYSTAL_SYSTEMS or here.sum() > 1 else share
+    return out
+
+
+def log_measure(kernel: TransitionKernel, states: States, target: TargetConfig | None) -> Floats | float:
+    """What is taken from log R of terminal states, float64 [batch], so that it counts as the target says.
+
+    Where R counts as a density: log of the number of geometries that share the weight of a decoration.
+    """
+    if target is None or target.measure == "counted" or not isinstance(kernel, WyckoffKernel):
+        return 0.0
+    return kernel.log_geometries(states)
