@@ -22,8 +22,8 @@ class TargetConfig(Closed):
     )
     measure: Literal["counted", "density"] = Field(
         "counted",
-        description="counted: every geometry bin is an object, so that finer bins and more free coordinates weigh more; "
-        "density: R counts as a density over geometries, whatever the bins",
+        description="counted: every geometry bin is an object, so that finer bins weigh more; density: R counts as a "
+        "density over geometries, whatever the bins",
     )
 
     @model_validator(mode="after")

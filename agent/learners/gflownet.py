@@ -94,7 +94,9 @@ class GFlowNetLearner:
             temperature=linear(s.temperature_start, s.temperature_end, done),
             condition=features,
             workspace=self._workspace,
-            together=_TOGETHER if s.objective == "log_partition_variance" else 1,
+            strata=self.partition.draw(
+                s.batch - n_replayed, self.rng, _TOGETHER if s.objective == "log_partition_variance" else 1
+            ),
         )
         values = score(drawn.terminal)
         parts, log_rewards = [drawn.select(values.valid)], [log_reward_of(values)[values.valid]]
@@ -148,6 +150,9 @@ class GFlowNetLearner:
         log_pf, log_pb = t.total(t.log_pf), t.total(t.log_pb)
         strata = self.partition.strata(t)
         self.partition.start(t, log_reward, strata)
+        if strata is not None:
+            residual = self.partition.value(t.condition, strata) + log_pf - log_pb - log_reward
+            self.partition.learn_errors(strata, residual.square())
         match self.sampler.objective:
             case "trajectory_balance":
                 return trajectory_balance(self.partition.value(t.condition, strata), log_pf, log_pb, log_reward)

@@ -9,6 +9,9 @@ from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.trajectories import Trajectories
 from oreflow.envs.arrays import Arrays, Ints
 
+_ERROR_RATE = 0.1
+_LARGEST_ERROR = 100.0  # nats squared: a stratum that was just met is not to take all of the draws
+
 
 class LogPartition:
     """Holds the learned log Z of a policy, and starts it at what minimises the first loss.
@@ -21,6 +24,7 @@ class LogPartition:
     def __init__(self, policy: Policy, follows: bool) -> None:
         self.policy, self.follows = policy, follows
         self.started = np.zeros(1 if policy.strata is None else len(policy.strata), dtype=np.bool_)
+        self._error = np.ones(len(self.started))  # of each stratum: mean with memory of the squared residual
 
     def strata(self, t: Trajectories) -> Ints | None:
         """Name the stratum of each member, int64 [batch]; None without strata."""
@@ -53,6 +57,34 @@ class LogPartition:
         self.started[g] = True
         return bool(first)
 
+    def draw(self, n: int, rng: np.random.Generator, together: int) -> Ints | None:
+        """Draw the strata to train on, int64 [n]; None without strata.
+
+        Every stratum has a log Z of its own, so which are drawn how often changes nothing of the target. Half of the
+        draws are spread evenly, half go where the residuals are large.
+
+        Args:
+            n: how many.
+            rng: source of randomness.
+            together: how many stand together of each draw, so that a batch holds several of a stratum.
+        """
+        if self.policy.strata is None:
+            return None
+        effort = np.sqrt(self._error)
+        share = 0.5 / len(effort) + 0.5 * effort / effort.sum()
+        drawn = rng.choice(len(effort), size=-(-n // together), p=share / share.sum())
+        return np.repeat(drawn, together)[:n]
+
+    def learn_errors(self, strata: Ints | None, squares: Tensor) -> None:
+        """Take in the squared residuals of a batch, float64 [batch]."""
+        if strata is None:
+            return
+        values = squares.detach().numpy()
+        for g in np.unique(strata).tolist():
+            mean = float(values[strata == g].mean())
+            if np.isfinite(mean):
+                self._error[g] += _ERROR_RATE * (min(mean, _LARGEST_ERROR) - self._error[g])
+
     def value(self, condition: Tensor | None, strata: Ints | None) -> Tensor:
         """The learned log Z, a scalar or float64 [batch]."""
         if strata is None:
@@ -69,8 +101,12 @@ class LogPartition:
 
     def arrays(self) -> Arrays:
         """Give what a checkpoint holds."""
-        return {"log_z_started": self.started if self.policy.strata is not None else np.array(bool(self.started[0]))}
+        if self.policy.strata is None:
+            return {"log_z_started": np.array(bool(self.started[0]))}
+        return {"log_z_started": self.started, "errors_of_strata": self._error}
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
         self.started = np.atleast_1d(arrays["log_z_started"]).astype(np.bool_)
+        if self.policy.strata is not None:
+            self._error = np.array(arrays["errors_of_strata"], dtype=np.float64)

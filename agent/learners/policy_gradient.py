@@ -54,7 +54,13 @@ class PolicyGradientLearner:
         # Roll out, and score; several epochs evaluate anew what is drawn here without gradient
         with torch.set_grad_enabled(not clipped):
             drawn = forward_rollout(
-                self.kernel, self.policy, s.batch, self.rng, condition=features, workspace=self._workspace
+                self.kernel,
+                self.policy,
+                s.batch,
+                self.rng,
+                condition=features,
+                workspace=self._workspace,
+                strata=self.partition.draw(s.batch, self.rng, 1),
             )
         values = score(drawn.terminal)
         t = drawn.select(values.valid)
@@ -87,6 +93,10 @@ class PolicyGradientLearner:
             losses.append(float(loss.detach()))
             if not self._descent.step(loss):
                 return Update(drawn.terminal, values, losses[-1], skipped=True)
+        if strata is not None:
+            returns = np.add.reduceat(g, t.offsets[:-1])
+            residual = torch.from_numpy(returns) - self.partition.value(None, strata).detach()
+            self.partition.learn_errors(strata, residual.square())
         balance = float(np.mean(np.add.reduceat(g, t.offsets[:-1])))
         figures = {"soft_return": balance, "mean_square_advantage": float(np.mean(a**2))}
         return Update(drawn.terminal, values, float(np.mean(losses)), figures=figures)

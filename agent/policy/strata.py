@@ -32,16 +32,9 @@ class Strata:
     def __len__(self) -> int:
         return len(self.actions)
 
-    def draw(self, n: int, rng: np.random.Generator, repeat: int = 1) -> Ints:
-        """Draw strata by their shares, int64 [n].
-
-        Args:
-            n: how many.
-            rng: source of randomness.
-            repeat: how many stand together of each draw, so that a batch holds several of a stratum.
-        """
-        drawn = rng.choice(len(self), size=-(-n // repeat), p=np.exp(self.log_share))
-        return np.repeat(drawn, repeat)[:n]
+    def draw(self, n: int, rng: np.random.Generator) -> Ints:
+        """Draw strata by their shares, int64 [n]."""
+        return rng.choice(len(self), size=n, p=np.exp(self.log_share))
 
     def of_roots(self, states: States) -> Ints:
         """Name the stratum of each of these roots, int64 [batch].

@@ -30,7 +30,7 @@ def forward_rollout(
     condition: Tensor | None = None,
     workspace: Workspace | None = None,
     start: States | None = None,
-    together: int = 1,
+    strata: Ints | None = None,
 ) -> Trajectories:
     """Builds `batch` objects. Gradients flow through the log-probabilities unless torch.no_grad() is on.
 
@@ -41,7 +41,7 @@ def forward_rollout(
         condition: float32 [batch, n_conditions] for a conditional policy.
         workspace: memory for the logits, cleared by the caller once the gradient is taken.
         start: states [batch, *state_shape] to start from instead of the initial one; none may be terminal.
-        together: how many members share each draw of a stratum, where the policy has strata.
+        strata: int64 [batch], the stratum of each member, where the policy has strata; by default as the shares say.
 
     Raises:
         DeadEndError: if a state has no allowed action, which would be a defect of the kernel.
@@ -52,7 +52,7 @@ def forward_rollout(
         kernel,
         policy,
         weights,
-        _starts(kernel, policy, batch, rng, together) if start is None else start,
+        _starts(kernel, policy, batch, rng, strata) if start is None else start,
         rng,
         (max(epsilon, epsilon_first), epsilon),
         temperature,
@@ -99,12 +99,12 @@ def draw_objects(
 
 
 def _starts(
-    kernel: TransitionKernel, policy: Policy, batch: int, rng: np.random.Generator, together: int = 1
+    kernel: TransitionKernel, policy: Policy, batch: int, rng: np.random.Generator, strata: Ints | None = None
 ) -> States:
     """Where rollouts begin: in the initial state, or after first actions of prescribed shares."""
     if policy.strata is None:
         return kernel.initial(batch)
-    return policy.strata.roots[policy.strata.draw(batch, rng, together)]
+    return policy.strata.roots[policy.strata.draw(batch, rng) if strata is None else strata]
 
 
 @dataclass
