@@ -13,6 +13,7 @@ from oreflow.envs.contract.clauses import check_inverse, expect, fail
 from oreflow.envs.contract.labelings import canonical
 from oreflow.envs.contract.objects import Objects
 from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.errors import KernelContractError
 
 _MEMBERS = ("kind", "__len__", "__getitem__", "key_bytes", "labels", "fault")
 
@@ -107,7 +108,10 @@ def check_objects(kernel: TransitionKernel, terminal: States, object_kind: str |
     A kernel whose objects may be several states says so with `labelings` (`contract.labelings`).
     """
     terminal = np.unique(terminal.reshape(len(terminal), -1), axis=0).reshape(-1, *kernel.state_shape)
-    objects = kernel.objects(terminal)
+    try:
+        objects = kernel.objects(terminal)
+    except ValueError as error:
+        raise KernelContractError(f"objects() of terminal states cannot be made: {error}") from error
     expect(len(objects) == len(terminal), f"objects gives {len(objects)} objects of {len(terminal)} states")
     if object_kind is not None:
         missing = [name for name in _MEMBERS if name not in dir(objects)]

@@ -67,19 +67,30 @@ def test_the_kind_of_objects_is_the_world_s(rng: np.random.Generator) -> None:
         check_kernel(path_kernel(EXAMPLE), rng, 5, "structure")
 
 
-def test_unsorted_compositions_are_found(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches rely on ascending atomic numbers; unsorted ones would be judged wrongly, and in silence."""
+@pytest.mark.parametrize("fault", ["unsorted", "an element twice"])
+def test_unsorted_compositions_are_put_in_order_and_bad_ones_found(
+    fault: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches rely on ascending atomic numbers: unsorted ones would be judged wrongly, and in silence."""
     kernel = composition_kernel("hard")
     check_kernel(kernel, rng, 20, "composition")
     sorted_objects = type(kernel).objects
 
-    def unsorted(self: Any, states: np.ndarray) -> Compositions:
+    def careless(self: Any, states: np.ndarray) -> Compositions:
         objects = sorted_objects(self, states)
-        return Compositions(objects.atomic_numbers[:, ::-1].copy(), objects.counts[:, ::-1].copy())
+        zs, counts = objects.atomic_numbers[:, ::-1].copy(), objects.counts[:, ::-1].copy()
+        if fault == "an element twice":
+            zs[zs > 0] = 8
+        return Compositions(zs, counts)
 
-    monkeypatch.setattr(type(kernel), "objects", unsorted)
-    with pytest.raises(KernelContractError, match=r"unsound compositions: .*ascend"):
+    monkeypatch.setattr(type(kernel), "objects", careless)
+    if fault == "unsorted":
         check_kernel(kernel, rng, 20, "composition")
+        states = kernel.enumerate().states[-20:]
+        np.testing.assert_array_equal(kernel.objects(states).pairs(), sorted_objects(kernel, states).pairs())
+    else:
+        with pytest.raises(KernelContractError, match=r"each element once in a row"):
+            check_kernel(kernel, rng, 20, "composition")
 
 
 def test_faults_of_a_plug_in_name_it(tmp_path: Path) -> None:
