@@ -25,6 +25,7 @@ OBJECTIVES = Registry(
         "baseline": f"{_GRADIENT}:policy_gradient",
         "gae": f"{_GRADIENT}:policy_gradient",
         "entropic_ppo": f"{_GRADIENT}:entropic_ppo",
+        "maximum_likelihood": "oreflow.agent.learners.prior:PriorLearner",
     },
 )
 Made = TypeVar("Made", bound=Callable[..., Any])

@@ -90,6 +90,18 @@ class Config(Closed):
     def _target_fits(self) -> "Config":
         if self.target == TargetConfig():
             return self
+        if self.target.prior is not None and (
+            self.sampler.kind not in ("gflownet", "policy_gradient")
+            or self.sampler.engine == "torchgfn"
+            or self.sampler.family.kind != "none"
+            or self.sampler.backward == "learned"
+        ):
+            raise ValueError(
+                "target.prior: works with gflownet and policy_gradient, without torchgfn's engine, families and a "
+                "learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
+            )
+        if self.target == TargetConfig(prior=self.target.prior, tau=self.target.tau):
+            return self
         if self.world.kind != "wyckoff":
             raise ValueError(
                 f"target: space groups and geometries are those of crystals, got world.kind {self.world.kind}; leave "

@@ -16,6 +16,7 @@ OBJECTIVES = {
         "log_partition_variance",
     ),
     "policy_gradient": ("baseline", "gae", "entropic_ppo"),
+    "prior": ("maximum_likelihood",),
 }
 
 
@@ -66,12 +67,15 @@ class FamilyConfig(Closed):
 class SamplerConfig(Closed):
     """How to search."""
 
-    kind: Literal["gflownet", "policy_gradient", "random", "metropolis_hastings", "genetic"] = Field(
-        "gflownet", description="family of the sampler; the last three learn nothing and are there to compare with"
+    kind: Literal["gflownet", "policy_gradient", "prior", "random", "metropolis_hastings", "genetic"] = Field(
+        "gflownet",
+        description="family of the sampler; prior learns what the objects of warm_start.path look like, and nothing of "
+        "the reward; the last three learn nothing and are there to compare with",
     )
     objective: str = Field(
         "trajectory_balance",
-        description="loss; baseline, gae and entropic_ppo are those of policy_gradient, gae its default",
+        description="loss; baseline, gae and entropic_ppo are those of policy_gradient, gae its default; "
+        "maximum_likelihood that of prior",
     )
     objective_params: dict[str, Any] = Field({}, description="parameters of an objective of your own")
     policy: str = Field("mlp", description="network: the built-in mlp, or one of your own")
@@ -118,6 +122,9 @@ class SamplerConfig(Closed):
     log_pb_correction: bool = Field(
         True, description="policy_gradient: false shows the mistake of leaving log P_B out, P(x) ~ n(x) R(x)"
     )
+    held_out: float = Field(
+        0.05, ge=0, lt=1, description="prior: share of the known objects that is kept apart to measure likelihood on"
+    )
     replay: ReplayConfig = ReplayConfig()
     local_search: LocalSearchConfig = LocalSearchConfig()
     warm_start: WarmStartConfig = WarmStartConfig()
@@ -128,6 +135,8 @@ class SamplerConfig(Closed):
     def _defaults_of_policy_gradient(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("kind") == "policy_gradient":
             return {"objective": "gae", "epsilon_start": 0.0} | data
+        if isinstance(data, dict) and data.get("kind") == "prior":
+            return {"objective": "maximum_likelihood", "epsilon_start": 0.0} | data
         return data
 
     @model_validator(mode="after")
@@ -154,6 +163,12 @@ class SamplerConfig(Closed):
                     raise ValueError(
                         f"policy_gradient learns from its own draws alone: set {keys}, leave it out, or choose gflownet"
                     )
+        if self.kind == "prior":
+            if self.warm_start.path is None:
+                raise ValueError("warm_start.path: a prior is fitted to known objects; name their file")
+            if self.replay.share or self.local_search.rounds or self.family.kind != "none":
+                raise ValueError("a prior is fitted to known objects alone: leave replay, local_search and family out")
+            return self
         if self.warm_start.path is not None and self.replay.share == 0:
             raise ValueError(
                 "warm_start.path: known compounds enter through the buffer; set replay.share, such as 0.25"

@@ -10,7 +10,10 @@ Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class TargetConfig(Closed):
-    """P(x) = p(G) R(x)/Z_G for crystals, G the space group of x; R(x)/Z without a choice."""
+    """P(x) is R(x)/Z; with a prior P0(x) R(x)^(1/tau)/Z; for crystals with shares of space groups G, p(G) R(x)/Z_G."""
+
+    prior: str | None = Field(None, description="a run of sampler.kind prior in the same world, whose law is P0")
+    tau: float = Field(1.0, gt=0, allow_inf_nan=False, description="with a prior: R counts to the power of 1 / tau")
 
     space_groups: Literal["counted", "uniform", "by_system", "known"] | dict[str, Share] = Field(
         "counted",

@@ -120,12 +120,16 @@ def compare_exactly(
     policy: Policy,
     log_reward: Callable[[States], Floats],
     condition: Tensor | None = None,
+    prior: Policy | None = None,
+    tau: float = 1.0,
 ) -> ExactComparison:
     """Enumerates the world and compares the sampler's terminating distribution with R/Z.
 
     Args:
         log_reward: log R of terminal states, an object's R shared out among the states that it is; NaN where invalid.
         condition: float32 [n_conditions] for a conditional policy; `log_reward` is the one it stands for.
+        prior: whose law P0 the target is multiplied by, P0(x) R(x)^(1/tau)/Z.
+        tau: with a prior.
 
     Raises:
         ValueError: when the world is too large to enumerate.
@@ -134,7 +138,11 @@ def compare_exactly(
     learned = terminating_distribution(world, action_log_probabilities(kernel, policy, world.states, condition))
     objects = world.states[world.can_stop]
     objects = kernel.step(objects, np.full(len(objects), kernel.n_actions - 1))
-    log_r = log_reward(objects)
+    log_r = log_reward(objects) / tau
+    if prior is not None:
+        of_prior = terminating_distribution(world, action_log_probabilities(kernel, prior, world.states))
+        with np.errstate(divide="ignore"):
+            log_r = log_r + np.log(of_prior)
     if isinstance(kernel, HasLabelings):
         objects, learned, log_r = _by_object(kernel, objects, learned, log_r)
     valid = ~np.isnan(log_r)
@@ -307,11 +315,22 @@ def _log_probabilities_of_edges(
     return out
 
 
-def log_target(kernel: TransitionKernel, policy: Policy, states: States, log_reward: Floats) -> Floats:
+def log_target(
+    kernel: TransitionKernel,
+    policy: Policy,
+    states: States,
+    log_reward: Floats,
+    prior: Policy | None = None,
+    tau: float = 1.0,
+) -> Floats:
     """log of what a sampler of terminal states is trained to be proportional to, float64 [batch].
 
-    That is log R, and with prescribed shares log p(g) + log R - log Z_g with the learned log Z_g.
+    That is log R; with a prior log P0 + log R / tau; with prescribed shares log p(g) - log Z_g more, with the learned
+    log Z_g.
     """
+    log_reward = log_reward / tau
+    if prior is not None:
+        log_reward = log_reward + log_terminating_probability(kernel, prior, states)
     if policy.strata is None:
         return log_reward
     assert policy.log_z_of_strata is not None

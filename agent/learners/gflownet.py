@@ -24,7 +24,7 @@ from oreflow.agent.objectives.plugin import ObjectiveBatch, scalar_loss
 from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy, learned_log_z
 from oreflow.agent.registry import OBJECTIVES
-from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout
+from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout, under_prior
 from oreflow.agent.rollout.trajectories import Trajectories, concatenate
 from oreflow.agent.search.local_search import local_search
 from oreflow.envs.arrays import Arrays, Floats, Ints, States
@@ -38,6 +38,7 @@ class GFlowNetLearner:
 
     Args:
         known: gives the terminal states that the replay buffer starts from; asked before the first step alone.
+        prior: whose law P0 the target is multiplied by; its log-probabilities take the place of log P_B.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class GFlowNetLearner:
         policy: Policy,
         rng: np.random.Generator,
         known: Callable[[], States | None] = lambda: None,
+        prior: Policy | None = None,
     ) -> None:
-        self.known = known
-        self.sampler = config.sampler
+        self.known, self.prior = known, prior
+        self.sampler, self.tau = config.sampler, config.target.tau
         self.kernel = kernel
         self.policy = policy
         self.rng = rng
@@ -126,7 +128,9 @@ class GFlowNetLearner:
         trajectories = concatenate(parts)
         if not len(trajectories):
             return Update(drawn.terminal, values, math.nan, skipped=True)
-        loss = self._loss(trajectories, torch.from_numpy(np.concatenate(log_rewards)))
+        if self.prior is not None:
+            trajectories = under_prior(self.kernel, self.prior, trajectories)
+        loss = self._loss(trajectories, torch.from_numpy(np.concatenate(log_rewards)) / self.tau)
         stepped = self._descent.step(loss)
         return Update(drawn.terminal, values, float(loss.detach()), not stepped)
 

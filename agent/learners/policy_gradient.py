@@ -1,6 +1,7 @@
 """Policy-gradient training, one step read top to bottom: roll out, score, estimate advantages, ascend."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from oreflow.agent.objectives.soft_policy_gradient import (
 )
 from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy, learned_log_z
-from oreflow.agent.rollout.rollout import evaluate, forward_rollout
+from oreflow.agent.rollout.rollout import evaluate, forward_rollout, under_prior
 from oreflow.agent.rollout.trajectories import Trajectories
 from oreflow.envs.arrays import Arrays
 from oreflow.envs.contract.protocol import TransitionKernel
@@ -31,8 +32,15 @@ class PolicyGradientLearner:
     A learned P_B climbs the same return: the sum of log P_B along what was drawn.
     """
 
-    def __init__(self, config: Config, kernel: TransitionKernel, policy: Policy, rng: np.random.Generator) -> None:
-        self.sampler = config.sampler
+    def __init__(
+        self,
+        config: Config,
+        kernel: TransitionKernel,
+        policy: Policy,
+        rng: np.random.Generator,
+        prior: Policy | None = None,
+    ) -> None:
+        self.sampler, self.prior, self.tau = config.sampler, prior, config.target.tau
         self.kernel = kernel
         self.policy = policy
         self.rng = rng
@@ -66,7 +74,8 @@ class PolicyGradientLearner:
         t = drawn.select(values.valid)
         if not len(t):
             return Update(drawn.terminal, values, math.nan, skipped=True)
-        log_reward = log_reward_of(values)[values.valid]
+        log_reward = log_reward_of(values)[values.valid] / self.tau
+        t = self._under_prior(t)
         strata = self.partition.strata(t)
         if self.partition.start(t, torch.from_numpy(log_reward), strata):  # values start at the size of the returns
             with torch.set_grad_enabled(not clipped):
@@ -104,7 +113,11 @@ class PolicyGradientLearner:
     def _evaluate(self, t: Trajectories) -> Trajectories:
         self._workspace.clear()
         given = t.terminal, t.offsets, t.states, t.actions
-        return evaluate(self.kernel, self.policy, *given, condition=t.condition, workspace=self._workspace)
+        again = evaluate(self.kernel, self.policy, *given, condition=t.condition, workspace=self._workspace)
+        return again if self.prior is None else replace(again, log_pb=t.log_pb)
+
+    def _under_prior(self, t: Trajectories) -> Trajectories:
+        return t if self.prior is None else under_prior(self.kernel, self.prior, t)
 
     def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""

@@ -4,7 +4,7 @@ One pass of the network a time step for all members, over the states that differ
 leaves one action only, nothing is computed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -216,6 +216,17 @@ def evaluate(
     log_pf = torch.zeros(len(actions)).index_put((torch.from_numpy(np.flatnonzero(chooses)),), values)
     log_pb, log_flow = nodes.backward_and_flow(x, offsets, actions, row, workspace)
     return Trajectories(terminal, offsets, states, actions, log_pf, log_pb, log_flow, condition)
+
+
+def under_prior(kernel: TransitionKernel, prior: Policy, t: Trajectories) -> Trajectories:
+    """The same trajectories with a prior's log P0 of each step in the place of log P_B.
+
+    Every balance then asks for P_F(tau) in proportion to P0(tau) R(x) (relative trajectory balance; Venkatraman et al.
+    2024, arXiv:2405.20971), so that P(x) becomes P0(x) R(x)/Z whatever P_B is.
+    """
+    with torch.no_grad():
+        log_p0 = evaluate(kernel, prior, t.terminal, t.offsets, t.states, t.actions).log_pf
+    return replace(t, log_pb=log_p0)
 
 
 def backward_rollout(

@@ -1,5 +1,6 @@
 """How far a trained sampler is from R/Z, in figures: exactly where the world can be enumerated, on draws elsewhere."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,7 @@ from oreflow.agent.policy.network import Policy, learned_log_z
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.sample import TrainedRun
 from oreflow.agent.training.build import make_reward, make_scorer
+from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import canonical
 from oreflow.rewards import Reward
 
@@ -69,7 +71,7 @@ def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
 def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]:
     features = None if run.condition is None else run.condition.features
     scorer = make_scorer(run.kernel, reward, run.condition, target=run.config.target)
-    result = compare_exactly(run.kernel, policy, scorer, features)
+    result = compare_exactly(run.kernel, policy, scorer, features, run.prior, run.config.target.tau)
     floor = perfect_sampler_floor(result.target, _FLOOR_DRAWS, stream(run.config.seed, "check"))
     return {
         "n_objects": len(result.objects),
@@ -85,6 +87,10 @@ def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str
     }
 
 
+def _log_target(run: TrainedRun, policy: Policy, states: States, score: Callable[[States], Floats]) -> Floats:
+    return log_target(run.kernel, policy, states, score(states), run.prior, run.config.target.tau)
+
+
 def _on_draws(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]:
     rng = stream(run.config.seed, "check")
     score = make_scorer(run.kernel, reward, run.condition, of_states=False, target=run.config.target)
@@ -93,7 +99,7 @@ def _on_draws(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]
     random, origin = random_objects(run.kernel, _N_DRAWN, rng)
     figures: dict[str, Any] = {"n_drawn": len(drawn), "n_random": len(random), "random_objects": origin}
     for name, states in (("drawn", drawn), ("random", random)):
-        log_reward, log_p = log_target(run.kernel, policy, states, score(states)), np.empty(0)
+        log_reward, log_p = _log_target(run, policy, states, score), np.empty(0)
         valid = np.isfinite(log_reward)
         if not valid.any():
             continue

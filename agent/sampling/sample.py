@@ -31,7 +31,15 @@ from oreflow.agent.tables.candidate_structures import N_CIFS, write_structures
 from oreflow.agent.tables.candidates import EnergyTerm, candidate_id, candidate_table, energy_model_of
 from oreflow.agent.tables.formulas import write_chunks
 from oreflow.agent.tables.known_crystals import is_known_object
-from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer, make_searcher, set_threads
+from oreflow.agent.training.build import (
+    make_kernel,
+    make_policy,
+    make_prior,
+    make_reward,
+    make_scorer,
+    make_searcher,
+    set_threads,
+)
 from oreflow.agent.training.resume import check_fits
 from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.agent.training.target import log_measure
@@ -60,6 +68,7 @@ class TrainedRun:
     sampler: Sampler
     step: int
     condition: Condition | None = None
+    prior: Policy | None = None
 
 
 def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[str, float] | None = None) -> TrainedRun:
@@ -89,7 +98,8 @@ def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[s
         sampler = BaselineSampler(searcher, make_scorer(kernel, make_reward(config), of_states=searcher.scores_states))
     else:
         sampler = PolicySampler(kernel, policy, None if condition is None else condition.features)
-    return TrainedRun(config, kernel, policy, sampler, int(state["step"]), condition)
+    prior = make_prior(config, kernel)
+    return TrainedRun(config, kernel, policy, sampler, int(state["step"]), condition, prior)
 
 
 def sample(
@@ -252,7 +262,8 @@ def _target_columns(run: TrainedRun, states: States, result: RewardValues) -> di
     if run.policy is None or run.config.target == TargetConfig():
         return {}
     log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)
-    return {"log_target": log_target(run.kernel, run.policy, states, log_reward)}
+    wanted = log_target(run.kernel, run.policy, states, log_reward, run.prior, run.config.target.tau)
+    return {"log_target": wanted}
 
 
 def _energy_model(config: Config, reward: Reward) -> EnergyTerm | None:

@@ -23,6 +23,8 @@ from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.plugin import PluginPolicy, check_policy
 from oreflow.agent.runtime.seeds import stream, torch_generator
 from oreflow.agent.search.searcher import Searcher
+from oreflow.agent.storage.checkpoint import load_policy
+from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.target import log_measure, make_strata
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
@@ -160,6 +162,9 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
         if not resuming:  # what a run has begun with lies in its buffer
             known_objects(config, kernel, source)
+    if config.target.prior is not None:
+        config.target.prior = str(Path(config.target.prior).resolve())
+        make_prior(config, kernel)
     for term in config.reward.terms:
         for name in path_parameters(term.name):
             value = term.params.get(name)
@@ -185,6 +190,41 @@ def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
         return Policy(*factors, sampler.hidden, learned, generator, **options)
     own, params = registry.POLICIES.find(sampler.policy), sampler.policy_params
     return PluginPolicy(sampler.policy, own, params, *factors, learned, generator, **options)
+
+
+def make_prior(config: Config, kernel: TransitionKernel) -> Policy | None:
+    """The fitted policy whose law is the prior of a config's target; None without one.
+
+    Raises:
+        ConfigError: when the run is no prior, or one of another world.
+        RunFolderError, CheckpointError: when there is no run, or its checkpoint is damaged.
+    """
+    path = config.target.prior
+    if path is None:
+        return None
+    folder = RunFolder(path)
+    fitted = folder.load_config()
+    if fitted.sampler.kind != "prior":
+        raise ConfigError(
+            f"target.prior: expected a run of sampler.kind prior, got one of {fitted.sampler.kind} in {path}"
+        )
+    ours, theirs = config.world.model_dump(mode="json"), fitted.world.model_dump(mode="json")
+    different = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
+    if different:
+        lines = "; ".join(f"{key} is {ours.get(key)!r}, was {theirs.get(key)!r}" for key in different[:4])
+        raise ConfigError(
+            f"target.prior: {path} was fitted in another world: {lines}. Fit one in this world, or change the world"
+        )
+    policy = make_policy(fitted, kernel)
+    load_policy(folder.latest_checkpoint(), policy)
+    return policy.requires_grad_(False)
+
+
+def start_from(policy: Policy, prior: Policy) -> None:
+    """Copy the weights of a prior into a policy, where their shapes agree; a sampler starts as a copy of its prior."""
+    own = policy.state_dict()
+    same = {name: value for name, value in prior.state_dict().items() if name in own and own[name].shape == value.shape}
+    policy.load_state_dict(own | same)
 
 
 def check_plugins(config: Config, kernel: TransitionKernel) -> None:
@@ -219,12 +259,17 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
         ConfigError: when the config asks for torchgfn and it is not installed.
     """
     rng = stream(config.seed, "training")
+    policy = make_policy(config, kernel) if config.sampler.kind in OBJECTIVES else None
+    prior = make_prior(config, kernel)
+    if policy is not None and prior is not None:
+        start_from(policy, prior)
     match config.sampler.kind:
         case "gflownet" if config.sampler.engine == "torchgfn":
             _engine_is_there(config, "config")
             from oreflow.agent.learners.torchgfn import TorchGFNLearner
 
-            return TorchGFNLearner(config, kernel, make_policy(config, kernel), rng)
+            assert policy is not None
+            return TorchGFNLearner(config, kernel, policy, rng)
         case "gflownet":
             from oreflow.agent.learners.gflownet import GFlowNetLearner
 
@@ -233,11 +278,18 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
                     warnings.simplefilter("ignore")
                     return known_objects(config, kernel)
 
-            return GFlowNetLearner(config, kernel, make_policy(config, kernel), rng, known)
+            assert policy is not None
+            return GFlowNetLearner(config, kernel, policy, rng, known, prior)
         case "policy_gradient":
             from oreflow.agent.learners.policy_gradient import PolicyGradientLearner
 
-            return PolicyGradientLearner(config, kernel, make_policy(config, kernel), rng)
+            assert policy is not None
+            return PolicyGradientLearner(config, kernel, policy, rng, prior)
+        case "prior":
+            from oreflow.agent.learners.prior import PriorLearner
+
+            assert policy is not None
+            return PriorLearner(config, kernel, policy, rng, lambda: known_objects(config, kernel))
     from oreflow.agent.learners.baseline import BaselineLearner
 
     return BaselineLearner(make_searcher(config, kernel), config.sampler.batch, rng)
