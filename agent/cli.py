@@ -7,6 +7,7 @@ from oreflow.agent.commands import (
     evaluate,
     exact,
     fit_energy,
+    fit_prior,
     init,
     list,
     relax,
@@ -37,6 +38,7 @@ app.command("encode")(structures.encode)
 app.command("export")(structures.export)
 app.command("relax")(relax.relax)
 app.command("fit-energy")(fit_energy.fit_energy)
+app.command("fit-prior")(fit_prior.fit_prior)
 app.command("list")(list.list_)
 app.command("init")(init.init)
 app.command("check")(check.check)

@@ -24,6 +24,13 @@ _EVERY = 50  # steps between two looks at the objects held out
 _MOST_HELD_OUT = 1000
 
 
+def split(states: States, config: Config) -> tuple[States, States]:
+    """Part known objects into those held out and those fitted, the same way for the same list and seed."""
+    order = np.random.default_rng(config.seed).permutation(len(states))
+    n_held_out = round(config.sampler.held_out * len(states))
+    return states[order[:n_held_out]], states[order[n_held_out:]]
+
+
 class PriorLearner:
     """Fits `policy` to known objects by maximum likelihood, and watches those that it never sees.
 
@@ -50,9 +57,8 @@ class PriorLearner:
         self._seed = config.seed
         states = known()
         assert states is not None
-        order = np.random.default_rng(config.seed).permutation(len(states))
-        n_held_out = round(config.sampler.held_out * len(states))
-        self.held_out, self.fitted = states[order[:n_held_out]][:_MOST_HELD_OUT], states[order[n_held_out:]]
+        held_out, self.fitted = split(states, config)
+        self.held_out = held_out[:_MOST_HELD_OUT]
         self.optimizer = make_optimizer(policy, config)
         self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
         self._workspace = Workspace()

@@ -1,13 +1,14 @@
 """Priors: what known objects look like, learned by likelihood, and samplers whose target is prior times reward."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.config.run import Config, dump_config, validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import (
     action_log_probabilities,
@@ -16,12 +17,15 @@ from oreflow.agent.evaluation.exact import (
     terminating_distribution,
     total_variation,
 )
+from oreflow.agent.learners.prior import split
 from oreflow.agent.sampling.sample import load_run, sample
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables.formulas import read_reference
 from oreflow.agent.training.build import make_checked, make_kernel, make_prior, make_reward, make_scorer
 from oreflow.agent.training.loop import train
 from oreflow.agent.training.resume import find_checkpoint
+from oreflow.agent.training.warm_start import known_objects
+from tests.support.cli import done, refused
 
 WORLD = {"elements": ["Li", "Mn", "O"], "n_elements": [1, 3], "n_atoms": [1, 8], "neutrality": "off"}
 TERMS = [{"name": "formation_energy", "shape": {"kind": "minimise", "beta": 1.0}}]
@@ -148,3 +152,25 @@ def test_a_prior_of_another_world_or_none_is_refused(prior: Any, tmp_path: Path)
     wrong = config_of(target={"prior": str(tmp_path / "plain")})
     with pytest.raises(ConfigError, match=r"expected a run of sampler\.kind prior"):
         make_checked(wrong, "test")
+
+
+def test_fit_prior_writes_a_run_and_a_card(known: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(dump_config(config_of()))
+    arguments = ("fit-prior", known, "--config", tmp_path / "c.yaml", "--steps", 60, "--set", "sampler.held_out=0.3")
+    shown = done(*arguments, "--out", tmp_path / "prior").stdout
+    assert "held-out compounds met" in shown
+    card = json.loads((tmp_path / "prior" / "card.json").read_text())
+    assert (card["data"]["n_fitted"], card["data"]["n_held_out"]) == (6, 3)
+    run = load_run(RunFolder(tmp_path / "prior"))
+    states = known_objects(run.config, run.kernel)
+    assert states is not None
+    held_out, fitted = split(states, run.config)
+    assert len(held_out) == 3
+    assert len(fitted) == 6
+    exact = -log_terminating_probability(run.kernel, run.policy, held_out).mean()
+    assert card["likelihood"]["nats_per_object"] == pytest.approx(exact)
+    assert card["likelihood"]["nats_along_one_order"] > exact
+    drawn = run.kernel.objects(run.sampler.draw(10_000, np.random.default_rng(1)))
+    assert card["draws"]["share_distinct"] == pytest.approx(len(set(drawn.key_bytes())) / 10_000, abs=0.01)
+    refused("holds a run already", *arguments, "--out", tmp_path / "prior")
+    done("sample", tmp_path / "prior", "-n", 5, "-q")
