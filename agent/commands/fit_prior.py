@@ -114,8 +114,9 @@ def _print(card: dict[str, Any], out: Path) -> None:
     data, likelihood, draws = card["data"], card["likelihood"], card["draws"]
     print(f"prior of {data['n_fitted']} compounds in {card['seconds']:.0f} s: {out}")
     nats, error = likelihood["nats_per_object"], likelihood["standard_error"]
+    of = f"{likelihood['n']} {likelihood['of']}"
     print(
-        f"likelihood                 {nats:.2f} ± {error:.2f} nats an object over {likelihood['n']} {likelihood['of']}; "
+        f"likelihood                 {nats:.2f} ± {error:.2f} nats an object over {of}; "
         f"{likelihood['nats_per_action']:.2f} an action, {likelihood['nats_along_one_order']:.2f} along one order"
     )
     shares = f"{draws['share_distinct']:.1%} distinct, {draws['share_fitted']:.1%} of these fitted"

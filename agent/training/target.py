@@ -7,7 +7,7 @@ from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.policy.strata import Strata, first_actions, strata_of
 from oreflow.agent.tables.known_crystals import read_crystals
-from oreflow.envs.arrays import Floats, States
+from oreflow.envs.arrays import AnyInts, Floats, States
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.space import group_numbers
@@ -26,7 +26,7 @@ def make_strata(config: Config, kernel: TransitionKernel) -> Strata | None:
     return strata_of(kernel, shares(config, groups), [str(number) for number in groups.tolist()])
 
 
-def shares(config: Config, groups: np.ndarray) -> Floats:
+def shares(config: Config, groups: AnyInts) -> Floats:
     """The weight of each space group, float64 [group], not normalised.
 
     Args:
@@ -50,7 +50,7 @@ def shares(config: Config, groups: np.ndarray) -> Floats:
     return np.ones(len(groups))
 
 
-def _mapped(chosen: dict[str, float], groups: np.ndarray) -> Floats:
+def _mapped(chosen: dict[str, float], groups: AnyInts) -> Floats:
     """Shares by number, symbol or system; a system's is divided among its groups, and what is not named gets none."""
     out = np.zeros(len(groups))
     for name, share in chosen.items():
