@@ -31,31 +31,28 @@ class LogPartition:
         return None if self.policy.strata is None else self.policy.strata.of_roots(t.states[t.offsets[:-1]])
 
     def start(self, t: Trajectories, log_reward: Tensor, strata: Ints | None) -> bool:
-        """Set log Z where it has not begun, from log R + log P_B - log P_F; True where anything was set anew."""
-        index = np.zeros(1, dtype=np.int64) if strata is None else strata
-        if self.started[index].all() and not self.follows:
+        """Set log Z where it has not begun, from log R + log P_B - log P_F; True where any had not."""
+        index = np.zeros(1, dtype=np.int64) if strata is None else np.unique(strata)
+        new = not bool(self.started[index].all())
+        if not (new or self.follows):
             return False
-        anew = False
         with torch.no_grad():
             zeta = log_reward + t.total(t.log_pb) - t.total(t.log_pf)
             if strata is None:
-                return self._set(self.policy.log_z, 0, zeta.mean())
+                self._set(self.policy.log_z, 0, zeta.mean())
+                return new
             assert self.policy.log_z_of_strata is not None
-            for g in np.unique(strata).tolist():
+            for g in index.tolist():
                 if self.follows or not self.started[g]:
-                    mean = zeta[torch.from_numpy(strata == g)].mean()
-                    anew = self._set(self.policy.log_z_of_strata[g], g, mean) or anew
-        return anew
+                    self._set(self.policy.log_z_of_strata[g], g, zeta[torch.from_numpy(strata == g)].mean())
+        return new
 
-    def _set(self, log_z: Tensor, g: int, estimate: Tensor) -> bool:
-        """Move a log Z, in place, to an estimate or towards it; True the first time."""
-        if not torch.isfinite(estimate):
-            return False
-        memory = LOG_Z_MEMORY if self.started[g] else 0.0
-        log_z.copy_(memory * log_z + (1 - memory) * estimate)
-        first = not self.started[g]
-        self.started[g] = True
-        return bool(first)
+    def _set(self, log_z: Tensor, g: int, estimate: Tensor) -> None:
+        """Move a log Z, in place, to an estimate or towards it; one that is no number changes nothing."""
+        if torch.isfinite(estimate):
+            memory = LOG_Z_MEMORY if self.started[g] else 0.0
+            log_z.copy_(memory * log_z + (1 - memory) * estimate)
+            self.started[g] = True
 
     def draw(self, n: int, rng: np.random.Generator, together: int) -> Ints | None:
         """Draw the strata to train on, int64 [n]; None without strata.

@@ -120,7 +120,7 @@ def test_one_step_of_each_objective_has_our_loss(objective: str, backward: str, 
     assert np.array_equal(terminal, update.states)
     t = evaluate(kernel, frozen, terminal, offsets, states, actions).select(update.values.valid)
     referee = GFlowNetLearner(tiny(**keys), kernel, frozen, np.random.default_rng(0))
-    referee.log_z_started = True
+    referee.partition.started[:] = True
     ours = referee._loss(t, torch.from_numpy(update.values.log_reward[update.values.valid]))
     assert update.loss == pytest.approx(ours.item(), rel=1e-5)
     assert not update.skipped

@@ -144,7 +144,7 @@ def test_loss_and_gradients_equal_torchgfn_on_its_own_trajectories(
     learner = GFlowNetLearner(
         tiny(objective=objective, sub_trajectory_lambda=lamda), k, policy, np.random.default_rng(0)
     )
-    learner.log_z_started = True
+    learner.partition.started[:] = True
     t = evaluate(k, policy, terminal, offsets, states, actions)
     ours = learner._loss(t, torch.from_numpy(log_reward(terminal)))
     policy.zero_grad()

@@ -138,7 +138,7 @@ def test_loss_and_gradients_equal_ours(name: str, objective: str, backward: str)
     theirs = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
     policy.zero_grad()
     learner = GFlowNetLearner(tiny(objective=objective), k, policy, np.random.default_rng(0))
-    learner.log_z_started = True
+    learner.partition.started[:] = True
     t = evaluate(k, policy, *ragged(trajectories))
     ours = learner._loss(t, torch.from_numpy(log_reward(t.terminal)))
     policy.zero_grad()
