@@ -33,6 +33,8 @@ class TargetConfig(Closed):
     def _known_has_a_reference(self) -> "TargetConfig":
         if (self.space_groups == "known") != (self.reference is not None):
             raise ValueError("reference: expected structures with space_groups: known, and none with anything else")
+        if self.prior is None and self.tau != 1:
+            raise ValueError("tau: expected a prior beside it; without one give the reward's shapes another beta")
         if isinstance(self.space_groups, dict) and not any(self.space_groups.values()):
             raise ValueError("space_groups: expected at least one share above 0")
         return self

@@ -30,6 +30,10 @@ def check_has_probabilities(config: Config, source: str) -> None:
     Raises:
         ValueError: naming `source` and the sampler.
     """
+    if config.sampler.kind == "prior":
+        raise ValueError(
+            f"{source}: a prior is fitted to known objects and not to R/Z; card.json says how likely it finds others"
+        )
     if config.sampler.kind not in OBJECTIVES:
         raise ValueError(
             f"{source}: {config.sampler.kind} has no probabilities to compare with R/Z; expected gflownet or "

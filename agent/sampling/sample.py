@@ -95,7 +95,9 @@ def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[s
     if policy is None:
         searcher = make_searcher(config, kernel)
         searcher.load_arrays(load_arrays(checkpoint))
-        sampler = BaselineSampler(searcher, make_scorer(kernel, make_reward(config), of_states=searcher.scores_states))
+        sampler = BaselineSampler(
+            searcher, make_scorer(kernel, make_reward(config), of_states=searcher.scores_states, target=config.target)
+        )
     else:
         sampler = PolicySampler(kernel, policy, None if condition is None else condition.features)
     prior = make_prior(config, kernel)

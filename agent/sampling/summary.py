@@ -66,7 +66,8 @@ def summarise(
         summary |= _elements_and_energies(world.symbols(), kernel, rows, energy_model, rng)
     summary |= _hull_holes(rows)
     wanted = "log_target" if "log_target" in rows.schema.names else "log_reward"
-    summary["log_reward_minus_log_pf_std"] = _spread(rows.column(wanted) - rows.column("log_pf"))
+    of_reward = config.sampler.kind != "prior"  # which is not fitted to R
+    summary["log_reward_minus_log_pf_std"] = _spread(rows.column(wanted) - rows.column("log_pf")) if of_reward else None
     if world.object_kind == STRUCTURE:
         summary |= _space_groups(config, rows, wanted)
     of_world = world.summary(kernel.objects(draws.objects.rows(slice(0, _N_SUMMARISED))))

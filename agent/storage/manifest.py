@@ -60,11 +60,11 @@ def take_over(folder: Path, files: dict[str, Path]) -> None:
     """
     before = own_files(folder)
     _write(folder, before | set(files))
-    for name in before - set(files):
-        (folder / name).unlink(missing_ok=True)
     for name, path in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, folder / name)
+    for name in before - set(files):
+        (folder / name).unlink(missing_ok=True)
     _remove_empty(folder, before)
     _write(folder, files)
 

@@ -25,7 +25,7 @@ from oreflow.agent.runtime.seeds import stream, torch_generator
 from oreflow.agent.search.searcher import Searcher
 from oreflow.agent.storage.checkpoint import load_policy
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.target import log_measure, make_strata
+from oreflow.agent.training.target import log_measure, make_strata, record_known_shares
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.check import check_kernel
@@ -143,6 +143,7 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
     """Kernel and reward, so that a bad world or term, or an engine that is not there, stops before any work.
 
     Files that reward terms read are written into the config with their full paths: a run is used from any folder.
+    Shares that a reference gives are written as numbers.
 
     Raises:
         ConfigError: naming the file, the key, and what the kernel or term complains about.
@@ -162,6 +163,7 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
         if not resuming:  # what a run has begun with lies in its buffer
             known_objects(config, kernel, source)
+    record_known_shares(config, kernel)
     if config.target.prior is not None:
         config.target.prior = str(Path(config.target.prior).resolve())
         make_prior(config, kernel)

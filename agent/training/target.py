@@ -26,6 +26,18 @@ def make_strata(config: Config, kernel: TransitionKernel) -> Strata | None:
     return strata_of(kernel, shares(config, groups), [str(number) for number in groups.tolist()])
 
 
+def record_known_shares(config: Config, kernel: TransitionKernel) -> None:
+    """Write the shares that a reference gives into the config: a run keeps them, whatever becomes of the file.
+
+    Raises:
+        TableError: when the reference cannot be read.
+    """
+    if config.target.space_groups == "known" and isinstance(kernel, WyckoffKernel):
+        groups = np.array(kernel.space.space_groups)[first_actions(kernel)]
+        found = {str(number): share for number, share in zip(groups.tolist(), shares(config, groups).tolist())}
+        config.target = TargetConfig(**config.target.model_dump() | {"space_groups": found, "reference": None})
+
+
 def shares(config: Config, groups: AnyInts) -> Floats:
     """The weight of each space group, float64 [group], not normalised.
 

@@ -135,6 +135,7 @@ def test_held_out_objects_are_measured_and_stops_go_on(known: Path, tmp_path: Pa
         ({"sampler": {"kind": "random"}, "target": {"prior": "x"}}, "works with gflownet and policy_gradient"),
         ({"sampler": {"backward": "learned"}, "target": {"prior": "x"}}, "works with gflownet and policy_gradient"),
         ({"target": {"tau": 0}}, "tau"),
+        ({"target": {"tau": 2.0}}, "tau: expected a prior beside it"),
     ],
 )
 def test_bad_configs(sections: dict[str, Any], message: str) -> None:
@@ -174,3 +175,4 @@ def test_fit_prior_writes_a_run_and_a_card(known: Path, tmp_path: Path) -> None:
     assert card["draws"]["share_distinct"] == pytest.approx(len(set(drawn.key_bytes())) / 10_000, abs=0.01)
     refused("holds a run already", *arguments, "--out", tmp_path / "prior")
     done("sample", tmp_path / "prior", "-n", 5, "-q")
+    refused("a prior is fitted to known objects and not to R/Z", "exact", tmp_path / "prior")

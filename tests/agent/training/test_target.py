@@ -12,7 +12,7 @@ from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly, log_terminating_probability
 from oreflow.agent.sampling.sample import load_run, sample
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer
+from oreflow.agent.training.build import make_checked, make_kernel, make_policy, make_reward, make_scorer
 from oreflow.agent.training.loop import train
 from oreflow.agent.training.resume import find_checkpoint
 from oreflow.agent.training.target import make_strata, shares
@@ -147,6 +147,19 @@ def test_known_shares_are_counts_of_a_reference_and_one(tmp_path: Path) -> None:
         config_of({"space_groups": "known", "reference": str(tmp_path)}), np.array([186, 216, 221, 225, 227])
     )
     assert weights.tolist() == [1, 1, 1, 4, 1]
+
+
+def test_a_run_keeps_known_shares_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    from tests.support.cifs import ROCK_SALT
+
+    (tmp_path / "salt.cif").write_text(ROCK_SALT)
+    config = config_of({"space_groups": "known", "reference": str(tmp_path / "salt.cif")})
+    make_checked(config, "test")
+    (tmp_path / "salt.cif").unlink()
+    again = validate_config(config.model_dump(mode="json"), "test")
+    strata = make_strata(again, make_kernel(again))
+    assert strata is not None
+    assert dict(zip(strata.names, np.exp(strata.log_share)))["225"] == pytest.approx(2 / (len(strata) + 1))
 
 
 def test_groups_that_can_host_nothing_have_no_share() -> None:
