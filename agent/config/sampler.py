@@ -125,6 +125,10 @@ class SamplerConfig(Closed):
     held_out: float = Field(
         0.05, ge=0, lt=1, description="prior: share of the known objects that is kept apart to measure likelihood on"
     )
+    dropout: float = Field(0.1, ge=0, lt=1, description="prior: share of hidden units left out of each gradient")
+    averaging: float = Field(
+        0.99, ge=0, lt=1, description="prior: what is kept are averages over steps, each this share of the one before"
+    )
     replay: ReplayConfig = ReplayConfig()
     local_search: LocalSearchConfig = LocalSearchConfig()
     warm_start: WarmStartConfig = WarmStartConfig()

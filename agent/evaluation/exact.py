@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from oreflow.agent.policy.action_blocks import blocks_of
 from oreflow.agent.policy.network import Policy, learned_log_z, masked_log_softmax
+from oreflow.agent.policy.prior import Prior
 from oreflow.agent.policy.strata import impose_shares
 from oreflow.agent.rollout.distinct_rows import distinct
 from oreflow.envs.arrays import Floats, Ints, States
@@ -120,7 +121,7 @@ def compare_exactly(
     policy: Policy,
     log_reward: Callable[[States], Floats],
     condition: Tensor | None = None,
-    prior: Policy | None = None,
+    prior: Prior | None = None,
     tau: float = 1.0,
 ) -> ExactComparison:
     """Enumerates the world and compares the sampler's terminating distribution with R/Z.
@@ -140,9 +141,7 @@ def compare_exactly(
     objects = kernel.step(objects, np.full(len(objects), kernel.n_actions - 1))
     log_r = log_reward(objects) / tau
     if prior is not None:
-        of_prior = terminating_distribution(world, action_log_probabilities(kernel, prior, world.states))
-        with np.errstate(divide="ignore"):
-            log_r = log_r + np.log(of_prior)
+        log_r = log_r + log_prior(prior, objects)
     if isinstance(kernel, HasLabelings):
         objects, learned, log_r = _by_object(kernel, objects, learned, log_r)
     valid = ~np.isnan(log_r)
@@ -315,12 +314,21 @@ def _log_probabilities_of_edges(
     return out
 
 
+def log_prior(prior: Prior, states: States) -> Floats:
+    """log P0 of terminal states of a world within the prior's, float64 [batch].
+
+    That is P0 of the decoration alone where the prior knows no geometry. NaN where it would take too long, as
+    `log_terminating_probability` says.
+    """
+    return log_terminating_probability(prior.kernel, prior.policy, prior.inclusion.states(states))
+
+
 def log_target(
     kernel: TransitionKernel,
     policy: Policy,
     states: States,
     log_reward: Floats,
-    prior: Policy | None = None,
+    prior: Prior | None = None,
     tau: float = 1.0,
 ) -> Floats:
     """log of what a sampler of terminal states is trained to be proportional to, float64 [batch].
@@ -330,7 +338,7 @@ def log_target(
     """
     log_reward = log_reward / tau
     if prior is not None:
-        log_reward = log_reward + log_terminating_probability(kernel, prior, states)
+        log_reward = log_reward + log_prior(prior, states)
     if policy.strata is None:
         return log_reward
     assert policy.log_z_of_strata is not None

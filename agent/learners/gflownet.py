@@ -23,6 +23,7 @@ from oreflow.agent.objectives.balance_losses import (
 from oreflow.agent.objectives.plugin import ObjectiveBatch, scalar_loss
 from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy, learned_log_z
+from oreflow.agent.policy.prior import Prior
 from oreflow.agent.registry import OBJECTIVES
 from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout, under_prior
 from oreflow.agent.rollout.trajectories import Trajectories, concatenate
@@ -48,7 +49,7 @@ class GFlowNetLearner:
         policy: Policy,
         rng: np.random.Generator,
         known: Callable[[], States | None] = lambda: None,
-        prior: Policy | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.known, self.prior = known, prior
         self.sampler, self.tau = config.sampler, config.target.tau
@@ -129,7 +130,7 @@ class GFlowNetLearner:
         if not len(trajectories):
             return Update(drawn.terminal, values, math.nan, skipped=True)
         if self.prior is not None:
-            trajectories = under_prior(self.kernel, self.prior, trajectories)
+            trajectories = under_prior(self.prior, trajectories)
         loss = self._loss(trajectories, torch.from_numpy(np.concatenate(log_rewards)) / self.tau)
         stepped = self._descent.step(loss)
         return Update(drawn.terminal, values, float(loss.detach()), not stepped)

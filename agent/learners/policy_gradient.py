@@ -20,6 +20,7 @@ from oreflow.agent.objectives.soft_policy_gradient import (
 )
 from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy, learned_log_z
+from oreflow.agent.policy.prior import Prior
 from oreflow.agent.rollout.rollout import evaluate, forward_rollout, under_prior
 from oreflow.agent.rollout.trajectories import Trajectories
 from oreflow.envs.arrays import Arrays
@@ -38,7 +39,7 @@ class PolicyGradientLearner:
         kernel: TransitionKernel,
         policy: Policy,
         rng: np.random.Generator,
-        prior: Policy | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.sampler, self.prior, self.tau = config.sampler, prior, config.target.tau
         self.kernel = kernel
@@ -117,7 +118,7 @@ class PolicyGradientLearner:
         return again if self.prior is None else replace(again, log_pb=t.log_pb)
 
     def _under_prior(self, t: Trajectories) -> Trajectories:
-        return t if self.prior is None else under_prior(self.kernel, self.prior, t)
+        return t if self.prior is None else under_prior(self.prior, t)
 
     def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""

@@ -20,8 +20,8 @@ from oreflow.envs.arrays import Arrays, States
 from oreflow.envs.contract.protocol import TransitionKernel
 
 _SCORED = 32  # objects of a batch whose rewards are asked for: nothing is learned from them
-_EVERY = 50  # steps between two looks at the objects held out
-_MOST_HELD_OUT = 1000
+_EVERY = 50  # steps between two looks at the objects that are watched
+_MOST_WATCHED = 1000
 
 
 def split(states: States, config: Config) -> tuple[States, States]:
@@ -32,7 +32,10 @@ def split(states: States, config: Config) -> tuple[States, States]:
 
 
 class PriorLearner:
-    """Fits `policy` to known objects by maximum likelihood, and watches those that it never sees.
+    """Fits `policy` to known objects by maximum likelihood, against overfitting by three means.
+
+    Hidden units drop out of each step's gradient; weights are averaged over steps; and of the averages that one is kept
+    under which objects that are watched, and never fitted, are likeliest. What is held out is not looked at at all.
 
     Args:
         config: of which `sampler` says how to learn, `sampler.held_out` what share is kept apart.
@@ -57,12 +60,15 @@ class PriorLearner:
         self._seed = config.seed
         states = known()
         assert states is not None
-        held_out, self.fitted = split(states, config)
-        self.held_out = held_out[:_MOST_HELD_OUT]
+        held_out, fitted = split(states, config)
+        n_watched = min(_MOST_WATCHED, len(held_out))
+        self.watched, self.fitted = fitted[:n_watched], fitted[n_watched:]
         self.optimizer = make_optimizer(policy, config)
         self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
         self._workspace = Workspace()
-        self._nats_held_out = math.nan
+        self._averaged = {name: value.clone() for name, value in policy.state_dict().items()}
+        self._best = self._averaged
+        self._nats = self._least_nats = math.nan
 
     def step(self, step: int, score: Score) -> Update:
         """Take a batch of known objects apart, and raise the likelihood of building them."""
@@ -70,29 +76,55 @@ class PriorLearner:
         self._descent.schedule(cosine(s.final_learning_rate_share, step / max(s.steps - 1, 1)))
         self._workspace.clear()
         batch = self.fitted[self.rng.integers(len(self.fitted), size=s.batch)]
+        self.policy.noise = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
         t = backward_rollout(self.kernel, self.policy, batch, self.rng, workspace=self._workspace)
+        self.policy.noise = None
         bound = t.total(t.log_pf) - t.total(t.log_pb)
         loss = -bound.mean()
         stepped = self._descent.step(loss)
-        if len(self.held_out) and (step % _EVERY == 0 or step == s.steps - 1):
-            self._nats_held_out = self._nats(step)
-        figures = {"nats_per_object": float(loss.detach()), "nats_per_held_out_object": self._nats_held_out}
+        self._average(step)
+        last = step == s.steps - 1
+        if len(self.watched) and (step % _EVERY == 0 or last):
+            self._watch(step)
+        if last:
+            self.policy.load_state_dict(self._best if len(self.watched) else self._averaged)
+        figures = {"nats_per_object": float(loss.detach()), "nats_per_watched_object": self._nats}
         return Update(batch[:_SCORED], score(batch[:_SCORED]), float(loss.detach()), not stepped, figures)
 
-    def _nats(self, step: int) -> float:
-        """Minus the bound of the log-likelihood of a held-out object; its orders are drawn apart from all else."""
-        rng = np.random.default_rng([self._seed, step])
+    def _average(self, step: int) -> None:
+        """Move the averages towards the weights; at first they follow closely."""
+        share = max(1 - self.sampler.averaging, 9 / (10 + step))
+        for name, value in self.policy.state_dict().items():
+            if value.is_floating_point():
+                self._averaged[name] = torch.lerp(self._averaged[name], value, share)
+
+    def _watch(self, step: int) -> None:
+        """Measure minus the bound of the log-likelihood of a watched object under the averages; keep the best of them.
+
+        Their orders are drawn apart from all else.
+        """
+        now = {name: value.clone() for name, value in self.policy.state_dict().items()}
+        self.policy.load_state_dict(self._averaged)
         with torch.no_grad():
-            t = backward_rollout(self.kernel, self.policy, self.held_out, rng)
-            return -float((t.total(t.log_pf) - t.total(t.log_pb)).mean())
+            t = backward_rollout(self.kernel, self.policy, self.watched, np.random.default_rng([self._seed, step]))
+            self._nats = -float((t.total(t.log_pf) - t.total(t.log_pb)).mean())
+        self.policy.load_state_dict(now)
+        if not self._nats >= self._least_nats:  # the first is the best so far
+            self._least_nats, self._best = self._nats, dict(self._averaged)
 
     def arrays(self) -> Arrays:
         """Give what a checkpoint holds beside weights, moments and random state, by name."""
-        return {"nats_held_out": np.array(self._nats_held_out)}
+        kept = {"averaged": self._averaged, "best": self._best}
+        weights = {f"{kind}.{name}": value.numpy() for kind, of in kept.items() for name, value in of.items()}
+        return weights | {"nats_watched": np.array([self._nats, self._least_nats])}
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
-        self._nats_held_out = float(arrays["nats_held_out"])
+        self._nats, self._least_nats = arrays["nats_watched"].tolist()
+        self._averaged, self._best = (
+            {name: torch.from_numpy(arrays[f"{kind}.{name}"].copy()) for name in self._averaged}
+            for kind in ("averaged", "best")
+        )
 
     def log_z(self) -> None:
         """Nothing is normalised here but the policy itself."""

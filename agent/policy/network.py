@@ -69,7 +69,13 @@ class Policy(nn.Module):
         state_flow: whether there is a head for log F(s), the state flow, which is also the soft value V(s).
         n_conditions: length of the vector that tells which of a family of rewards is meant; 0 for a single reward.
         strata: first actions of prescribed shares; None where the first action is learned like any other.
+        dropout: share of the hidden units that are left out, and the others scaled up, while `noise` is set.
+
+    Attributes:
+        noise: source of the units that drop out where gradients are taken; None: none do.
     """
+
+    noise: torch.Generator | None = None
 
     def __init__(
         self,
@@ -83,9 +89,10 @@ class Policy(nn.Module):
         state_flow: bool = False,
         n_conditions: int = 0,
         strata: Strata | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.strata = strata
+        self.strata, self.dropout = strata, dropout
         self.n_tokens = len(token_factors)
         self.n_conditions = n_conditions
         self.embedding = FactoredWeights(token_factors, 1, hidden[0], 0.5, generator)
@@ -129,12 +136,17 @@ class Policy(nn.Module):
         x = sum_of_rows(embedding, tokens) + self.embedding_bias
         if self.condition_layers is not None:
             x = x + self.condition_layers(condition)
-        x = torch.relu(x)
+        x = self._drop(torch.relu(x))
         for layer in self.layers:
-            x = torch.relu(layer(x))
+            x = self._drop(torch.relu(layer(x)))
         if self.condition_scale is not None:  # at one state log-probabilities are about linear in beta and in weights
             x = x * (1 + self.condition_scale(condition))
         return x
+
+    def _drop(self, x: Tensor) -> Tensor:
+        if self.noise is None or self.dropout == 0 or not torch.is_grad_enabled():
+            return x
+        return x * torch.empty_like(x).bernoulli_(1 - self.dropout, generator=self.noise) / (1 - self.dropout)
 
     def forward(
         self, tokens: Tensor, weights: tuple[Tensor, Tensor] | None = None, condition: Tensor | None = None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from oreflow.agent.policy.action_head import Choices, Workspace, choose
 from oreflow.agent.policy.network import Policy
+from oreflow.agent.policy.prior import Prior
 from oreflow.agent.rollout.distinct_states import Nodes, only_actions
 from oreflow.agent.rollout.trajectories import Trajectories
 from oreflow.envs.arrays import Ints, States
@@ -218,15 +219,22 @@ def evaluate(
     return Trajectories(terminal, offsets, states, actions, log_pf, log_pb, log_flow, condition)
 
 
-def under_prior(kernel: TransitionKernel, prior: Policy, t: Trajectories) -> Trajectories:
+def under_prior(prior: Prior, t: Trajectories) -> Trajectories:
     """The same trajectories with a prior's log P0 of each step in the place of log P_B.
 
     Every balance then asks for P_F(tau) in proportion to P0(tau) R(x) (relative trajectory balance; Venkatraman et al.
-    2024, arXiv:2405.20971), so that P(x) becomes P0(x) R(x)/Z whatever P_B is.
+    2024, arXiv:2405.20971), so that P(x) becomes P0(x) R(x)/Z whatever P_B is. Steps that the prior knows nothing of,
+    such as those of a geometry, keep log P_B.
     """
+    known = prior.inclusion.actions[t.actions] >= 0
+    offsets = np.concatenate([[0], np.cumsum(known)])[t.offsets]
+    states = prior.inclusion.states(t.states[known])
+    actions = prior.inclusion.actions[t.actions[known]]
     with torch.no_grad():
-        log_p0 = evaluate(kernel, prior, t.terminal, t.offsets, t.states, t.actions).log_pf
-    return replace(t, log_pb=log_p0)
+        log_p0 = evaluate(prior.kernel, prior.policy, t.terminal, offsets, states, actions).log_pf
+        log_pb = t.log_pb.detach().clone()
+        log_pb[torch.from_numpy(known)] = log_p0
+    return replace(t, log_pb=log_pb)
 
 
 def backward_rollout(

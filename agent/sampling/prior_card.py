@@ -21,6 +21,7 @@ from oreflow.envs.chemistry.oxidation import resolve_table
 from oreflow.envs.contract.labelings import canonical
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
+from oreflow.rewards.terms.composition.charge_balance import ChargeBalance
 from oreflow.rewards.terms.composition.electronegativity_balance import ElectronegativityBalance
 from oreflow.rewards.terms.composition.smact_validity import SmactValidity
 
@@ -65,7 +66,8 @@ def prior_card(run: TrainedRun, n_draws: int = 10_000) -> dict[str, Any]:
             "n_fitted": len(fitted),
             "n_held_out": len(held_out),
             "split": f"at random, seed {run.config.seed}",
-        },
+        }
+        | _alike(run.kernel.objects(fitted)),
         "likelihood": _likelihood(log_p, n_actions(run, measured), rng)
         | {"of": "held out" if len(held_out) else "fitted", "nats_along_one_order": along_one},
     }
@@ -107,17 +109,29 @@ def _draws(run: TrainedRun, drawn: States, fitted: States, held_out: States) -> 
         "share_fitted": len(set(keys) & set(known)) / max(len(set(keys)), 1),
         "n_held_out_met": len(set(unseen) & set(keys)),
     }
-    objects = run.kernel.objects(drawn)
+    return out | _alike(run.kernel.objects(drawn))
+
+
+def _alike(objects: Any) -> dict[str, Any]:
+    """What draws and data are compared in: validity under named rules, numbers of elements, space groups."""
+    out: dict[str, Any] = {}
     if isinstance(objects, Compositions | Crystals):
         formulas = objects.formula_units()
-        rule = ElectronegativityBalance()(formulas)
-        smact = SmactValidity()(formulas)
+        charges, ordered, smact = (
+            ChargeBalance()(formulas),
+            ElectronegativityBalance()(formulas),
+            SmactValidity()(formulas),
+        )
+        table = resolve_table(DEFAULT_TABLE)
+        n_elements = np.bincount((formulas.counts > 0).sum(axis=1))
         out |= {
-            f"share_neutral_and_ordered_{resolve_table(DEFAULT_TABLE)}": _share(rule.values == 1, rule.valid),
+            f"share_neutral_{table}": _share(charges.values == 0, charges.valid),
+            f"share_neutral_and_ordered_{table}": _share(ordered.values == 1, ordered.valid),
             "share_smact_valid": _share(smact.values == 1, smact.valid),
+            "share_by_n_elements": {str(k): float(n / len(formulas)) for k, n in enumerate(n_elements.tolist()) if n},
         }
     if isinstance(objects, Crystals):
-        shares = np.bincount(objects.space_group, minlength=231)[1:] / len(drawn)
+        shares = np.bincount(objects.space_group, minlength=231)[1:] / len(objects)
         positive = shares[shares > 0]
         entropy = float(-(positive * np.log(positive)).sum())
         out |= {"n_space_groups": len(positive), "entropy_space_groups_nats": entropy}

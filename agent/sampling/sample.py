@@ -15,6 +15,7 @@ from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import log_target
 from oreflow.agent.learners.reward_families import Condition, Preference, choose
 from oreflow.agent.policy.network import Policy
+from oreflow.agent.policy.prior import Prior
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import Draws, draw, first_of_their_kind
@@ -34,12 +35,12 @@ from oreflow.agent.tables.known_crystals import is_known_object
 from oreflow.agent.training.build import (
     make_kernel,
     make_policy,
-    make_prior,
     make_reward,
     make_scorer,
     make_searcher,
     set_threads,
 )
+from oreflow.agent.training.priors import make_prior
 from oreflow.agent.training.resume import check_fits
 from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.agent.training.target import log_measure
@@ -68,7 +69,7 @@ class TrainedRun:
     sampler: Sampler
     step: int
     condition: Condition | None = None
-    prior: Policy | None = None
+    prior: Prior | None = None
 
 
 def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[str, float] | None = None) -> TrainedRun:

@@ -1,11 +1,9 @@
 """From a config to the objects it names: kernel, reward, policy, and log R of kernel states."""
 
 import importlib.util
-import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,76 +15,26 @@ from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.learners.learner import Learner
-from oreflow.agent.learners.reward_families import Condition, make_family
+from oreflow.agent.learners.reward_families import Condition
 from oreflow.agent.objectives.plugin import check_objective
-from oreflow.agent.policy.network import Policy
-from oreflow.agent.policy.plugin import PluginPolicy, check_policy
-from oreflow.agent.runtime.seeds import stream, torch_generator
+from oreflow.agent.policy.plugin import check_policy
+from oreflow.agent.policy.prior import start_from
+from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.search.searcher import Searcher
-from oreflow.agent.storage.checkpoint import load_policy
-from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.target import log_measure, make_strata, record_known_shares
+from oreflow.agent.training.parts import check_world, make_policy
+from oreflow.agent.training.parts import make_kernel as make_kernel
+from oreflow.agent.training.priors import make_prior, settle_prior
+from oreflow.agent.training.target import log_measure, record_known_shares
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
-from oreflow.envs.contract.check import check_kernel
 from oreflow.envs.contract.labelings import log_labelings
 from oreflow.envs.contract.protocol import TransitionKernel
-from oreflow.envs.errors import KernelContractError, OreflowError, PluginError
 from oreflow.envs.registry import COMPOSITION, STRUCTURE, WORLDS
 from oreflow.rewards.errors import RewardParameterError, UnknownRewardError
 from oreflow.rewards.models.ensemble.folder import pretrained_names
 from oreflow.rewards.registry import path_parameters
 
 _CHECKED_AT_START = 16  # trajectories on which the kernel of an own world is held to its contract
-
-
-def make_kernel(config: Config) -> TransitionKernel:
-    """The transition kernel of a config's world.
-
-    Raises:
-        EmptyWorldError: when nothing satisfies its constraints.
-        PluginError: when an own world cannot be built.
-    """
-    world, kind = config.world.space(), config.world.kind
-    if WORLDS.is_built_in(kind):
-        return world.kernel()
-    where = f"world {kind!r} ({WORLDS.origin(kind)})"
-    try:
-        kernel = world.kernel()
-    except (OreflowError, ValueError):
-        raise
-    except Exception as error:
-        raise PluginError(f"{where}: kernel() failed: {type(error).__name__}: {error}") from error
-    declared = [*TransitionKernel.__annotations__, *vars(TransitionKernel)]
-    missing = [name for name in declared if not name.startswith("_") and name not in dir(kernel)]
-    if missing:
-        raise PluginError(
-            f"{where}: expected kernel() to give a TransitionKernel, got {type(kernel).__name__} without "
-            f"{', '.join(missing)}; oreflow.envs.contract.protocol says what each is"
-        )
-    return kernel
-
-
-def check_world(config: Config, kernel: TransitionKernel, n: int, rng: np.random.Generator) -> None:
-    """Hold a config's world to the contract of kernels, on n random trajectories and, where it is small, on all states.
-
-    Raises:
-        KernelContractError: naming the world and where it comes from, the clause, and the likely mistake.
-    """
-    kind = config.world.kind
-    where = f"world {kind!r} ({WORLDS.origin(kind)})"
-    try:
-        check_kernel(kernel, rng, n, config.world.space().object_kind)
-    except KernelContractError as error:
-        raise KernelContractError(f"{where}: {error}") from error
-    except (OreflowError, ValueError):
-        raise
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        raise KernelContractError(
-            f"{where}: its kernel raised {type(error).__name__}: {error}, in {frame.name} ({frame.filename}, line "
-            f"{frame.lineno})"
-        ) from error
 
 
 def make_reward(config: Config, source: str = "config") -> rewards.Reward:
@@ -164,69 +112,13 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
         if not resuming:  # what a run has begun with lies in its buffer
             known_objects(config, kernel, source)
     record_known_shares(config, kernel)
-    if config.target.prior is not None:
-        config.target.prior = str(Path(config.target.prior).resolve())
-        make_prior(config, kernel)
+    settle_prior(config, kernel)
     for term in config.reward.terms:
         for name in path_parameters(term.name):
             value = term.params.get(name)
             if isinstance(value, str) and value not in pretrained_names() and Path(value).exists():
                 term.params[name] = str(Path(value).resolve())
     return kernel, reward
-
-
-def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
-    """The untrained policy network."""
-    sampler = config.sampler
-    family = make_family(config)
-    factors = kernel.token_factors, kernel.action_factors, kernel.n_backward_actions
-    generator = torch_generator(config.seed, "weights")
-    learned = sampler.backward == "learned"
-    flow = sampler.kind == "policy_gradient" or sampler.objective in ("detailed_balance", "sub_trajectory_balance")
-    options: dict[str, Any] = {
-        "state_flow": flow,
-        "n_conditions": 0 if family is None else family.n_conditions,
-        "strata": make_strata(config, kernel),
-    }
-    if sampler.policy == "mlp":
-        return Policy(*factors, sampler.hidden, learned, generator, **options)
-    own, params = registry.POLICIES.find(sampler.policy), sampler.policy_params
-    return PluginPolicy(sampler.policy, own, params, *factors, learned, generator, **options)
-
-
-def make_prior(config: Config, kernel: TransitionKernel) -> Policy | None:
-    """The fitted policy whose law is the prior of a config's target; None without one.
-
-    Raises:
-        ConfigError: when the run is no prior, or one of another world.
-        RunFolderError, CheckpointError: when there is no run, or its checkpoint is damaged.
-    """
-    path = config.target.prior
-    if path is None:
-        return None
-    folder = RunFolder(path)
-    fitted = folder.load_config()
-    if fitted.sampler.kind != "prior":
-        raise ConfigError(
-            f"target.prior: expected a run of sampler.kind prior, got one of {fitted.sampler.kind} in {path}"
-        )
-    ours, theirs = config.world.model_dump(mode="json"), fitted.world.model_dump(mode="json")
-    different = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
-    if different:
-        lines = "; ".join(f"{key} is {ours.get(key)!r}, was {theirs.get(key)!r}" for key in different[:4])
-        raise ConfigError(
-            f"target.prior: {path} was fitted in another world: {lines}. Fit one in this world, or change the world"
-        )
-    policy = make_policy(fitted, kernel)
-    load_policy(folder.latest_checkpoint(), policy)
-    return policy.requires_grad_(False)
-
-
-def start_from(policy: Policy, prior: Policy) -> None:
-    """Copy the weights of a prior into a policy, where their shapes agree; a sampler starts as a copy of its prior."""
-    own = policy.state_dict()
-    same = {name: value for name, value in prior.state_dict().items() if name in own and own[name].shape == value.shape}
-    policy.load_state_dict(own | same)
 
 
 def check_plugins(config: Config, kernel: TransitionKernel) -> None:

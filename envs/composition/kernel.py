@@ -19,11 +19,13 @@ from oreflow.envs.arrays import Bools, Floats, Int16s, Int32s, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.feasibility import solve
+from oreflow.envs.composition.inclusion import include
 from oreflow.envs.composition.masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
 from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.composition.tokens import CompositionTokens
 from oreflow.envs.composition.uniform import sample_uniform
 from oreflow.envs.contract.enumeration import enumerate_states
+from oreflow.envs.contract.inclusion import Inclusion
 from oreflow.envs.contract.protocol import EnumeratedWorld
 from oreflow.envs.errors import EmptyWorldError
 from oreflow.envs.objects.compositions import Compositions
@@ -225,6 +227,14 @@ class CompositionKernel:
         if self.enumeration_unavailable_reason:
             raise ValueError(f"this world cannot be enumerated: {self.enumeration_unavailable_reason}")
         return enumerate_states(self)
+
+    def included_in(self, larger: "CompositionKernel") -> Inclusion:
+        """Translate states, actions and tokens into those of a larger composition world.
+
+        Raises:
+            ValueError: naming what the larger world lacks.
+        """
+        return include(self, larger)
 
     def sample_uniform(self, n: int, rng: np.random.Generator) -> Int16s:
         """Terminal states drawn uniformly from all objects of the world, [n, *state_shape].

@@ -17,9 +17,11 @@ from oreflow.envs.arrays import AnyInts, Bools, Floats, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.contract.enumeration import TooManyStatesError, enumerate_states
+from oreflow.envs.contract.inclusion import Inclusion
 from oreflow.envs.contract.protocol import EnumeratedWorld
 from oreflow.envs.crystal.describe import why_empty
 from oreflow.envs.crystal.grid.lattice import SYSTEM
+from oreflow.envs.crystal.inclusion import include
 from oreflow.envs.crystal.labelings_of_states import images_of_row, label_rows, write_labelings
 from oreflow.envs.crystal.layout.decode import decode_rows
 from oreflow.envs.crystal.layout.stages import stage_actions, stages
@@ -192,6 +194,14 @@ class WyckoffKernel:
         if len(row):
             write_labelings(self.tables, self.world, labelings, np.concatenate(parts))
         return labelings, row
+
+    def included_in(self, larger: "WyckoffKernel") -> Inclusion:
+        """Translate decorations, actions and tokens into those of a larger world of decorations.
+
+        Raises:
+            ValueError: naming what the larger world lacks.
+        """
+        return include(self, larger)
 
     def n_parts(self, states: States) -> Floats:
         """An upper bound of how many decorations each of `states` can be built from, float64 [batch]."""

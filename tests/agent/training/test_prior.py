@@ -21,8 +21,9 @@ from oreflow.agent.learners.prior import split
 from oreflow.agent.sampling.sample import load_run, sample
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables.formulas import read_reference
-from oreflow.agent.training.build import make_checked, make_kernel, make_prior, make_reward, make_scorer
+from oreflow.agent.training.build import make_checked, make_kernel, make_reward, make_scorer
 from oreflow.agent.training.loop import train
+from oreflow.agent.training.priors import make_prior
 from oreflow.agent.training.resume import find_checkpoint
 from oreflow.agent.training.warm_start import known_objects
 from tests.support.cli import done, refused
@@ -123,7 +124,7 @@ def test_held_out_objects_are_measured_and_stops_go_on(known: Path, tmp_path: Pa
     assert train(config, folder, quiet=True, callback=lambda line: True).steps == 4
     train(config, folder, quiet=True, resume_from=find_checkpoint(folder, fall_back=False)[0])
     metrics = folder.metrics_path.read_bytes()
-    assert b"nats_per_held_out_object" in metrics
+    assert b"nats_per_watched_object" in metrics
     assert metrics == (tmp_path / "through" / "metrics.jsonl").read_bytes()
 
 
@@ -146,7 +147,7 @@ def test_bad_configs(sections: dict[str, Any], message: str) -> None:
 def test_a_prior_of_another_world_or_none_is_refused(prior: Any, tmp_path: Path) -> None:
     path, _ = prior
     other = config_of(world=WORLD | {"elements": ["Li", "Fe", "O"]}, target={"prior": str(path)})
-    with pytest.raises(ConfigError, match=r"was fitted in another world: elements is \['Li', 'Fe', 'O'\]"):
+    with pytest.raises(ConfigError, match=r"knows another world: this world has the element Fe"):
         make_prior(other, make_kernel(other))
     plain = config_of(sampler={"steps": 1})
     trained(plain, tmp_path / "plain")
