@@ -14,7 +14,7 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
 from oreflow.agent.learners.schedules import cosine
 from oreflow.agent.policy.action_head import Workspace
-from oreflow.agent.policy.network import Policy
+from oreflow.agent.policy.network import FactoredWeights, Policy
 from oreflow.agent.rollout.rollout import backward_rollout
 from oreflow.envs.arrays import Arrays, States
 from oreflow.envs.contract.protocol import TransitionKernel
@@ -63,6 +63,10 @@ class PriorLearner:
         held_out, fitted = split(states, config)
         n_watched = min(_MOST_WATCHED, len(held_out))
         self.watched, self.fitted = fitted[:n_watched], fitted[n_watched:]
+        with torch.no_grad():  # what no object has shown is as that which it shares its factors with
+            for rows in policy.modules():
+                if isinstance(rows, FactoredWeights):
+                    rows.own.zero_()
         self.optimizer = make_optimizer(policy, config)
         self._descent = Descent(self.optimizer, self.sampler.gradient_clip)
         self._workspace = Workspace()
