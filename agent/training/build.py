@@ -211,6 +211,8 @@ def make_prior(config: Config, kernel: TransitionKernel) -> Policy | None:
             f"target.prior: expected a run of sampler.kind prior, got one of {fitted.sampler.kind} in {path}"
         )
     ours, theirs = config.world.model_dump(mode="json"), fitted.world.model_dump(mode="json")
+    if theirs.get("start") is None:  # a completed world has the layout of the whole one
+        ours["start"] = theirs["start"] = None
     different = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
     if different:
         lines = "; ".join(f"{key} is {ours.get(key)!r}, was {theirs.get(key)!r}" for key in different[:4])

@@ -14,6 +14,7 @@ import numpy as np
 from oreflow.envs.arrays import Bools, Floats, Int16s, States
 from oreflow.envs.composition.feasibility import NOTHING, solve
 from oreflow.envs.composition.kernel import CompositionKernel, relaxations
+from oreflow.envs.composition.masks import are_objects
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.errors import EmptyWorldError, StartError
@@ -72,6 +73,10 @@ class CompletedKernel(CompositionKernel):
         allowed = super().backward_allowed(states)
         allowed[:, :-1] &= self._start[0, :-1] == 0
         return allowed
+
+    def holds(self, terminal: States) -> Bools:
+        """Tell which terminal states of the world keep to the bounds, bool [batch]."""
+        return are_objects(self.rules, terminal)
 
     def _count_partial(self) -> Floats:
         """float64 [k, a]: partial compositions of k elements and a atoms, constraints on several elements aside."""

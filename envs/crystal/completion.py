@@ -59,6 +59,7 @@ class CompletedCrystals(WyckoffKernel):
         fits[fits] = self.forward_allowed(self._starts[fits]).any(axis=1)
         self.world = self.world._replace(can_host=fits)
         self.partial = partial
+        self.has_sites = bool(partial.sites)
 
     def _put_sites(self, partial: Partial, place: int, number: int) -> str:
         """Write the start in one space group into `_starts`, and return what forbids it; "" where nothing does."""
@@ -90,6 +91,10 @@ class CompletedCrystals(WyckoffKernel):
         self._starts[place, PAIRS : PAIRS + n] = codes[:n]
         return ""
 
+    def _holds_start(self, states: States) -> Bools:
+        """Tell which states have the sites that are given, bool [batch]."""
+        return _has_start(self.tables, self.world, states, self._starts)
+
     def step(self, states: States, actions: Ints, out: States | None = None) -> States:
         """Carry out allowed forward actions, int64 [batch]; a space group comes with the sites that are given."""
         actions = np.asarray(actions)
@@ -107,7 +112,7 @@ class CompletedCrystals(WyckoffKernel):
     def backward_allowed(self, states: States) -> Bools:
         """Find the allowed backward actions, bool [batch, n_backward_actions]; given sites stay."""
         allowed = super().backward_allowed(states)
-        if self.partial.sites:
+        if self.has_sites:
             _keep_start(self.tables, self.world, states, self._starts, allowed)
         return allowed
 
@@ -115,8 +120,8 @@ class CompletedCrystals(WyckoffKernel):
         """Terminal states of crystals, which of them complete the start, and why the others do not."""
         states, inside, reasons = super().find(crystals)
         hosted = np.where(inside, self.world.can_host[self.world.place[states[:, GROUP]]], False)
-        if self.partial.sites:
-            hosted[inside] &= _has_start(self.tables, self.world, states[inside], self._starts)
+        if self.has_sites:
+            hosted[inside] &= self._holds_start(states[inside])
         for row in np.flatnonzero(inside & ~hosted):
             reasons[row] = f"start: expected a crystal that completes {self.partial.text!r}"
         states[~hosted] = 0
