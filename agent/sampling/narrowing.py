@@ -19,17 +19,19 @@ from oreflow.agent.errors import ConfigError
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.strata import Strata, first_actions
 from oreflow.agent.sampling.sampler import PolicySampler, Sampler
-from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
+from oreflow.agent.tables.known_crystals import read_crystals
 from oreflow.envs.arrays import Bools, Floats, States
+from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.composition.completion import complete_composition
 from oreflow.envs.composition.kernel import CompositionKernel
 from oreflow.envs.composition.neighbours import formula_changes, formula_neighbours, read_formula
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.crystal.completion import complete_crystal
 from oreflow.envs.crystal.kernel import WyckoffKernel
-from oreflow.envs.crystal.neighbours import CrystalNeighbourhood, Sites
+from oreflow.envs.crystal.neighbours import CrystalNeighbourhood
 from oreflow.envs.errors import StartError
-from oreflow.envs.objects.partial import parse_partial
+from oreflow.envs.objects.partial import Partial, parse_partial
+from oreflow.envs.symmetry.space_groups import LETTERS
 
 
 @dataclass
@@ -137,8 +139,7 @@ def tinkering(
     policy = _can_be_narrowed(kernel, policy, "--near")
     note = {"near": near, "changes": changes}
     if isinstance(kernel, WyckoffKernel):
-        number, sites = _read_crystal(kernel, near)
-        hood = CrystalNeighbourhood(kernel, number, sites, changes)
+        hood = CrystalNeighbourhood(kernel, _read_crystal(near), changes)
         samplers = [PolicySampler(own, within(policy, own), condition) for own in hood.kernels]
         return Narrowing(
             kernel,
@@ -202,30 +203,17 @@ def _can_be_narrowed(kernel: TransitionKernel, policy: Policy | None, option: st
     return policy
 
 
-def _read_crystal(kernel: WyckoffKernel, near: str) -> tuple[int, Sites]:
-    """Space group and sites of a crystal, from a file or as a start that leaves nothing open.
+def _read_crystal(near: str) -> Partial:
+    """A crystal from a file of one structure, or as a start that leaves nothing open.
 
     Raises:
-        StartError: when it leaves something open, or is not of the world's elements and groups.
+        StartError: when the text cannot be read, or the file has more structures than one.
         TableError: when the file cannot be read.
     """
-    space = kernel.space
-    if Path(near).is_file() and holds_crystals(near):
-        crystals = read_crystals(near).crystals
-        if len(crystals) != 1:
-            raise StartError(f"--near {near}: expected one structure, got {len(crystals)}; name a file of one")
-        from oreflow.envs.chemistry.elements import symbols
-        from oreflow.envs.symmetry.space_groups import LETTERS
-
-        sites = [(symbols()[z], LETTERS[int(i)]) for z, i in zip(crystals.atomic_number.tolist(), crystals.letter)]
-        near = f"{crystals.space_group[0]}: " + " ".join(f"{symbol}@{letter}" for symbol, letter in sites)
-    partial = parse_partial(near)
-    open_ = set(partial.counts) - {symbol for symbol, _, _ in partial.sites}
-    if partial.group is None or not partial.sites or open_ or partial.n_more or partial.any_more:
-        raise StartError(
-            f"--near {near!r}: expected a space group and an element on each site, such as '221: Sr@1a Ti@1b O@3c', "
-            "or a file with one structure"
-        )
-    complete_crystal(kernel, f"{partial.group}: *")  # which says so where the group is not in the world
-    partial.expect_elements(space.compositions.elements)
-    return partial.group, tuple((symbol, letter) for symbol, letter, _ in partial.sites)
+    if not Path(near).is_file():
+        return parse_partial(near)
+    crystals = read_crystals(near).crystals
+    if len(crystals) != 1:
+        raise StartError(f"{near}: expected one structure, got {len(crystals)}; name a file of one")
+    sites = zip(crystals.atomic_number.tolist(), crystals.letter.tolist())
+    return parse_partial(f"{crystals.space_group[0]}: " + " ".join(f"{symbols()[z]}@{LETTERS[i]}" for z, i in sites))

@@ -8,6 +8,7 @@ Sites are given up to the choice of the origin and of the axes: a crystal has th
 Euclidean normalizer does. In Pm-3m, Sr on 1a is Sr on 1b.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from oreflow.envs.errors import StartError
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.objects.partial import Partial, parse_partial
 from oreflow.envs.symmetry.canonical import canonicalise, relabel
-from oreflow.envs.symmetry.flat_tables import DOF, FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, GroupTables
+from oreflow.envs.symmetry.flat_tables import FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, GroupTables
 from oreflow.envs.symmetry.space_groups import LETTERS, space_group
 
 
@@ -63,28 +64,18 @@ class CompletedCrystals(WyckoffKernel):
 
     def _put_sites(self, partial: Partial, place: int, number: int) -> str:
         """Write the start in one space group into `_starts`, and return what forbids it; "" where nothing does."""
-        world, group = self.world, space_group(number)
-        names = self.space.compositions.elements
-        codes = np.zeros(world.n_slots + 1, dtype=np.int64)
-        taken, atoms = set(), 0
-        for i, (symbol, letter, multiplicity) in enumerate(partial.sites):
-            index = LETTERS.index(letter)
-            if index >= len(group.letters):
-                return f"space group {number} has no position {letter}, only a to {group.letters[-1]}"
-            own = int(group.multiplicity[index])
-            if multiplicity not in (None, own):
-                return f"position {letter} of space group {number} is {own}{letter}, not {multiplicity}{letter}"
-            row = self.tables.group[number, FIRST_ROW] + index
-            if self.tables.row[row, DOF] == 0 and letter in taken:
-                return f"position {own}{letter} of space group {number} is full: it has no freedom, and takes one site"
-            taken.add(letter)
-            atoms += int(world.position[row, SIZE])
-            if atoms > world.n_atoms_max or i >= world.n_slots:
-                return (
-                    f"its sites have {atoms} atoms in the {self.space.cell} cell, more than world.n_atoms allows, "
-                    f"{world.n_atoms_min} to {world.n_atoms_max}"
-                )
-            codes[i] = index * world.n_elements + names.index(symbol) + 1
+        world = self.world
+        own, fault = pair_codes(self.tables, self.space.compositions.elements, partial, number)
+        if fault:
+            return fault
+        rows = [self.tables.group[number, FIRST_ROW] + (code - 1) // world.n_elements for code in own]
+        atoms = int(world.position[rows, SIZE].sum())
+        if atoms > world.n_atoms_max or len(own) > world.n_slots:
+            return (
+                f"its sites have {atoms} atoms in the {self.space.cell} cell, more than world.n_atoms allows, "
+                f"{world.n_atoms_min} to {world.n_atoms_max}"
+            )
+        codes = np.array([*own, 0], dtype=np.int64)
         n = len(partial.sites)
         canonicalise(self.tables, number, world.n_elements, codes, n, -1, np.zeros_like(codes))
         self._starts[place, GROUP] = number
@@ -147,6 +138,32 @@ def complete_crystal(kernel: WyckoffKernel, start: str) -> CompletedCrystals:
         f"start {start!r} cannot be completed in this world; "
         + (f"it could be without {why}" if why else "several constraints together forbid it")
     )
+
+
+def pair_codes(tables: GroupTables, elements: Sequence[str], partial: Partial, number: int) -> tuple[list[int], str]:
+    """Find the pair codes of a partial crystal's sites in one space group, in the order of the sites.
+
+    Returns:
+        codes: as in `oreflow.envs.symmetry.canonical`.
+        fault: what keeps the group from having such sites; "" where nothing does.
+    """
+    group = space_group(number)
+    codes: list[int] = []
+    taken: set[str] = set()
+    for symbol, letter, multiplicity in partial.sites:
+        index = LETTERS.index(letter)
+        if index >= len(group.letters):
+            return codes, f"space group {number} has no position {letter}, only a to {group.letters[-1]}"
+        own = int(group.multiplicity[index])
+        if multiplicity not in (None, own):
+            return codes, f"position {letter} of space group {number} is {own}{letter}, not {multiplicity}{letter}"
+        if group.dof[index] == 0 and letter in taken:
+            return codes, (
+                f"position {own}{letter} of space group {number} is full: it has no freedom, and takes one site"
+            )
+        taken.add(letter)
+        codes.append(index * len(elements) + elements.index(symbol) + 1)
+    return codes, ""
 
 
 def _check(space: WyckoffSpace, partial: Partial) -> None:

@@ -11,16 +11,16 @@ from collections import Counter
 import numpy as np
 
 from oreflow.envs.arrays import Bools, States
-from oreflow.envs.crystal.completion import CompletedCrystals
+from oreflow.envs.crystal.completion import CompletedCrystals, pair_codes
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, PAIRS
 from oreflow.envs.errors import StartError
+from oreflow.envs.objects.partial import Partial
 from oreflow.envs.symmetry.canonical import canonicalise
 from oreflow.envs.symmetry.flat_tables import DOF, FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, N_LETTERS
 from oreflow.envs.symmetry.space_groups import LETTERS, space_group
 
 MAX_NEIGHBOURS = 50_000
-Sites = tuple[tuple[str, str], ...]  # (symbol, letter) of each
 Codes = tuple[int, ...]  # ascending pair codes
 
 
@@ -90,32 +90,33 @@ class CrystalNeighbourhood:
 
     Args:
         base: the kernel of the world.
-        number: the space group.
-        sites: (symbol, letter) of each site of the given crystal, which need not be of the world itself.
+        near: the given crystal, a space group and all sites; it need not be of the world itself.
         changes: how many there may be, at least one.
 
     Raises:
-        StartError: when no decoration of the world is that near, or too many may be.
+        StartError: when it leaves something open or cannot be, when no decoration of the world is that near, and when
+            too many may be.
     """
 
-    def __init__(self, base: WyckoffKernel, number: int, sites: Sites, changes: int) -> None:
-        self.base, self.number = base, number
+    def __init__(self, base: WyckoffKernel, near: Partial, changes: int) -> None:
+        self.base, self.number = base, _complete_group(base, near)
         self._elements = base.space.compositions.elements
-        self.given = self._canonical(
-            [LETTERS.index(letter) * len(self._elements) + self._elements.index(symbol) + 1 for symbol, letter in sites]
-        )
-        near = {self.given}
+        self._as_written, fault = pair_codes(base.tables, self._elements, near, self.number)
+        if fault:
+            raise StartError(f"{near.text!r}: {fault}")
+        self.given = self._canonical(self._as_written)
+        found = {self.given}
         for _ in range(changes):
-            near |= {self._canonical(codes) for one in near for codes in self._one_change(one)}
-            if len(near) > MAX_NEIGHBOURS:
+            found |= {self._canonical(codes) for one in found for codes in self._one_change(one)}
+            if len(found) > MAX_NEIGHBOURS:
                 raise StartError(
-                    f"{len(near):,} decorations are within {changes} changes, and {MAX_NEIGHBOURS:,} at most can "
+                    f"{len(found):,} decorations are within {changes} changes, and {MAX_NEIGHBOURS:,} at most can "
                     "be listed; lower --changes, or take a run of fewer elements"
                 )
-        near.discard(self.given)
-        fitting = [codes for codes in sorted(near) if len(codes) <= base.world.n_slots and codes]
+        found.discard(self.given)
+        fitting = [codes for codes in sorted(found) if len(codes) <= base.world.n_slots and codes]
         end = base.world.close if base.world.geometry else base.n_actions - 1
-        ends = base.forward_allowed(_states(base, number, fitting))[:, end]
+        ends = base.forward_allowed(_states(base, self.number, fitting))[:, end]
         self.decorations = [codes for codes, is_end in zip(fitting, ends.tolist()) if is_end]
         kept = {
             self._canonical(list(rest))
@@ -127,7 +128,7 @@ class CrystalNeighbourhood:
             if len(start) > base.world.n_slots:
                 continue
             try:
-                self.kernels.append(ChosenCrystals(base, number, start, self.decorations))
+                self.kernels.append(ChosenCrystals(base, self.number, start, self.decorations))
             except StartError:  # nothing of the world keeps these sites
                 continue
         if not self.kernels:
@@ -156,9 +157,9 @@ class CrystalNeighbourhood:
         return out
 
     def changes(self, states: States) -> list[list[str]]:
-        """Say what leads from the given crystal to those of states, one text a change: "Fe -> Mn on 4a", "O added on 3c".
+        """Say what leads from the given crystal to those of states, one text a change.
 
-        Letters are those of the given crystal as it stands in the world, where there is a choice.
+        Such as "Fe -> Mn on 4a", "O added on 3c"; letters are those of the given crystal as it was written.
         """
         shape = self.base.world.shape
         return [self._changes_of(tuple(int(code) for code in row[PAIRS:shape] if code)) for row in states]
@@ -166,7 +167,7 @@ class CrystalNeighbourhood:
     def _changes_of(self, codes: Codes) -> list[str]:
         tables, n = self.base.tables, len(self._elements)
         best: list[str] | None = None
-        given = Counter(divmod(code - 1, n) for code in self.given)
+        given = Counter(divmod(code - 1, n) for code in self._as_written)
         for p in range(tables.group[self.number, FIRST_RELABELING], tables.group[self.number, LAST_RELABELING]):
             letters = tables.relabeling[p]
             moved = Counter((int(letters[(code - 1) // n]), (code - 1) % n) for code in codes)
@@ -186,6 +187,24 @@ class CrystalNeighbourhood:
                 f"{a} removed {on}" for a in old[len(instead) :]
             ]
         return texts
+
+
+def _complete_group(kernel: WyckoffKernel, near: Partial) -> int:
+    """The space group of a crystal that leaves nothing open.
+
+    Raises:
+        StartError: when it does, or is not of the world's elements and groups.
+    """
+    open_ = set(near.counts) - {symbol for symbol, _, _ in near.sites}
+    if near.group is None or not near.sites or open_ or near.n_more or near.any_more:
+        raise StartError(
+            f"{near.text!r}: expected a space group and an element on each site, such as '221: Sr@1a Ti@1b O@3c', or "
+            "a file with one structure"
+        )
+    near.expect_elements(kernel.space.compositions.elements)
+    if near.group not in kernel.space.space_groups:
+        raise StartError(f"{near.text!r}: space group {near.group} is not among world.space_groups")
+    return near.group
 
 
 def _state(kernel: WyckoffKernel, number: int, codes: Codes) -> States:
