@@ -21,12 +21,12 @@ from oreflow.envs.objects.formulas import parse_formula
 
 
 def read_formula(text: str) -> dict[str, int]:
-    """Counts by symbol, not reduced.
+    """Counts by symbol as they are written, not reduced.
 
     Raises:
         FormulaError: for what is no formula.
     """
-    return {symbols()[z]: count for z, count in sorted(parse_formula(text).items())}
+    return {symbols()[z]: count for z, count in parse_formula(text).items()}
 
 
 def formula_neighbours(space: CompositionSpace, formula: Mapping[str, int], changes: int) -> list[CompletedKernel]:

@@ -73,7 +73,7 @@ STARTS = [
     "123: O@4i *",
     "123: O@2e *",
     "123: Ti@1c O@1b O *",
-    "O@e O@e *",
+    "O@g *",
     "225: *",
     "Sr *",
     "? ?",
@@ -89,7 +89,7 @@ def test_completed_worlds_are_the_filtered_world(
     for start in STARTS:
         expected = np.array([completes(one, parse_partial(start)) for one in every])
         if not expected.any():
-            with pytest.raises(StartError, match="cannot be completed"):
+            with pytest.raises(StartError, match="start"):
                 complete_crystal(kernel, start)
             continue
         completed = complete_crystal(kernel, start)
