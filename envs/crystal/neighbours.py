@@ -105,14 +105,7 @@ class CrystalNeighbourhood:
         if fault:
             raise StartError(f"{near.text!r}: {fault}")
         self.given = self._canonical(self._as_written)
-        found = {self.given}
-        for _ in range(changes):
-            found |= {self._canonical(codes) for one in found for codes in self._one_change(one)}
-            if len(found) > MAX_NEIGHBOURS:
-                raise StartError(
-                    f"{len(found):,} decorations are within {changes} changes, and {MAX_NEIGHBOURS:,} at most can "
-                    "be listed; lower --changes, or take a run of fewer elements"
-                )
+        found = self._within(changes)
         found.discard(self.given)
         fitting = [codes for codes in sorted(found) if len(codes) <= base.world.n_slots and codes]
         end = base.world.close if base.world.geometry else base.n_actions - 1
@@ -136,6 +129,25 @@ class CrystalNeighbourhood:
                 f"no crystal of this world is within {changes} change{'s' * (changes > 1)} of this one; allow more "
                 "changes, or choose another (world.elements, n_elements, n_atoms and neutrality hold)"
             )
+
+    def _within(self, changes: int) -> set[Codes]:
+        """Canonical pair codes of all decorations so near, of the world or not, the given one among them.
+
+        Raises:
+            StartError: when there are too many.
+        """
+        found, last = {self.given}, {self.given}
+        for _ in range(changes):
+            new: set[Codes] = set()
+            for one in last:
+                new |= {self._canonical(codes) for codes in self._one_change(one)} - found
+                if len(found) + len(new) > MAX_NEIGHBOURS:
+                    raise StartError(
+                        f"more than {MAX_NEIGHBOURS:,} decorations are within {changes} changes, too many to list them; "
+                        "lower --changes, or take a run of fewer elements"
+                    )
+            found, last = found | new, new
+        return found
 
     def _canonical(self, codes: list[int]) -> Codes:
         own = np.array([*codes, 0], dtype=np.int64)
