@@ -101,6 +101,7 @@ def train(
         ConfigError: naming the key, what was expected and the nearest known key.
         RunFolderError: when `out` holds a run already, or cannot be written.
         RewardBudgetError: when too many objects have no valid reward.
+        StartError: when no object of the world keeps to `start` or `near`.
     """
     from oreflow.agent.runtime.signals import StopFlag
     from oreflow.agent.storage.lock import RunLock
@@ -137,6 +138,9 @@ def sample(
     reference: PathLike | Compositions | Crystals | None = None,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
+    start: str | None = None,
+    near: str | None = None,
+    changes: int = 1,
     plugins: Sequence[PathLike] = (),
     quiet: bool = True,
 ) -> pd.DataFrame:
@@ -152,6 +156,8 @@ def sample(
         overwrite: whether they may replace earlier candidates in `out`; other files stay in any case.
         reference: known compounds, for the column `is_novel`: a file, or the objects themselves.
         beta, weights: the member of a family of rewards to sample under.
+        start: a partial object that all rows complete, such as "Li3 P S4 ?" or "221: Sr@1a Ti ?".
+        near: an object from which all rows differ by one change at least and `changes` at most.
         plugins: Python files that register the run's own rewards.
         quiet: whether progress is kept off stderr.
 
@@ -186,6 +192,9 @@ def sample(
             quiet=quiet,
             beta=beta,
             weights=weights,
+            start=start,
+            near=near,
+            changes=changes,
         )
         candidates = pd.read_parquet(folder / "candidates.parquet")
     candidates.attrs["summary"] = summary

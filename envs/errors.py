@@ -21,6 +21,10 @@ class EmptyWorldError(OreflowError, ValueError):
     """No object satisfies the constraints of a kernel."""
 
 
+class StartError(OreflowError, ValueError):
+    """A partial object that cannot be read, or that no object of the world completes; naming what forbids it."""
+
+
 class FormulaError(OreflowError, ValueError):
     """A text that cannot be read as a chemical formula with whole-number amounts."""
 

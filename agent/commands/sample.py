@@ -39,6 +39,29 @@ def sample(
     ] = False,
     reference: Reference = None,
     formula_column: FormulaColumn = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            help='Partial object that all candidates complete: "Li3 P S4 ?" (no count: open; ?: one element more; *: '
+            'any number), "221: Sr@1a Ti ?".',
+        ),
+    ] = None,
+    near: Annotated[
+        str | None,
+        typer.Option(
+            "--near",
+            help='Object that all candidates differ from: a formula; of crystals "221: Sr@1a Ti@1b O@3c", or a file.',
+        ),
+    ] = None,
+    changes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --near: most changes, 1 by default. One is an element exchanged, added or taken out, or a count "
+            "changed; in crystals an element exchanged on a site, or a site added or taken out.",
+        ),
+    ] = None,
     beta: Beta = None,
     weights: Weights = None,
     plugin: Plugins = None,
@@ -47,13 +70,19 @@ def sample(
 ) -> int:
     """Draw a candidate set: candidates.csv, candidates.parquet, summary.json.
 
+    With --start or --near the run's policy is conditioned step by step on what can still be finished within these
+    bounds: it chooses among the actions that can, in their proportions. Every row keeps to the bounds.
+
     Example: oreflow sample runs/quickstart -n 1000 --unique
     """
+    from oreflow.agent.errors import ConfigError
     from oreflow.agent.learners.reward_families import parse_weights
     from oreflow.agent.sampling.sample import sample as draw_candidates
     from oreflow.agent.storage.run_folder import RunFolder
 
     load_plugins(plugin)
+    if changes is not None and near is None:
+        raise ConfigError("--changes says how far candidates may be from --near; add --near, or leave it out")
     known = read_reference(reference, formula_column, quiet)
     folder = RunFolder(run)
     out = out or folder.free_samples(overwrite)
@@ -69,6 +98,9 @@ def sample(
         quiet=quiet,
         beta=beta,
         weights=None if weights is None else parse_weights(weights),
+        start=start,
+        near=near,
+        changes=changes or 1,
     )
     if as_json:
         print_json(summary)
@@ -76,6 +108,12 @@ def sample(
         _print_summary(summary, out)
     if summary["n_rejected_invalid_reward"]:
         print(f"oreflow: {summary['n_rejected_invalid_reward']} left out without a valid reward", file=sys.stderr)
+    elif summary["world_exhausted"] and not summary["complete"] and (start or near):
+        print(
+            f"oreflow: {summary['n_rows']} of {n}: these are all that keep to the bounds; name less in --start, or "
+            "allow more --changes",
+            file=sys.stderr,
+        )
     elif summary["world_exhausted"] and not summary["complete"]:
         print(
             f"oreflow: {summary['n_rows']} of {n}: these are all objects of this world; for more, widen the world in "
@@ -95,6 +133,10 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
     )
+    if "start" in summary:
+        print(f"completed from             {summary['start']}")
+    if "near" in summary:
+        print(f"near                       {summary['near']}, at most {summary['changes']} changes (column changes)")
     if "condition" in summary:
         print(f"sampled under              {condition_line(summary['condition'])}")
     if not summary["n_rows"]:

@@ -61,6 +61,9 @@ class _ElementRules(WorldSection):
         DEFAULT_TABLE, description="table by which neutrality is judged: a name, a file, or {symbol: [states]}"
     )
     mixed_valence: bool = Field(False, description="whether atoms of one element may differ in oxidation state")
+    start: str | None = Field(
+        None, description='a partial object that all objects complete, such as "Li3 P ?" or "221: Sr@1a Ti ?"'
+    )
 
     @field_validator("oxidation_table", mode="before")
     @classmethod

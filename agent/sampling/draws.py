@@ -1,5 +1,6 @@
 """Drawing as many objects as one likes: the distinct ones go to a scratch file, memory holds a key of each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,14 @@ def draw(
     max_draws: int,
     scratch: Path,
     progress: Progress,
+    count: Callable[[], int | None] | None = None,
 ) -> Draws:
     """n successive draws; with `unique`, just as many as it takes to see n distinct objects.
 
     Args:
         max_draws: where to give up. A small world ends earlier, when all its objects were seen.
         scratch: folder for the files.
+        count: says how many objects can be drawn, where that is not all of the kernel's; None for what nobody knows.
 
     Raises:
         OutputError: when the scratch files cannot be written.
@@ -75,8 +78,11 @@ def draw(
         n_stale = n_stale + len(number) if len(counter) == n_before else 0
         # Only when draws bring nothing new, or are used up: it costs more than the draws of a small sample.
         looks = n_stale >= _BATCH or (n_stale and n_drawn >= max_draws)
-        if unique and not n_objects and looks and kernel.enumeration_unavailable_reason is None:
-            n_objects = count_objects(kernel)
+        if unique and not n_objects and looks:
+            if count is not None:
+                n_objects = count() or 0
+            elif kernel.enumeration_unavailable_reason is None:
+                n_objects = count_objects(kernel)
         progress.update(min(len(counter) if unique else n_drawn, n), draws=n_drawn)
     return Draws(n_drawn, objects, numbers, counter.times, 0 < n_objects <= len(counter))
 

@@ -1,7 +1,7 @@
 """Drawing from a trained run: the candidate set and its summary."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from oreflow.agent.policy.prior import Prior
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import Draws, draw, first_of_their_kind
+from oreflow.agent.sampling.narrowing import Narrowing, completing, tinkering
 from oreflow.agent.sampling.row_store import ROWS_PER_CHUNK, RowStore
 from oreflow.agent.sampling.sampler import BaselineSampler, PolicySampler, Sampler
 from oreflow.agent.sampling.summary import dominated_volumes, summarise
@@ -61,7 +62,12 @@ _EXTXYZ, _CIFS = "structures.extxyz", "cif"
 
 @dataclass
 class TrainedRun:
-    """A run ready to sample from; `condition` is what it samples under where it was trained for a family."""
+    """A run ready to sample from.
+
+    Attributes:
+        condition: what it samples under where it was trained for a family.
+        narrowing: the bounds within which it draws, where there are some.
+    """
 
     config: Config
     kernel: TransitionKernel
@@ -70,6 +76,26 @@ class TrainedRun:
     step: int
     condition: Condition | None = None
     prior: Prior | None = None
+    narrowing: Narrowing | None = None
+
+
+def narrowed(run: TrainedRun, start: str | None, near: str | None, changes: int = 1) -> TrainedRun:
+    """The same run, drawing within bounds: completions of a start, objects near another, or whatever it draws.
+
+    Raises:
+        StartError: when no object of the world keeps to them; naming the constraint that forbids it.
+        ConfigError: for both at once, and for a run that cannot be narrowed.
+    """
+    if start is not None and near is not None:
+        raise ConfigError("expected --start or --near, got both; leave one out")
+    features = None if run.condition is None else run.condition.features
+    if start is not None:
+        found = completing(run.kernel, run.policy, start, features)
+    elif near is not None:
+        found = tinkering(run.kernel, run.policy, near, changes, features)
+    else:
+        return run
+    return replace(run, kernel=found.kernel, sampler=found.sampler, policy=found.policy, narrowing=found)
 
 
 def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[str, float] | None = None) -> TrainedRun:
@@ -119,6 +145,9 @@ def sample(
     rows_per_chunk: int = ROWS_PER_CHUNK,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
+    start: str | None = None,
+    near: str | None = None,
+    changes: int = 1,
 ) -> dict[str, Any]:
     """Writes candidates.csv, candidates.parquet and summary.json, and returns the summary.
 
@@ -134,15 +163,18 @@ def sample(
         beta, weights: the condition to sample under, as `agent.learners.reward_families.choose` takes them.
             `log_reward` and `log_pf` are those under the condition; the log-scores of the terms stay those of the
             config.
+        start: a partial object that all rows complete, as `oreflow.envs.objects.partial` reads it.
+        near: an object from which all rows differ by one change at least and `changes` at most.
 
     Raises:
         ConditionError: when the run was not trained for the condition.
+        StartError: when no object of the world keeps to `start` or `near`.
         RewardBudgetError: when the share without a reward exceeds `reward.invalid_budget`; the files hold the others.
         RunFolderError: when another process writes to `out`.
         PlaceError: when `out` holds files of these names that are not to be replaced.
         OutputError: when `out` cannot be written; files that were there before stay as they were.
     """
-    run = load_run(folder, beta=beta, weights=weights)
+    run = narrowed(load_run(folder, beta=beta, weights=weights), start, near, changes)
     reward = make_reward(run.config)
     world = run.config.world.space()
     if reference is not None and world.object_kind not in (COMPOSITION, STRUCTURE):
@@ -159,7 +191,15 @@ def sample(
         with Progress("draw", n, quiet) as progress:
             rng = stream(seed, "sampling")
             draws = draw(
-                run.kernel, run.sampler, n, rng, unique=unique, max_draws=max_draws, scratch=scratch, progress=progress
+                run.kernel,
+                run.sampler,
+                n,
+                rng,
+                unique=unique,
+                max_draws=max_draws,
+                scratch=scratch,
+                progress=progress,
+                count=None if run.narrowing is None else run.narrowing.n_objects,
             )
         n_objects = len(draws.objects) if unique else draws.n
         rows = RowStore(scratch / "rows")
@@ -184,6 +224,10 @@ def sample(
             "n_log_reward_bounded": found.n_bounded,
             "nondeterministic_rewards": reward.nondeterministic,
         }
+        if run.narrowing is not None:  # what draws is no sampler of R/Z or any other target
+            summary |= run.narrowing.note | {"log_reward_minus_log_pf_std": None}
+            if "median_std_within_space_groups" in summary:
+                summary["median_std_within_space_groups"] = None
         if run.condition is not None:
             summary["condition"] = run.condition.describe()
             if isinstance(run.condition.family, Preference):
@@ -244,7 +288,7 @@ def _judge(
             terms=[term for term, _ in reward.terms],
             rule=run.config.world.charge_rule(),
             descriptions=run.kernel.describe(states),
-            further={**world.columns(objects), **_target_columns(run, states, result)},
+            further={**world.columns(objects), **_further_columns(run, states, result)},
             n_times_sampled=draws.times[numbers],
             is_unique=is_first,
             is_novel=None if reference is None else ~is_known_object(objects, reference),
@@ -260,8 +304,10 @@ def _judge(
     return found
 
 
-def _target_columns(run: TrainedRun, states: States, result: RewardValues) -> dict[str, Any]:
-    """What the sampler was trained for where that is not plain R/Z: the column `log_target`."""
+def _further_columns(run: TrainedRun, states: States, result: RewardValues) -> dict[str, Any]:
+    """What was changed, or what the sampler was trained for where that is not plain R/Z: the column `log_target`."""
+    if run.narrowing is not None:
+        return dict(run.narrowing.columns(states))
     if run.policy is None or run.config.target == TargetConfig():
         return {}
     log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)

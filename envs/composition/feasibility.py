@@ -28,6 +28,8 @@ from oreflow.envs.compiled.bitsets import get_bit, set_bit
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.rules import Rules, may_stop
 
+NOTHING = (0, 0, 0, 0)  # the cell of no element
+
 
 class FeasibilityTable(NamedTuple):
     """The solved table; see the module's docstring. `word` axes hold bits of charge indices, 64 to a word."""
@@ -80,13 +82,13 @@ def _can_meet_all(sets: UInt64s, n_sets: int, x0: np.uint64, x1: np.uint64, budg
 
 
 @njit
-def number_cells(rules: Rules) -> tuple[Int32s, int]:
-    """Numbers the cells that some sequence of additions reaches, charges and distinctness left aside."""
+def number_cells(rules: Rules, start: tuple[int, int, int, int]) -> tuple[Int32s, int]:
+    """Numbers the cells that additions to `start` reach, charges and distinctness left aside."""
     shape = (rules.n_elements_max + 1, rules.n_atoms_max + 1, len(rules.next_radical), rules.all_groups + 1)
     cell_of = np.full(shape, -1, dtype=np.int32)
-    cell_of[0, 0, 0, 0] = 0
+    cell_of[start] = 0
     n_cells = 1
-    for k in range(rules.n_elements_max):
+    for k in range(start[0], rules.n_elements_max):
         for a in range(rules.n_atoms_max + 1):
             for r in range(shape[2]):
                 for groups in range(shape[3]):
@@ -190,9 +192,14 @@ def _fill_canonical(rules: Rules, table: FeasibilityTable, k: int, a: int, r: in
 
 
 @njit
-def solve(rules: Rules) -> FeasibilityTable:
-    """Solves the table backwards, from the largest number of elements to none."""
-    cell_of, n_cells = number_cells(rules)
+def solve(rules: Rules, start: tuple[int, int, int, int]) -> FeasibilityTable:
+    """Solve the table backwards, from the largest number of elements to those of the start.
+
+    Args:
+        rules: the constraints.
+        start: the cell (elements, atoms, radical, groups) that all partial compositions begin in, or `NOTHING`.
+    """
+    cell_of, n_cells = number_cells(rules, start)
     n_words = (rules.n_charges + 63) >> 6
     capacity = 1024
     table = FeasibilityTable(
@@ -208,7 +215,7 @@ def solve(rules: Rules) -> FeasibilityTable:
     family = np.zeros((1024, 2), dtype=np.uint64)
     hittable = np.zeros(2, dtype=np.uint64)
     stack = np.zeros((rules.n_elements_max + 1, 5), dtype=np.uint64)
-    for k in range(rules.n_elements_max, -1, -1):
+    for k in range(rules.n_elements_max, start[0] - 1, -1):
         for a in range(rules.n_atoms_max + 1):
             for r in range(cell_of.shape[2]):
                 for groups in range(cell_of.shape[3]):

@@ -18,9 +18,10 @@ import numpy as np
 from oreflow.envs.arrays import Bools, Floats, Int16s, Int32s, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.composition.feasibility import solve
+from oreflow.envs.composition.feasibility import NOTHING, solve
 from oreflow.envs.composition.inclusion import include
 from oreflow.envs.composition.masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
+from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.composition.tokens import CompositionTokens
 from oreflow.envs.composition.uniform import sample_uniform
@@ -66,22 +67,26 @@ class CompositionKernel:
     """
 
     def __init__(self, space: CompositionSpace) -> None:
-        self.space = space
         self.rules = space.rules()
-        self.table = solve(self.rules)
-        self.n_actions = self.rules.n * self.rules.width + 1
-        self.n_backward_actions = self.rules.n + 1
-        self.max_steps = self.rules.n_elements_max + 1
-        self.state_shape: tuple[int, ...] = (self.rules.n + 1,)
+        self._lay_out(space, self.rules)
+        self.table = solve(self.rules, NOTHING)
+        if not self.forward_allowed(self.initial(1)).any():
+            raise EmptyWorldError(_why_empty(space))
+        self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()
+
+    def _lay_out(self, space: CompositionSpace, rules: Rules) -> None:
+        """Say what states, actions and tokens look like, which the masks may narrow but not change."""
+        self.space = space
+        self.n_actions = rules.n * rules.width + 1
+        self.n_backward_actions = rules.n + 1
+        self.max_steps = rules.n_elements_max + 1
+        self.state_shape: tuple[int, ...] = (rules.n + 1,)
         self.atomic_numbers = space.atomic_numbers
-        self.tokens = CompositionTokens(space, self.rules)
+        self.tokens = CompositionTokens(space, rules)
         self.n_tokens = self.tokens.n
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.additions
         self.action_blocks: tuple[Ints, ...] = (np.arange(self.n_actions),)
-        if not self.forward_allowed(self.initial(1)).any():
-            raise EmptyWorldError(_why_empty(space))
-        self.enumeration_unavailable_reason: str | None = self._enumeration_unavailable_reason()
 
     @property
     def state_high(self) -> Int16s:
@@ -245,20 +250,24 @@ class CompositionKernel:
         return sample_uniform(self.rules, n, rng)
 
 
-def _why_empty(space: CompositionSpace) -> str:
-    """Names the constraints whose removal alone would leave something to build."""
-    relaxations: dict[str, dict[str, Any]] = {
+def relaxations(space: CompositionSpace) -> dict[str, dict[str, Any]]:
+    """Constraints by name, and the fields that take each of them away, to find which of them leaves nothing."""
+    return {
         "neutrality (hard)": {"neutrality": "off"},
         "n_atoms": {"n_atoms": (1, min(200, max(60, 2 * space.n_atoms[1])))},
         "n_elements": {"n_elements": (1, min(8, len(space.elements)))},
         "count": {"count": (1, space.n_atoms[1]), "count_by_element": {}},
         "required and required_groups": {"required": (), "required_groups": ()},
     }
+
+
+def _why_empty(space: CompositionSpace) -> str:
+    """Names the constraints whose removal alone would leave something to build."""
     culprits = []
-    for name, change in relaxations.items():
+    for name, change in relaxations(space).items():
         relaxed = replace(space, **change)
         rules = relaxed.rules()
-        if forward_allowed(rules, solve(rules), np.zeros((1, rules.n + 1), dtype=np.int16)).any():
+        if forward_allowed(rules, solve(rules, NOTHING), np.zeros((1, rules.n + 1), dtype=np.int16)).any():
             culprits.append(name)
     hint = " or ".join(culprits) if culprits else "several constraints together"
     return f"expected at least one formula that satisfies every constraint, found none; relax {hint}"

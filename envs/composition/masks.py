@@ -77,9 +77,11 @@ def read_state(rules: Rules, states: States, row: int, work: Workspace) -> tuple
         column = count - rules.count_min
         r = rules.next_radical[r, column]
         groups |= rules.element_groups[e]
+        entry = cls * rules.width + column
+        if rules.delta_start[entry] == rules.delta_start[entry + 1]:  # no charge: a count that is barred
+            return rules.n_elements_max, rules.n_atoms_max + 1, 0, 0
         if rules.n_charges > 1:
             scratch[:] = 0
-            entry = cls * rules.width + column
             for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
                 or_shifted(scratch, charges, rules.deltas[d], rules.n_charges)
             charges[:] = scratch

@@ -1,7 +1,7 @@
 """The constraints of a composition world, as a user states them and as compiled code reads them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,8 +113,12 @@ class CompositionSpace:
         """int16 [n]: atomic number by element index."""
         return np.array([atomic_number(e) for e in self.elements], dtype=np.int16)
 
-    def rules(self) -> Rules:
+    def rules(self, layout: Rules | None = None, barred: Mapping[str, int] | None = None) -> Rules:
         """The constraints as arrays.
+
+        Args:
+            layout: rules of the same elements whose columns of actions are kept, though fewer may be in use.
+            barred: by symbol, a count within its range that it may not have.
 
         Raises:
             EmptyWorldError: when a required element has no oxidation state under a hard constraint.
@@ -136,19 +140,22 @@ class CompositionSpace:
         groups = [{symbol} for symbol in self.required] + [set(group) for group in self.required_groups]
         element_groups = [sum(1 << b for b, group in enumerate(groups) if e in group) for e in self.elements]
 
-        labels = list(zip(charges, ranges, element_groups))
+        without = [(barred or {}).get(e, 0) for e in self.elements]
+        labels = list(zip(charges, ranges, element_groups, without))
         classes = sorted(set(labels))
         class_of = np.array([classes.index(label) for label in labels])
         count_min = min(low for low, _ in ranges)
         width = max(high for _, high in ranges) - count_min + 1
+        if layout is not None:
+            count_min, width = layout.count_min, layout.width
         if width < 1:
             raise EmptyWorldError("every element's smallest count exceeds the largest n_atoms; lower count_by_element")
         lowest, highest = self._charge_window([c for states in charges for c in states])
         deltas: list[int] = []
         delta_start = [0]
-        for states, (low, high), _ in classes:
+        for states, (low, high), _, none in classes:
             for count in range(count_min, count_min + width):
-                if low <= count <= high:
+                if low <= count <= high and count != none:  # without a charge, no addition leads there
                     sums: Iterable[int] = {state * count for state in states}
                     if self.mixed_valence and states:
                         sums = range(count * min(states), count * max(states) + 1)

@@ -58,6 +58,9 @@ def lacking_rules(ours: Any, theirs: Any) -> list[str]:
         needed = [entry for entry in getattr(theirs, name) if entry not in getattr(ours, name)]
         if needed:
             out.append(f"objects without what is {name.replace('_', ' ')} there ({', '.join(map(str, needed))})")
+    start = getattr(theirs, "start", None)
+    if start not in (None, getattr(ours, "start", None)):
+        out.append(f"objects that do not complete {start!r}, as all do there")
     if theirs.neutrality == "hard":
         same = ours.oxidation_table == theirs.oxidation_table and ours.mixed_valence == theirs.mixed_valence
         if ours.neutrality != "hard" or not same:

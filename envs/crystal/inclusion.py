@@ -21,6 +21,7 @@ def include(ours: Any, theirs: Any) -> Inclusion:
     """
     narrow, wide = ours.space, theirs.space
     lacking = lacking_rules(narrow.compositions, wide.compositions)
+    lacking += [f"objects that do not complete {wide.start!r}, as all do there"] if getattr(wide, "start", None) else []
     absent = [str(g) for g in narrow.space_groups if g not in wide.space_groups]
     if absent:
         lacking.append(f"space group {', '.join(absent[:8])}{', …' if len(absent) > 8 else ''}")

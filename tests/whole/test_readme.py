@@ -14,7 +14,10 @@ import pytest
 
 from tests.support.repository import ROOT
 
-GUIDE = ("judge_formulas", "own_elements", "rewards", "crystals", "alloys", "proof", "samplers", "other_trainers")
+GUIDE = (
+    *("judge_formulas", "own_elements", "rewards", "crystals", "alloys", "proof", "samplers", "completion"),
+    "other_trainers",
+)
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / "guide" / f"{name}.md" for name in GUIDE)]
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)  # in the order in which files come to be
 SHORT = ["--set", "sampler.steps=15", "--set", "run.log_every_steps=5"]

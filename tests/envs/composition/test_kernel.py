@@ -158,7 +158,7 @@ def test_compiled_functions_equal_their_python_source(name: str, monkeypatch: py
         for name in python.keys() & vars(target).keys():
             monkeypatch.setattr(target, name, python[name])
     with np.errstate(over="ignore"):  # two's complement arithmetic on unsigned words is meant
-        table = feasibility.solve.py_func(k.rules)
+        table = feasibility.solve.py_func(k.rules, feasibility.NOTHING)
         assert np.array_equal(table.always, k.table.always)
         assert np.array_equal(table.sometimes, k.table.sometimes)
         assert np.array_equal(table.bound, k.table.bound)
