@@ -109,6 +109,8 @@ class Policy(nn.Module):
         self.log_z = nn.Parameter(torch.zeros((), dtype=torch.float64))
         per_stratum = None if strata is None else torch.zeros(len(strata), dtype=torch.float64)
         self.log_z_of_strata = None if per_stratum is None else nn.Parameter(per_stratum)
+        if strata is not None and strata.power is not None:  # one memory: what a checkpoint restores, the strata see
+            self.register_buffer("log_share", torch.from_numpy(strata.log_share))
         with torch.no_grad():
             for layer in self.layers:
                 assert isinstance(layer, nn.Linear)
