@@ -104,8 +104,8 @@ class Config(Closed):
             return self
         if self.target.prescribes_numbers and self.world.kind != "composition":
             raise ValueError(
-                "target.n_elements: expected a world of formulas (kind: composition), whose numbers of elements can have "
-                f"shares, got world.kind {self.world.kind}; leave it at counted"
+                "target.n_elements: expected a world of formulas (kind: composition), whose numbers of elements can "
+                f"have shares, got world.kind {self.world.kind}; leave it at counted"
                 + (", and prescribe space_groups" if self.world.kind == "wyckoff" else ", or choose composition")
             )
         if self.world.kind != "wyckoff" and (self.target.prescribes_groups or self.target.measure != "counted"):

@@ -193,7 +193,9 @@ def _within_strata(
         wrong = float(learned[(index == g) & ~valid].sum()) / mass
         distance = 0.5 * (float(np.abs(learned[here] / mass - within).sum()) + wrong)
         error = float(policy.log_z_of_strata[g].detach()) - log_z
-        found.append(StratumComparison(policy.strata.names[g], share, exact_share, int(here.sum()), log_z, error, distance))
+        found.append(
+            StratumComparison(policy.strata.names[g], share, exact_share, int(here.sum()), log_z, error, distance)
+        )
     return target, tuple(found)
 
 

@@ -46,7 +46,10 @@ class Strata:
         return np.array([place.get(np.ascontiguousarray(state).tobytes(), -1) for state in states], dtype=np.int64)
 
     def of_objects(self, kernel: TransitionKernel, terminal: States) -> Ints:
-        """Name the stratum of each terminal state, int64 [batch], by taking it apart to its first action; -1 without a share."""
+        """Name the stratum of each terminal state, int64 [batch], by taking it apart to its first action.
+
+        One without a share has -1.
+        """
         out = np.full(len(terminal), -1, dtype=np.int64)
         rows, states = np.arange(len(terminal)), terminal
         while len(states):

@@ -52,7 +52,8 @@ def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
         In a world that can be enumerated `n_objects`, `n_invalid_reward`, `log_z_exact`, `log_z_learned`,
         `log_z_error`, `total_variation`, `jensen_shannon_nats`, `learned_mass`,
         `floor_total_variation_10000_samples`, and `strata` with their shares where these are prescribed:
-        `shares_total_variation` is how far shares that are a power of Z_g are from those by the exact Z_g. In larger ones `n_drawn`, `n_random` and the figures that the draws
+        `shares_total_variation` is how far shares that are a power of Z_g are from those by the exact Z_g.
+        In larger ones `n_drawn`, `n_random` and the figures that the draws
         allow: `log_reward_minus_log_p_std`, `log_z_importance` with its standard error, and the total variation
         within random sets of `sub_support_size` objects. In both `step`, `nondeterministic_rewards` and, for a
         family of rewards, `condition`.

@@ -85,7 +85,8 @@ def record_shares(config: Config, kernel: TransitionKernel) -> None:
         if isinstance(chosen, dict):
             shown = ", ".join(f"{k}: {share:.4g}" for k, share in recorded.items())
             warnings.warn(
-                f"target.n_elements: the shares sum to {weights.sum():.6g}, not to 1; taken as {{{shown}}}", stacklevel=2
+                f"target.n_elements: the shares sum to {weights.sum():.6g}, not to 1; taken as {{{shown}}}",
+                stacklevel=2,
             )
         config.target = TargetConfig(**config.target.model_dump() | {"n_elements": recorded, "reference": None})
     if config.target.space_groups == "known" and isinstance(kernel, WyckoffKernel):

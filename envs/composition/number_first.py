@@ -203,7 +203,7 @@ class NumberFirstKernel:
         return states[:, -1] == 1
 
     def encode(self, states: States) -> Ints:
-        """Translate states to tokens, int64 [batch, token], padded with `n_tokens`: the plain world's, and what is left.
+        """Translate states to tokens, int64 [batch, token], padded with `n_tokens`: those of the plain world.
 
         Once the number is chosen one token more says how many elements are still to come.
         """
@@ -262,10 +262,11 @@ class NumberFirstKernel:
         Raises:
             TooRareError: when fewer than one random count vector in 10^7 is an object.
         """
-        ends = {"n_elements_min": int(self.numbers[0]), "n_elements_max": int(self.numbers[-1])}
+        low, high = int(self.numbers[0]), int(self.numbers[-1])
+        rules = self.plain.rules._replace(n_elements_min=low, n_elements_max=high)
         parts: list[Int16s] = []
         while sum(len(part) for part in parts) < n:
-            states = self._with_numbers(sample_uniform(self.plain.rules._replace(**ends), n, rng))
+            states = self._with_numbers(sample_uniform(rules, n, rng))
             parts.append(states[np.isin(states[:, self._n], self.numbers)])  # numbers between may be left out
         return np.concatenate(parts)[:n]
 

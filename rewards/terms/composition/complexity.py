@@ -11,8 +11,8 @@ from oreflow.rewards.contract.term import Term
 class Complexity(Term):
     """Code length of the coefficients of the reduced formula, nats: 0 for MgO, 1.19 for SrTiO3, 11.58 for La7Er11F54.
 
-    The sum over elements of Rissanen's log* n = ln n + ln ln n + … (positive parts alone), n the element's count: what a
-    whole number costs when nobody says how large it may be. A coefficient 1 is free, so that elements count only by
+    The sum over elements of Rissanen's log* n = ln n + ln ln n + … (positive parts alone), n the element's count: what
+    a whole number costs when nobody says how large it may be. A coefficient 1 is free, so that elements count only by
     what their numbers say; which elements they are plays no part. LiFePO4 has 1.71, YBa2Cu3O7 4.50, the garnet
     Ca3Al2Si3O12 6.47. Of 76 500 known inorganic formulas half lie below 3.3 and nine tenths below 8.5; of neutral
     formulas of two to five elements and up to 45 atoms, all equally likely, half lie above 11. Drawn with as many
