@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from oreflow.agent.policy.action_blocks import blocks_of
-from oreflow.agent.policy.network import Policy, learned_log_z, masked_log_softmax
+from oreflow.agent.policy.network import (
+    Policy,
+    learned_log_z,
+    learned_log_z_of_strata,
+    masked_log_softmax,
+)
 from oreflow.agent.policy.prior import Prior
 from oreflow.agent.policy.strata import impose_shares
 from oreflow.agent.rollout.distinct_rows import distinct
@@ -176,7 +181,7 @@ def _within_strata(
 ) -> tuple[Floats, tuple[StratumComparison, ...]]:
     """The target p(g) R/Z_g of all objects, and each stratum's comparison."""
     assert policy.strata is not None
-    assert policy.log_z_of_strata is not None
+    learned_log_zs = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).tolist()
     index = policy.strata.of_objects(kernel, objects)
     valid = ~np.isnan(log_r) & (index >= 0)
     present = np.unique(index[valid]).tolist()
@@ -192,7 +197,7 @@ def _within_strata(
         mass = float(learned[index == g].sum())
         wrong = float(learned[(index == g) & ~valid].sum()) / mass
         distance = 0.5 * (float(np.abs(learned[here] / mass - within).sum()) + wrong)
-        error = float(policy.log_z_of_strata[g].detach()) - log_z
+        error = learned_log_zs[g] - log_z
         found.append(
             StratumComparison(policy.strata.names[g], share, exact_share, int(here.sum()), log_z, error, distance)
         )
@@ -358,7 +363,7 @@ def log_target(
         log_reward = log_reward + log_prior(prior, states)
     if policy.strata is None:
         return log_reward
-    assert policy.log_z_of_strata is not None
+    log_zs = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).numpy()
     index = policy.strata.of_objects(kernel, states)
-    of_strata = (policy.strata.log_share - policy.log_z_of_strata.detach().numpy())[index]
+    of_strata = (policy.strata.log_share - log_zs)[index]
     return log_reward + np.where(index < 0, -np.inf, of_strata)

@@ -205,3 +205,16 @@ def learned_log_z(policy: Policy, initial_tokens: Tensor, condition: Tensor | No
         if policy.flow_head is not None:
             return float(policy.log_flow(policy.trunk(initial_tokens, condition=conditions), conditions)[0])
         return float(policy.log_partition(conditions).squeeze())
+
+
+def learned_log_z_of_strata(policy: Policy, root_tokens: Tensor) -> Tensor:
+    """What a policy has learned log Z of each stratum to be, float64 [stratum]: log F of its root, with state flows.
+
+    Args:
+        root_tokens: int64 [stratum, token], the encoded states after the first actions.
+    """
+    assert policy.log_z_of_strata is not None
+    with torch.no_grad():
+        if policy.flow_head is None:
+            return policy.log_z_of_strata.detach()
+        return policy.log_z_of_strata + policy.log_flow(policy.trunk(root_tokens))

@@ -1,4 +1,4 @@
-"""Compositions whose number of elements is chosen first: contract, the same objects, masks of the worlds of one number."""
+"""Compositions whose number of elements is chosen first: contract, objects, and masks of the worlds of one number."""
 
 from dataclasses import replace
 
