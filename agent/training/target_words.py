@@ -53,7 +53,7 @@ def _weight(config: Config) -> str:
     if target.prior is None:
         return "R"
     power = "" if target.tau == 1 else f"^{1 / target.tau:.3g}"
-    return f"P0 · R{power}, P0 the law of the prior in {target.prior}"
+    return f"P0 · R{power}, P0 the law of the prior {target.prior}"
 
 
 def _geometry(config: Config) -> str:

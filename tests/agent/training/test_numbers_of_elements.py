@@ -11,9 +11,10 @@ import torch
 from oreflow.agent.config.run import Config, dump_config, validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly, log_target, log_terminating_probability
+from oreflow.agent.policy.prior import start_from
 from oreflow.agent.sampling.sample import load_run, sample
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.build import make_checked, make_policy, make_prior, make_reward, make_scorer, start_from
+from oreflow.agent.training.build import make_checked, make_policy, make_prior, make_reward, make_scorer
 from oreflow.agent.training.loop import train
 from oreflow.agent.training.resume import find_checkpoint
 from oreflow.agent.training.target import make_strata
@@ -122,12 +123,12 @@ def test_a_sampler_starts_from_its_prior_within_each_number(prior: Path) -> None
     kernel, _ = make_checked(config, "test")
     policy, fitted = make_policy(config, kernel), make_prior(config, kernel)
     assert fitted is not None
-    start_from(policy, fitted)
+    assert start_from(policy, fitted)
     world = kernel.enumerate()
     states = world.states[1:]
     ours = policy(torch.from_numpy(kernel.encode(states)))[0]
     plain = kernel.plain  # type: ignore[attr-defined]
-    theirs = fitted(torch.from_numpy(plain.encode(kernel.plain_states(states))))[0]  # type: ignore[attr-defined]
+    theirs = fitted.policy(torch.from_numpy(plain.encode(kernel.plain_states(states))))[0]  # type: ignore[attr-defined]
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from oreflow.envs.composition.kernel import CompositionKernel
-from oreflow.envs.composition.number_first import NumberFirstKernel, in_plain_world
+from oreflow.envs.composition.number_first import NumberFirstKernel
 from oreflow.envs.contract.check import check_kernel
+from oreflow.envs.contract.inclusion import Includable
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import parse_formula
 from tests.support.worlds import SPACES, kernel
@@ -70,10 +71,13 @@ def test_states_behind_the_choice_are_plain_ones() -> None:
     k = NumberFirstKernel(plain)
     root = k.step(k.initial(1), np.array([1]))
     assert k.describe(root) == ["… of 2 elements"]
-    given, states = in_plain_world(k, root)
-    assert given is plain
-    assert (states == plain.initial(1)).all()
-    assert in_plain_world(plain, states) == (plain, states)
+    assert isinstance(k, Includable)
+    inclusion = k.included_in(plain)
+    assert (inclusion.states(root) == plain.initial(1)).all()
+    assert inclusion.actions.tolist() == list(range(plain.n_actions))
+    assert inclusion.tokens.tolist() == [*range(plain.n_tokens), -1, -1, -1]
+    further = k.step(root, np.array([7]))
+    assert (inclusion.states(further) == plain.step(plain.initial(1), inclusion.actions[[7]])).all()
 
 
 def test_a_token_says_how_many_elements_are_still_to_come() -> None:
