@@ -31,6 +31,7 @@ _BUILT_IN = {
     "bond_valence": "oreflow.rewards.terms.structure.bond_valence:BondValence",
     "charge_balance": "oreflow.rewards.terms.composition.charge_balance:ChargeBalance",
     "chgnet_energy": "oreflow.rewards.terms.energy.chgnet_energy:ChgnetEnergy",
+    "complexity": "oreflow.rewards.terms.composition.complexity:Complexity",
     "contact_ratio": "oreflow.rewards.terms.structure.distances:ContactRatio",
     "coordination": "oreflow.rewards.terms.structure.coordination:Coordination",
     "crystal_formation_energy": "oreflow.rewards.terms.energy.crystal_formation_energy:CrystalFormationEnergy",

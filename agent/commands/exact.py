@@ -70,13 +70,20 @@ def _exact_lines(figures: dict[str, Any]) -> list[str]:
     if strata:
         worst = max(strata, key=lambda stratum: stratum["total_variation"])
         error = max(strata, key=lambda stratum: abs(stratum["log_z_error"]))
+        power = figures["power"]
+        given = "of prescribed shares" if power is None else f"of shares proportional to Z^{power:g}"
         return [
             f"objects                    {figures['n_objects']}, of them without a valid reward "
             f"{figures['n_invalid_reward']}",
-            f"space groups               {len(strata)} of prescribed shares, each with a log Z of its own",
+            f"{figures['strata_are']:26s} {len(strata)} {given}, each with a log Z of its own",
             f"log Z errors               at most {abs(error['log_z_error']):.6f}, in {error['name']}",
-            f"exact total variation      {figures['total_variation']:.6f}, within a group at most "
+            f"exact total variation      {figures['total_variation']:.6f}, within one at most "
             f"{worst['total_variation']:.6f} ({worst['name']})",
+            *(
+                []
+                if power is None
+                else [f"shares                     {figures['shares_total_variation']:.6f} from those by the exact Z"]
+            ),
             f"exact Jensen-Shannon       {figures['jensen_shannon_nats']:.3e} nats",
             f"mass of all objects        {figures['learned_mass']:.12f}",
         ]

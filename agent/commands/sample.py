@@ -133,6 +133,7 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
     )
+    print(f"sampled                    {summary['target']}")
     if "start" in summary:
         print(f"completed from             {summary['start']}")
     if "near" in summary:
@@ -153,9 +154,11 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     if "n_space_groups" in summary:
         within = summary["median_std_within_space_groups"]
         entropy = summary["entropy_space_groups_nats"]
-        print(f"asked for                  {summary['target']}")
         close = "" if within is None else f"; std of log R - log P within one {within:.2f} nats (median)"
         print(f"space groups               {summary['n_space_groups']}, entropy {entropy:.2f} nats{close}")
+    if "shares_of_rows" in summary:
+        shares = ", ".join(f"{k}: {share:.1%}" for k, share in summary["shares_of_rows"].items())
+        print(f"numbers of elements        {shares} of the rows")
     spread = summary["log_reward_minus_log_pf_std"]
     if spread is not None:
         print(f"std of log R - log P       {spread:.2f} nats over the rows (0 for a perfect sampler)")

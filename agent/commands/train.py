@@ -50,6 +50,8 @@ def train(
     from oreflow.agent.storage.run_folder import RunFolder
     from oreflow.agent.training.build import make_checked
     from oreflow.agent.training.loop import train as run_training
+    from oreflow.agent.training.target import make_strata
+    from oreflow.agent.training.target_words import target_in_words
 
     # From here on, as an exception in the midst of compiled code may not arrive, or do harm there
     with StopFlag() as stop:
@@ -62,7 +64,8 @@ def train(
             folder.create(resolved, overwrite, plugins, reward.describe())
             started = time.monotonic()
             result = run_training(resolved, folder, kernel=kernel, reward=reward, stop=stop, quiet=quiet)
-    return _report(result, resolved, out, time.monotonic() - started, quiet, as_json)
+    words = target_in_words(resolved, make_strata(resolved, kernel))
+    return _report(result, resolved, words, out, time.monotonic() - started, quiet, as_json)
 
 
 @verb
@@ -90,6 +93,8 @@ def resume(
     from oreflow.agent.training.build import make_checked
     from oreflow.agent.training.loop import train as run_training
     from oreflow.agent.training.resume import check_fits, find_checkpoint
+    from oreflow.agent.training.target import make_strata
+    from oreflow.agent.training.target_words import target_in_words
 
     with StopFlag() as stop:
         load_plugins(plugin)
@@ -111,7 +116,8 @@ def resume(
             result = run_training(
                 resolved, folder, kernel=kernel, reward=reward, resume_from=checkpoint, stop=stop, quiet=quiet
             )
-    return _report(result, resolved, run, time.monotonic() - started, quiet, as_json)
+    words = target_in_words(resolved, make_strata(resolved, kernel))
+    return _report(result, resolved, words, run, time.monotonic() - started, quiet, as_json)
 
 
 @contextlib.contextmanager
@@ -138,7 +144,9 @@ def _writing_to(run: Path) -> Iterator[None]:
         raise OutputError(f"cannot write to {run}: {error.strerror or error}; free some space, then {go_on}") from error
 
 
-def _report(result: "TrainingResult", config: "Config", run: Path, seconds: float, quiet: bool, as_json: bool) -> int:
+def _report(
+    result: "TrainingResult", config: "Config", target: str, run: Path, seconds: float, quiet: bool, as_json: bool
+) -> int:
     """The summary of a training, and its exit code."""
     metrics = result.metrics
     if as_json:
@@ -147,6 +155,7 @@ def _report(result: "TrainingResult", config: "Config", run: Path, seconds: floa
             "steps": result.steps,
             "of_steps": config.sampler.steps,
             "seconds": round(seconds, 1),
+            "target": target,
             "stopped_by": result.stopped_by,
             "checkpoint": str(result.checkpoint),
             **{f"last_{key}": value for key, value in metrics.items() if key != "step"},
@@ -159,6 +168,7 @@ def _report(result: "TrainingResult", config: "Config", run: Path, seconds: floa
         shares = {"share_neutral": "neutral", "share_unique": "unique in a batch"}
         parts += [f"{label} {metrics[name]:.1%}" for name, label in shares.items() if name in metrics]
         print(", ".join(parts))
+        print(f"target: {target}")
         if not result.stopped_by:
             print(f"next: oreflow sample {run} -n 1000 --unique")
     if result.stopped_by:

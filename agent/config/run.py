@@ -102,20 +102,28 @@ class Config(Closed):
             )
         if self.target == TargetConfig(prior=self.target.prior, tau=self.target.tau):
             return self
-        if self.world.kind != "wyckoff":
+        if self.target.prescribes_numbers and self.world.kind != "composition":
+            raise ValueError(
+                "target.n_elements: expected a world of formulas (kind: composition), whose numbers of elements can "
+                f"have shares, got world.kind {self.world.kind}; leave it at counted"
+                + (", and prescribe space_groups" if self.world.kind == "wyckoff" else ", or choose composition")
+            )
+        if self.world.kind != "wyckoff" and (self.target.prescribes_groups or self.target.measure != "counted"):
             raise ValueError(
                 f"target: space groups and geometries are those of crystals, got world.kind {self.world.kind}; leave "
-                "target out, or choose wyckoff"
+                "space_groups and measure out, or choose wyckoff"
             )
         faults = {
             f"sampler.kind {self.sampler.kind} learns nothing": self.sampler.kind not in OBJECTIVES,
+            "a prior is fitted to known objects, whatever their shares": self.sampler.kind == "prior",
             "sampler.engine torchgfn trains R/Z alone": self.sampler.engine == "torchgfn",
             f"a family of rewards ({self.sampler.family.kind}) has one log Z a condition": self.sampler.family.kind
             != "none",
         }
         for fault, holds in faults.items():
-            if holds and self.target.prescribes_groups:
-                raise ValueError(f"target.space_groups: {fault}; leave it at counted, or choose another sampler")
+            for key in ("space_groups", "n_elements"):
+                if holds and getattr(self.target, key) != "counted":
+                    raise ValueError(f"target.{key}: {fault}; leave it at counted, or choose another sampler")
         return self
 
     @model_validator(mode="after")

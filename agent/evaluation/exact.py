@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from oreflow.agent.policy.action_blocks import blocks_of
-from oreflow.agent.policy.network import Policy, learned_log_z, masked_log_softmax
+from oreflow.agent.policy.network import (
+    Policy,
+    learned_log_z,
+    learned_log_z_of_strata,
+    masked_log_softmax,
+)
 from oreflow.agent.policy.prior import Prior
 from oreflow.agent.policy.strata import impose_shares
 from oreflow.agent.rollout.distinct_rows import distinct
@@ -32,6 +37,8 @@ class StratumComparison:
     Attributes:
         name: of the stratum, such as the number of a space group.
         share: p(g), of the target and of the sampler alike.
+        exact_share: what it would be by the exact Z_g, where shares are a power of Z_g as the run has learned it;
+            elsewhere the same.
         n_objects: with a valid reward.
         log_z: log of the sum of R within the stratum.
         log_z_error: learned minus exact.
@@ -40,6 +47,7 @@ class StratumComparison:
 
     name: str
     share: float
+    exact_share: float
     n_objects: int
     log_z: float
     log_z_error: float
@@ -72,6 +80,11 @@ class ExactComparison:
     jensen_shannon: float
     n_invalid: int
     strata: tuple[StratumComparison, ...] = ()
+
+    @property
+    def shares_total_variation(self) -> float:
+        """Half the L1 distance of the shares of the strata from those by the exact Z_g: 0 where shares are given."""
+        return float(0.5 * sum(abs(stratum.share - stratum.exact_share) for stratum in self.strata))
 
 
 def action_log_probabilities(
@@ -168,22 +181,31 @@ def _within_strata(
 ) -> tuple[Floats, tuple[StratumComparison, ...]]:
     """The target p(g) R/Z_g of all objects, and each stratum's comparison."""
     assert policy.strata is not None
-    assert policy.log_z_of_strata is not None
-    index, valid = policy.strata.of_objects(kernel, objects), ~np.isnan(log_r)
+    learned_log_zs = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).tolist()
+    index = policy.strata.of_objects(kernel, objects)
+    valid = ~np.isnan(log_r) & (index >= 0)
     present = np.unique(index[valid]).tolist()
-    shares = np.exp(policy.strata.log_share[present])
+    log_zs = [float(np.logaddexp.reduce(log_r[(index == g) & valid])) for g in present]
+    shares = exact = _normalised(policy.strata.log_share[present])
+    if policy.strata.power is not None:
+        exact = _normalised(policy.strata.power * np.array(log_zs))
     target, found = np.zeros(len(objects)), []
-    for g, share in zip(present, (shares / shares.sum()).tolist()):
+    for g, log_z, share, exact_share in zip(present, log_zs, shares.tolist(), exact.tolist()):
         here = (index == g) & valid
-        log_z = float(np.logaddexp.reduce(log_r[here]))
         within = np.exp(log_r[here] - log_z)
         target[here] = share * within
         mass = float(learned[index == g].sum())
         wrong = float(learned[(index == g) & ~valid].sum()) / mass
         distance = 0.5 * (float(np.abs(learned[here] / mass - within).sum()) + wrong)
-        error = float(policy.log_z_of_strata[g].detach()) - log_z
-        found.append(StratumComparison(policy.strata.names[g], share, int(here.sum()), log_z, error, distance))
+        error = learned_log_zs[g] - log_z
+        found.append(
+            StratumComparison(policy.strata.names[g], share, exact_share, int(here.sum()), log_z, error, distance)
+        )
     return target, tuple(found)
+
+
+def _normalised(log_weights: Floats) -> Floats:
+    return np.exp(log_weights - np.logaddexp.reduce(log_weights))
 
 
 def _by_object(kernel: HasLabelings, states: States, learned: Floats, log_r: Floats) -> tuple[States, Floats, Floats]:
@@ -341,6 +363,7 @@ def log_target(
         log_reward = log_reward + log_prior(prior, states)
     if policy.strata is None:
         return log_reward
-    assert policy.log_z_of_strata is not None
+    log_zs = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).numpy()
     index = policy.strata.of_objects(kernel, states)
-    return log_reward + (policy.strata.log_share - policy.log_z_of_strata.detach().numpy())[index]
+    of_strata = (policy.strata.log_share - log_zs)[index]
+    return log_reward + np.where(index < 0, -np.inf, of_strata)

@@ -76,6 +76,8 @@ class GFlowNetLearner:
         s = self.sampler
         known = self.known() if step == 0 and self.buffer is not None else None
         if known is not None and self.buffer is not None:
+            if self.policy.strata is not None:  # what has no share is no part of the target
+                known = known[self.policy.strata.of_objects(self.kernel, known) >= 0]
             values = score(known)
             self.buffer.add(known[values.valid], values.log_share[values.valid])
         done = step / max(s.steps - 1, 1)
@@ -158,6 +160,7 @@ class GFlowNetLearner:
         if strata is not None:
             residual = self.partition.value(t.condition, strata) + log_pf - log_pb - log_reward
             self.partition.learn_errors(strata, residual.square())
+            self.partition.learn_shares(strata, log_reward + log_pb - log_pf)
         match self.sampler.objective:
             case "trajectory_balance":
                 return trajectory_balance(self.partition.value(t.condition, strata), log_pf, log_pb, log_reward)

@@ -10,6 +10,7 @@ from oreflow.agent.rollout.trajectories import Trajectories
 from oreflow.envs.arrays import Arrays, Ints
 
 _ERROR_RATE = 0.1
+_LEAST_SHARE_RATE = 0.01  # of the means that shares follow: an average over the last hundred batches of a stratum
 _LARGEST_ERROR = 100.0  # nats squared: a stratum that was just met is not to take all of the draws
 
 
@@ -25,6 +26,8 @@ class LogPartition:
         self.policy, self.follows = policy, follows
         self.started = np.zeros(1 if policy.strata is None else len(policy.strata), dtype=np.bool_)
         self._error = np.ones(len(self.started))  # of each stratum: mean with memory of the squared residual
+        self._log_z_mean = np.zeros(len(self.started))  # a slower estimate of log Z, by which shares go
+        self._n_means = np.zeros(len(self.started), dtype=np.int64)
 
     def strata(self, t: Trajectories) -> Ints | None:
         """Name the stratum of each member, int64 [batch]; None without strata."""
@@ -82,6 +85,29 @@ class LogPartition:
             if np.isfinite(mean):
                 self._error[g] += _ERROR_RATE * (min(mean, _LARGEST_ERROR) - self._error[g])
 
+    def learn_shares(self, strata: Ints | None, zeta: Tensor) -> None:
+        """Let shares that are a power of Z follow what the trajectories of a batch say of log Z.
+
+        The mean of log R + log P_B - log P_F over trajectories of a stratum is log Z less their divergence from the
+        target, which vanishes with the loss; it is averaged slowly, for the table of log Z trembles by its own rate.
+
+        Args:
+            strata: int64 [batch].
+            zeta: log R + log P_B - log P_F of each trajectory, float64 [batch].
+        """
+        if strata is None or self.policy.strata is None or self.policy.strata.power is None:
+            return
+        values = zeta.detach().numpy()
+        for g in np.unique(strata).tolist():
+            mean = float(values[strata == g].mean())
+            if np.isfinite(mean):
+                self._n_means[g] += 1
+                rate = max(1.0 / self._n_means[g], _LEAST_SHARE_RATE)
+                self._log_z_mean[g] += rate * (mean - self._log_z_mean[g])
+        met = self._n_means > 0
+        if met.any():  # a stratum that was not met yet waits with the smallest share
+            self.policy.strata.follow(np.where(met, self._log_z_mean, self._log_z_mean[met].min()))
+
     def value(self, condition: Tensor | None, strata: Ints | None) -> Tensor:
         """The learned log Z, a scalar or float64 [batch]."""
         if strata is None:
@@ -100,10 +126,16 @@ class LogPartition:
         """Give what a checkpoint holds."""
         if self.policy.strata is None:
             return {"log_z_started": np.array(bool(self.started[0]))}
-        return {"log_z_started": self.started, "errors_of_strata": self._error}
+        arrays = {"log_z_started": self.started, "errors_of_strata": self._error}
+        if self.policy.strata.power is None:
+            return arrays
+        return arrays | {"log_z_means": self._log_z_mean, "log_z_n_means": self._n_means}
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take up what `arrays` gave."""
         self.started = np.atleast_1d(arrays["log_z_started"]).astype(np.bool_)
         if self.policy.strata is not None:
             self._error = np.array(arrays["errors_of_strata"], dtype=np.float64)
+            if self.policy.strata.power is not None:
+                self._log_z_mean = np.array(arrays["log_z_means"], dtype=np.float64)
+                self._n_means = np.array(arrays["log_z_n_means"], dtype=np.int64)

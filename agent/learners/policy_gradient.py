@@ -107,6 +107,7 @@ class PolicyGradientLearner:
             returns = np.add.reduceat(g, t.offsets[:-1])
             residual = torch.from_numpy(returns) - self.partition.value(None, strata).detach()
             self.partition.learn_errors(strata, residual.square())
+            self.partition.learn_shares(strata, torch.from_numpy(returns))
         balance = float(np.mean(np.add.reduceat(g, t.offsets[:-1])))
         figures = {"soft_return": balance, "mean_square_advantage": float(np.mean(a**2))}
         return Update(drawn.terminal, values, float(np.mean(losses)), figures=figures)

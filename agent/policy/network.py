@@ -109,6 +109,8 @@ class Policy(nn.Module):
         self.log_z = nn.Parameter(torch.zeros((), dtype=torch.float64))
         per_stratum = None if strata is None else torch.zeros(len(strata), dtype=torch.float64)
         self.log_z_of_strata = None if per_stratum is None else nn.Parameter(per_stratum)
+        if strata is not None and strata.power is not None:  # one memory: what a checkpoint restores, the strata see
+            self.register_buffer("log_share", torch.from_numpy(strata.log_share))
         with torch.no_grad():
             for layer in self.layers:
                 assert isinstance(layer, nn.Linear)
@@ -203,3 +205,16 @@ def learned_log_z(policy: Policy, initial_tokens: Tensor, condition: Tensor | No
         if policy.flow_head is not None:
             return float(policy.log_flow(policy.trunk(initial_tokens, condition=conditions), conditions)[0])
         return float(policy.log_partition(conditions).squeeze())
+
+
+def learned_log_z_of_strata(policy: Policy, root_tokens: Tensor) -> Tensor:
+    """What a policy has learned log Z of each stratum to be, float64 [stratum]: log F of its root, with state flows.
+
+    Args:
+        root_tokens: int64 [stratum, token], the encoded states after the first actions.
+    """
+    assert policy.log_z_of_strata is not None
+    with torch.no_grad():
+        if policy.flow_head is None:
+            return policy.log_z_of_strata.detach()
+        return policy.log_z_of_strata + policy.log_flow(policy.trunk(root_tokens))

@@ -1,7 +1,8 @@
 """Strata of a world by the first action, such as space groups, and the share of the draws that each is to have.
 
 Where shares are prescribed the first action is drawn from them, not learned: P(x) = p(g) R(x)/Z_g, with g the first
-action of x and Z_g the sum of R over all objects that begin with it.
+action of x and Z_g the sum of R over all objects that begin with it. Prescribed may also be that p(g) is proportional
+to a power of Z_g: the shares then follow the learned log Z_g until the training ends.
 """
 
 from collections.abc import Sequence
@@ -22,12 +23,15 @@ class Strata:
         roots: states [stratum, *state_shape] after them.
         log_share: float64 [stratum], log p(g); they sum to one.
         names: what each is called.
+        power: where p(g) is proportional to Z_g^power; None where the shares are given. `log_share` is then written to
+            as log Z_g is learned; nothing is trained by it.
     """
 
     actions: Ints
     roots: States
     log_share: Floats
     names: tuple[str, ...]
+    power: float | None = None
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -37,19 +41,15 @@ class Strata:
         return rng.choice(len(self), size=n, p=np.exp(self.log_share))
 
     def of_roots(self, states: States) -> Ints:
-        """Name the stratum of each of these roots, int64 [batch].
-
-        Raises:
-            ValueError: for a state that is no root.
-        """
+        """Name the stratum of each of these states after a first action, int64 [batch]; -1 for one without a share."""
         place = {root.tobytes(): index for index, root in enumerate(self.roots)}
-        try:
-            return np.array([place[np.ascontiguousarray(state).tobytes()] for state in states], dtype=np.int64)
-        except KeyError:
-            raise ValueError("expected states after the first action") from None
+        return np.array([place.get(np.ascontiguousarray(state).tobytes(), -1) for state in states], dtype=np.int64)
 
     def of_objects(self, kernel: TransitionKernel, terminal: States) -> Ints:
-        """Name the stratum of each terminal state, int64 [batch], by taking it apart to its first action."""
+        """Name the stratum of each terminal state, int64 [batch], by taking it apart to its first action.
+
+        One without a share has -1.
+        """
         out = np.full(len(terminal), -1, dtype=np.int64)
         rows, states = np.arange(len(terminal)), terminal
         while len(states):
@@ -60,6 +60,12 @@ class Strata:
             rows, states = rows[~at_root], parents[~at_root]
         return out
 
+    def follow(self, log_z: Floats) -> None:
+        """Set the shares to the power of the Z of each stratum, from log Z, float64 [stratum]."""
+        assert self.power is not None
+        scaled = self.power * log_z
+        self.log_share[:] = scaled - np.logaddexp.reduce(scaled)
+
     def log_probabilities(self, n_actions: int) -> Floats:
         """Write the shares out over all first actions, float64 [n_actions]; -inf for what is none."""
         out = np.full(n_actions, -np.inf)
@@ -67,20 +73,23 @@ class Strata:
         return out
 
 
-def strata_of(kernel: TransitionKernel, share: Sequence[float] | Floats, names: Sequence[str]) -> Strata:
+def strata_of(
+    kernel: TransitionKernel, share: Sequence[float] | Floats, names: Sequence[str], power: float | None = None
+) -> Strata:
     """Make the strata of a kernel's first actions.
 
     Args:
         kernel: whose objects have one first action each.
         share: of each allowed first action, in ascending order of the actions; 0 leaves a stratum out.
         names: likewise.
+        power: of Z_g, to which the shares are to be proportional; `share` is then what they begin with.
     """
     weights = np.asarray(share, dtype=np.float64)
     kept = np.flatnonzero(weights > 0)
     actions = first_actions(kernel)[kept]
     roots = kernel.step(kernel.initial(len(actions)), actions)
     log_share = np.log(weights[kept]) - np.log(weights[kept].sum())
-    return Strata(actions, roots, log_share, tuple(names[i] for i in kept.tolist()))
+    return Strata(actions, roots, log_share, tuple(names[i] for i in kept.tolist()), power)
 
 
 def first_actions(kernel: TransitionKernel) -> Ints:

@@ -50,8 +50,10 @@ def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
 
     Returns:
         In a world that can be enumerated `n_objects`, `n_invalid_reward`, `log_z_exact`, `log_z_learned`,
-        `log_z_error`, `total_variation`, `jensen_shannon_nats`, `learned_mass` and
-        `floor_total_variation_10000_samples`. In larger ones `n_drawn`, `n_random` and the figures that the draws
+        `log_z_error`, `total_variation`, `jensen_shannon_nats`, `learned_mass`,
+        `floor_total_variation_10000_samples`, and `strata` with their shares where these are prescribed:
+        `shares_total_variation` is how far shares that are a power of Z_g are from those by the exact Z_g.
+        In larger ones `n_drawn`, `n_random` and the figures that the draws
         allow: `log_reward_minus_log_p_std`, `log_z_importance` with its standard error, and the total variation
         within random sets of `sub_support_size` objects. In both `step`, `nondeterministic_rewards` and, for a
         family of rewards, `condition`.
@@ -86,6 +88,9 @@ def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str
         "total_variation": result.total_variation,
         "jensen_shannon_nats": result.jensen_shannon,
         "strata": [asdict(stratum) for stratum in result.strata],
+        "strata_are": "numbers of elements" if run.config.target.prescribes_numbers else "space groups",
+        "power": run.config.target.power,
+        "shares_total_variation": result.shares_total_variation,
         "learned_mass": float(result.learned.sum()),
         "floor_total_variation_10000_samples": floor,
     }

@@ -216,6 +216,7 @@ def sample(
             unique=unique,
             seed=seed,
             n_invalid=n_invalid,
+            strata=None if run.policy is None else run.policy.strata,
         )
         summary |= {
             "step": run.step,

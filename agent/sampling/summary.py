@@ -8,10 +8,12 @@ import pandas as pd
 from oreflow.agent.config.run import Config
 from oreflow.agent.evaluation.hypervolume import MAX_AXES, hypervolume
 from oreflow.agent.evaluation.random_objects import random_objects
+from oreflow.agent.policy.strata import Strata
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import Draws
 from oreflow.agent.sampling.row_store import RowStore
 from oreflow.agent.tables.candidates import EnergyTerm
+from oreflow.agent.training.target_words import target_in_words
 from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.chemistry.oxidation import resolve_table
@@ -36,6 +38,7 @@ def summarise(
     unique: bool,
     seed: int,
     n_invalid: int,
+    strata: Strata | None,
 ) -> dict[str, Any]:
     """The figures that summary.json holds of the rows.
 
@@ -43,6 +46,7 @@ def summarise(
         energy_model: predicted the rows' formation energies, and predicts those of random objects; None where objects
             have none.
         n_invalid: objects that were left out of the rows.
+        strata: what has prescribed shares; None where nothing has.
     """
     world, rule = config.world.space(), config.world.charge_rule()
     rng = stream(seed, "baseline")
@@ -56,7 +60,10 @@ def summarise(
         "world_exhausted": draws.exhausted,
         "n_rejected_invalid_reward": n_invalid,
         "rows": "distinct, ranked by log_reward" if unique else "raw draws, in order",
+        "target": target_in_words(config, strata),
     }
+    if strata is not None:
+        summary["shares"] = dict(zip(strata.names, np.exp(strata.log_share).tolist()))
     if rule is not None:
         table = resolve_table(rule.table)
         summary["share_neutral"] = _share(rows, "charge_neutral")
@@ -69,7 +76,10 @@ def summarise(
     of_reward = config.sampler.kind != "prior"  # which is not fitted to R
     summary["log_reward_minus_log_pf_std"] = _spread(rows.column(wanted) - rows.column("log_pf")) if of_reward else None
     if world.object_kind == STRUCTURE:
-        summary |= _space_groups(config, rows, wanted)
+        summary |= _space_groups(rows, wanted)
+    elif config.target.prescribes_numbers:
+        numbers = np.unique(rows.column("nelements"), return_counts=True)
+        summary["shares_of_rows"] = {str(int(k)): n / len(rows) for k, n in zip(*numbers)}
     of_world = world.summary(kernel.objects(draws.objects.rows(slice(0, _N_SUMMARISED))))
     return summary | ({"world": dict(of_world)} if of_world else {})
 
@@ -111,8 +121,8 @@ def _hull_holes(rows: RowStore) -> dict[str, Any]:
     }
 
 
-def _space_groups(config: Config, rows: RowStore, wanted: str) -> dict[str, Any]:
-    """How the rows spread over space groups, how close the sampler is within them, and what was asked for."""
+def _space_groups(rows: RowStore, wanted: str) -> dict[str, Any]:
+    """How the rows spread over space groups, and how close the sampler is within them."""
     groups = rows.column("space_group_number")
     if not len(groups):
         return {}
@@ -121,13 +131,7 @@ def _space_groups(config: Config, rows: RowStore, wanted: str) -> dict[str, Any]
     difference = rows.column(wanted) - rows.column("log_pf")
     spreads = [_spread(difference[groups == g]) for g in np.unique(groups)]
     known = [spread for spread in spreads if spread is not None]
-    target = config.target
-    asked = "space groups as R/Z gives them" if target.space_groups == "counted" else "shares prescribed"
-    if isinstance(target.space_groups, str) and target.prescribes_groups:
-        asked = f"space groups {target.space_groups.replace('_', ' ')}"
-    geometry = "every geometry bin an object" if target.measure == "counted" else "R a density over geometries"
     return {
-        "target": f"{asked}; {geometry}",
         "n_space_groups": len(counts),
         "entropy_space_groups_nats": float(-(share * np.log(share)).sum()),
         "median_std_within_space_groups": float(np.median(known)) if known else None,

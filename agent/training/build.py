@@ -24,7 +24,7 @@ from oreflow.agent.search.searcher import Searcher
 from oreflow.agent.training.parts import check_world, make_policy
 from oreflow.agent.training.parts import make_kernel as make_kernel
 from oreflow.agent.training.priors import make_prior, settle_prior
-from oreflow.agent.training.target import log_measure, record_known_shares
+from oreflow.agent.training.target import log_measure, record_shares
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import log_labelings
@@ -111,7 +111,7 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
         if not resuming:  # what a run has begun with lies in its buffer
             known_objects(config, kernel, source)
-    record_known_shares(config, kernel)
+    record_shares(config, kernel)
     settle_prior(config, kernel)
     for term in config.reward.terms:
         for name in path_parameters(term.name):

@@ -11,7 +11,7 @@ from oreflow.agent.learners.reward_families import make_family
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.plugin import PluginPolicy
 from oreflow.agent.runtime.seeds import torch_generator
-from oreflow.agent.training.target import make_strata
+from oreflow.agent.training.target import make_strata, with_first_decision
 from oreflow.envs.contract.check import check_kernel
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.errors import KernelContractError, OreflowError, PluginError
@@ -19,15 +19,16 @@ from oreflow.envs.registry import WORLDS
 
 
 def make_kernel(config: Config) -> TransitionKernel:
-    """The transition kernel of a config's world.
+    """The transition kernel of a config's world, with the decision first that has prescribed shares.
 
     Raises:
+        ConfigError: for shares of what is not in the world.
         EmptyWorldError: when nothing satisfies its constraints.
         PluginError: when an own world cannot be built.
     """
     world, kind = config.world.space(), config.world.kind
     if WORLDS.is_built_in(kind):
-        return world.kernel()
+        return with_first_decision(config, world.kernel())
     where = f"world {kind!r} ({WORLDS.origin(kind)})"
     try:
         kernel = world.kernel()

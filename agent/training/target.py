@@ -1,4 +1,9 @@
-"""The target of a config on its kernel: shares of the space groups, and what a geometry counts."""
+"""The target of a config on its kernel: shares of its strata, and what a geometry counts.
+
+Strata are the space groups of crystals, or the numbers of elements of formulas.
+"""
+
+import warnings
 
 import numpy as np
 
@@ -6,32 +11,84 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.policy.strata import Strata, first_actions, strata_of
-from oreflow.agent.tables.known_crystals import read_crystals
-from oreflow.envs.arrays import AnyInts, Floats, States
+from oreflow.agent.tables.formulas import read_reference
+from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
+from oreflow.envs.arrays import AnyInts, Floats, Ints, States
+from oreflow.envs.composition.kernel import CompositionKernel
+from oreflow.envs.composition.number_first import NumberFirstKernel
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.space import group_numbers
 from oreflow.envs.symmetry.space_groups import CRYSTAL_SYSTEMS, space_group
 
+_ROUNDING = 1e-6  # by which shares that are meant to sum to one may miss it
+
+
+def with_first_decision(config: Config, kernel: TransitionKernel) -> TransitionKernel:
+    """The kernel in which the number of elements is chosen first, where its shares are prescribed; else the given one.
+
+    Raises:
+        ConfigError: for shares of numbers that no formula of the world has.
+    """
+    chosen = config.target.n_elements
+    if chosen == "counted" or not isinstance(kernel, CompositionKernel):
+        return kernel
+    try:
+        return NumberFirstKernel(kernel, [k for k, s in chosen.items() if s > 0] if isinstance(chosen, dict) else None)
+    except ValueError as error:
+        raise ConfigError(f"target.n_elements: {error}") from None
+
 
 def make_strata(config: Config, kernel: TransitionKernel) -> Strata | None:
-    """The space groups that can be chosen, with their shares; None where none are prescribed.
+    """The space groups or numbers of elements that can be chosen, with their shares; None where none are prescribed.
 
     Raises:
         ConfigError: for shares of groups that are not in the world.
     """
+    if isinstance(kernel, NumberFirstKernel):
+        return strata_of(kernel, shares_of_numbers(config, kernel.numbers), [str(k) for k in kernel.numbers.tolist()])
     if not config.target.prescribes_groups or not isinstance(kernel, WyckoffKernel):
         return None
     groups = np.array(kernel.space.space_groups)[first_actions(kernel)]
-    return strata_of(kernel, shares(config, groups), [str(number) for number in groups.tolist()])
+    names = [str(number) for number in groups.tolist()]
+    return strata_of(kernel, shares(config, groups), names, config.target.power)
 
 
-def record_known_shares(config: Config, kernel: TransitionKernel) -> None:
+def shares_of_numbers(config: Config, numbers: Ints) -> Floats:
+    """The weight of each number of elements, float64 [number], not normalised; as `shares` of space groups."""
+    chosen = config.target.n_elements
+    if isinstance(chosen, dict):
+        return np.array([chosen[k] for k in numbers.tolist()])
+    if chosen == "known":
+        path = config.target.reference
+        assert path is not None
+        known = read_crystals(path).crystals.compositions if holds_crystals(path) else read_reference(path)[0]
+        counts = np.bincount(known.n_elements, minlength=int(numbers[-1]) + 1)[numbers]
+        return counts.astype(np.float64) + 1.0  # as if each had been seen once more: none is impossible
+    return np.ones(len(numbers))
+
+
+def record_shares(config: Config, kernel: TransitionKernel) -> None:
     """Write the shares that a reference gives into the config: a run keeps them, whatever becomes of the file.
+
+    Shares of numbers of elements that do not sum to one are written as what they stand for, with a warning.
 
     Raises:
         TableError: when the reference cannot be read.
     """
+    chosen = config.target.n_elements
+    if isinstance(kernel, NumberFirstKernel) and (chosen == "known" or isinstance(chosen, dict)):
+        weights = shares_of_numbers(config, kernel.numbers)
+        recorded = dict(zip(kernel.numbers.tolist(), (weights / weights.sum()).tolist()))
+        if isinstance(chosen, dict) and abs(weights.sum() - 1) <= _ROUNDING:
+            return
+        if isinstance(chosen, dict):
+            shown = ", ".join(f"{k}: {share:.4g}" for k, share in recorded.items())
+            warnings.warn(
+                f"target.n_elements: the shares sum to {weights.sum():.6g}, not to 1; taken as {{{shown}}}",
+                stacklevel=2,
+            )
+        config.target = TargetConfig(**config.target.model_dump() | {"n_elements": recorded, "reference": None})
     if config.target.space_groups == "known" and isinstance(kernel, WyckoffKernel):
         groups = np.array(kernel.space.space_groups)[first_actions(kernel)]
         found = {str(number): share for number, share in zip(groups.tolist(), shares(config, groups).tolist())}

@@ -61,6 +61,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "bond_valence",
         "charge_balance",
         "chgnet_energy",
+        "complexity",
         "contact_ratio",
         "coordination",
         "crystal_formation_energy",

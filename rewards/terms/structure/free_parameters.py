@@ -26,9 +26,13 @@ class FreeParameters(Term):
     """Free lattice parameters and coordinates: 1 in rock salt (a), 3 in rutile (a, c, x), 3 in wurtzite (a, c, z).
 
     The axes along which a space group leaves the origin free count one coordinate less each. The term reads the
-    decoration only. Shape it as `minimise`: without it every free coordinate multiplies the number of crystals by the
-    number of its bins, and a sampler in proportion to the reward spends nearly all of its draws on crystals of the
-    least symmetry. With beta = ln(grid), 3.9 for 48 bins, the crystals of one decoration weigh as much as one of them.
+    decoration only.
+
+    It says nothing of how good a crystal is: it is a correction that counted bins need. Under `target.measure: counted`
+    every free coordinate multiplies the number of crystals by the number of its bins, and a sampler in proportion to
+    the reward spends nearly all of its draws on crystals of the least symmetry. Shaped as `minimise` with
+    beta = ln(grid), 3.9 for 48 bins, the term takes that factor out, and the crystals of one decoration weigh as much
+    as one of them. Under `target.measure: density` the bins do not count, and the term is not needed.
     """
 
     name = "free_parameters"

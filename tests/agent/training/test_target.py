@@ -9,7 +9,7 @@ import torch
 
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import compare_exactly, log_terminating_probability
+from oreflow.agent.evaluation.exact import compare_exactly, log_target, log_terminating_probability
 from oreflow.agent.sampling.sample import load_run, sample
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_checked, make_kernel, make_policy, make_reward, make_scorer
@@ -80,8 +80,7 @@ def test_samplers_reach_the_target_within_each_group_and_overall(tmp_path: Path,
         assert exact.learned[groups == int(stratum.name)].sum() == pytest.approx(stratum.share, abs=1e-9)
     assert exact.total_variation < 0.03
     assert max(stratum.total_variation for stratum in exact.strata) < 0.08
-    if name in ("trajectory balance", "variance", "replay"):  # others learn log Z_G as a flow or a value
-        assert max(abs(stratum.log_z_error) for stratum in exact.strata) < 0.1
+    assert max(abs(stratum.log_z_error) for stratum in exact.strata) < 0.1
     log_p = log_terminating_probability(run.kernel, run.policy, exact.objects)
     assert np.exp(log_p) == pytest.approx(exact.learned, rel=1e-4)
 
@@ -183,7 +182,11 @@ def test_groups_that_can_host_nothing_have_no_share() -> None:
         ({"target": {"space_groups": {"xyz": 1}}}, "target.space_groups: "),
         ({"target": {"space_groups": {"225": 0}}}, "expected at least one share above 0"),
         ({"target": {"space_groups": {"225": -1}}}, "space_groups"),
-        ({"target": {"space_groups": "known"}}, "expected structures with space_groups: known"),
+        ({"target": {"space_groups": "known"}}, "with space_groups: known (structures)"),
+        ({"target": {"space_groups": "power"}}, "power: expected a number of 0 or more with space_groups: power"),
+        ({"target": {"space_groups": "uniform", "power": 0.5}}, "and none with anything else, got 0.5"),
+        ({"target": {"space_groups": "power", "power": -1}}, "target.power"),
+        ({"target": {"space_groups": "uniform"}, "sampler": {"kind": "prior", "warm_start": {"path": "x"}}}, "a prior"),
         ({"target": {"space_groups": "equal"}}, "space_groups"),
         ({"target": {"space_groups": "uniform"}, "sampler": {"kind": "random"}}, "learns nothing"),
         (
@@ -208,9 +211,50 @@ def _strata_of(data: dict[str, Any]) -> None:
     make_strata(config, make_kernel(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trajectory balance", "variance", "policy gradient"])
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_shares_become_a_power_of_the_sums_of_the_groups(tmp_path: Path, name: str, power: float) -> None:
+    """With power 1 P(x) is R(x)/Z over all groups."""
+    target = {"space_groups": "power", "power": power, "measure": "density"}
+    config = config_of(target, **{"steps": 800} | SAMPLERS[name])
+    run = trained(config, tmp_path / "run")
+    scorer = make_scorer(run.kernel, make_reward(config), target=config.target)
+    exact = compare_exactly(run.kernel, run.policy, scorer)
+    groups = run.kernel.objects(exact.objects).space_group
+    weight = np.exp(scorer(exact.objects))
+    sums = {group: weight[groups == group].sum() ** power for group in np.unique(groups).tolist()}
+    wanted = np.array([sums[group] for group in groups.tolist()]) / sum(sums.values())
+    for group in sums:
+        wanted[groups == group] *= weight[groups == group] / weight[groups == group].sum()
+    by_name = {int(stratum.name): stratum.exact_share for stratum in exact.strata}
+    assert by_name == pytest.approx({group: share / sum(sums.values()) for group, share in sums.items()})
+    assert 0.5 * np.abs(exact.learned - wanted).sum() < 0.03
+    assert exact.shares_total_variation < 0.01
+    assert exact.total_variation < 0.03
+    if power == 1:
+        assert wanted == pytest.approx(weight / weight.sum())
+
+
+def test_what_has_no_share_is_no_part_of_the_target() -> None:
+    config = config_of({"space_groups": {"225": 1.0}})
+    kernel, reward = make_kernel(config), make_reward(config)
+    policy = make_policy(config, kernel)
+    exact = compare_exactly(kernel, policy, make_scorer(kernel, reward, target=config.target))
+    groups = kernel.objects(exact.objects).space_group
+    assert len(np.unique(groups)) == 5
+    assert exact.target[groups != 225].max() == 0
+    assert exact.learned[groups == 225].sum() == pytest.approx(1.0)
+    assert [stratum.name for stratum in exact.strata] == ["225"]
+    wanted = log_target(kernel, policy, exact.objects, np.zeros(len(groups)))
+    assert np.isneginf(wanted[groups != 225]).all()
+    assert np.isfinite(wanted[groups == 225]).all()
+
+
+@pytest.mark.parametrize("name", ["trajectory balance", "variance", "policy gradient", "power"])
 def test_a_run_that_was_stopped_goes_on_to_the_last_bit(tmp_path: Path, name: str) -> None:
-    config = config_of({"space_groups": "uniform", "measure": "density"}, steps=12, **SAMPLERS[name])
+    shares_of = {"space_groups": "power", "power": 0.5} if name == "power" else {"space_groups": "uniform"}
+    config = config_of({"measure": "density"} | shares_of, steps=12, **SAMPLERS.get(name, {}))
     config = config.model_copy(update={"run": config.run.model_copy(update={"log_every_steps": 4})})
     through = trained(config, tmp_path / "through")
     folder = RunFolder(tmp_path / "stopped")
@@ -220,6 +264,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(tmp_path: Path, name: st
     again = load_run(folder)
     for parameter, value in through.policy.state_dict().items():
         assert torch.equal(again.policy.state_dict()[parameter], value), parameter
+    assert again.policy.strata.log_share.tolist() == through.policy.strata.log_share.tolist()
     assert folder.metrics_path.read_bytes() == (tmp_path / "through" / "metrics.jsonl").read_bytes()
 
 
@@ -227,7 +272,11 @@ def test_samples_say_what_was_asked_for(tmp_path: Path) -> None:
     config = config_of({"space_groups": "uniform", "measure": "density"}, steps=30)
     trained(config, tmp_path / "run")
     summary = sample(RunFolder(tmp_path / "run"), 500, out=tmp_path / "out", quiet=True, seed=0)
-    assert summary["target"] == "space groups uniform; R a density over geometries"
+    assert summary["target"] == (
+        "each of the 5 space groups has the same share; within one, crystals in proportion to R, R a density over "
+        "geometries whatever their bins"
+    )
+    assert summary["shares"] == pytest.approx(dict.fromkeys(("186", "216", "221", "225", "227"), 0.2))
     assert summary["n_space_groups"] == 5
     assert summary["entropy_space_groups_nats"] == pytest.approx(np.log(5), abs=0.02)
     assert summary["median_std_within_space_groups"] > 0
