@@ -147,7 +147,7 @@ def sample(
     """Draw candidates from a trained run.
 
     Args:
-        run: a run folder, or what `train` returned.
+        run: a run folder, what `train` returned, or the name of a prior that ships: "compositions", "decorations".
         n: how many candidates.
         unique: whether rows are distinct and ranked by log R; otherwise they are the raw draws in order.
         seed: root of the random stream; the config's by default.
@@ -171,6 +171,7 @@ def sample(
     import pandas as pd
 
     from oreflow.agent.sampling.sample import sample as draw_candidates
+    from oreflow.agent.storage.shipped_priors import shipped_names
     from oreflow.agent.tables.known_crystals import read_known
 
     _load_plugins(plugins)
@@ -181,7 +182,7 @@ def sample(
         else:
             folder = Path(out)
         summary = draw_candidates(
-            _folder_of(run),
+            str(run) if str(run) in shipped_names() and not Path(str(run)).exists() else _folder_of(run),
             n,
             out=folder,
             seed=seed,

@@ -26,13 +26,22 @@ from oreflow.agent.commands.common import (
 
 @verb
 def sample(
-    run: Annotated[Path, typer.Argument(help="A trained run folder.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many candidates.")],
+    run: Annotated[Path | None, typer.Argument(help="A trained run folder; none with --prior.")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            "--prior", help="Draw from a prior instead: compositions or decorations, which ship, or a folder."
+        ),
+    ] = None,
     seed: Seed = None,
     unique: Annotated[bool, typer.Option("--unique", help="Distinct candidates, ranked; otherwise raw draws.")] = False,
     max_draws: Annotated[int | None, typer.Option(min=1, help="Give up after so many draws; 100 n by default.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write; RUN/samples by default, then RUN/samples_2.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder to write; RUN/samples by default, then RUN/samples_2; of a prior NAME_samples."
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier candidates there; other files stay in any case.")
@@ -74,20 +83,27 @@ def sample(
     bounds: it chooses among the actions that can, in their proportions. Every row keeps to the bounds.
 
     Example: oreflow sample runs/quickstart -n 1000 --unique
+    Example: oreflow sample --prior compositions -n 1000 --start "Li ? P S"
     """
     from oreflow.agent.errors import ConfigError
     from oreflow.agent.learners.reward_families import parse_weights
     from oreflow.agent.sampling.sample import sample as draw_candidates
     from oreflow.agent.storage.run_folder import RunFolder
+    from oreflow.agent.storage.shipped_priors import shipped_names
 
     load_plugins(plugin)
     if changes is not None and near is None:
         raise ConfigError("--changes says how far candidates may be from --near; add --near, or leave it out")
     known = read_reference(reference, formula_column, quiet)
-    folder = RunFolder(run)
-    out = out or folder.free_samples(overwrite)
+    if (run is None) == (prior is None):
+        raise ConfigError(
+            "expected a run or --prior, and not both; name a run folder, or one of the priors that ship: "
+            + ", ".join(shipped_names())
+        )
+    source: RunFolder | str = prior if prior in shipped_names() else RunFolder(run or Path(prior or ""))
+    out = out or (Path(f"{source}_samples") if isinstance(source, str) else source.free_samples(overwrite))
     summary = draw_candidates(
-        folder,
+        source,
         n,
         out=out,
         seed=seed,

@@ -29,6 +29,7 @@ from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import check_place, take_over
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.storage.scratch import scratch_folder, writing_to
+from oreflow.agent.storage.shipped_priors import shipped_names
 from oreflow.agent.tables.candidate_structures import N_CIFS, write_structures
 from oreflow.agent.tables.candidates import EnergyTerm, candidate_id, candidate_table, energy_model_of
 from oreflow.agent.tables.formulas import write_chunks
@@ -41,15 +42,16 @@ from oreflow.agent.training.build import (
     make_searcher,
     set_threads,
 )
-from oreflow.agent.training.priors import make_prior
+from oreflow.agent.training.priors import fitted_config, fitted_policy, make_prior
 from oreflow.agent.training.resume import check_fits
 from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.agent.training.target import log_measure
-from oreflow.envs.arrays import States
+from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.registry import COMPOSITION, STRUCTURE
+from oreflow.envs.suggestions import nearest
 from oreflow.rewards import Reward, RewardValues
 from oreflow.rewards.errors import RewardBudgetError
 
@@ -131,8 +133,23 @@ def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[s
     return TrainedRun(config, kernel, policy, sampler, int(state["step"]), condition, prior)
 
 
+def open_prior(name: str) -> TrainedRun:
+    """A prior that ships with oreflow, as a run ready to sample from.
+
+    Raises:
+        ConfigError: when none has this name.
+    """
+    if name not in shipped_names():
+        raise ConfigError(f"expected the name of a shipped prior, got {name!r}; {nearest(name, shipped_names())}")
+    config = fitted_config(name)
+    set_threads(config.run.threads)
+    kernel = make_kernel(config)
+    policy = fitted_policy(name, config, kernel)
+    return TrainedRun(config, kernel, policy, PolicySampler(kernel, policy, None), config.sampler.steps)
+
+
 def sample(
-    folder: RunFolder,
+    source: RunFolder | str,
     n: int,
     *,
     out: Path,
@@ -153,11 +170,12 @@ def sample(
 
     Crystals with a geometry are written to structures.extxyz, and the first thousand rows to cif/, too.
 
-    With `unique` rows are distinct and ranked by log R; otherwise they are the raw draws in order. Draws without a
+    With `unique` rows are distinct and ranked by log R, or with a prior by log P0 R; otherwise they are the raw draws in order. Draws without a
     valid reward are left out and counted. Memory stays flat: draws and rows wait in scratch files in `out`, and the
     files come to their places together, at the end.
 
     Args:
+        source: a run, or the name of a shipped prior.
         overwrite: whether they may replace those of an earlier call. Files that oreflow did not write stay in any case.
         rows_per_chunk: rows in memory while the files are written; of no influence on what they hold.
         beta, weights: the condition to sample under, as `agent.learners.reward_families.choose` takes them.
@@ -174,7 +192,12 @@ def sample(
         PlaceError: when `out` holds files of these names that are not to be replaced.
         OutputError: when `out` cannot be written; files that were there before stay as they were.
     """
-    run = narrowed(load_run(folder, beta=beta, weights=weights), start, near, changes)
+    if isinstance(source, str):
+        run, failures = open_prior(source), RewardFailures(out / "reward_failures.jsonl")
+        choose(run.config, beta, weights)  # which refuses either: a prior is of no family
+    else:
+        run, failures = load_run(source, beta=beta, weights=weights), RewardFailures(source.reward_failures_path)
+    run = narrowed(run, start, near, changes)
     reward = make_reward(run.config)
     world = run.config.world.space()
     if reference is not None and world.object_kind not in (COMPOSITION, STRUCTURE):
@@ -204,7 +227,7 @@ def sample(
         n_objects = len(draws.objects) if unique else draws.n
         rows = RowStore(scratch / "rows")
         with Progress("judge", n_objects, quiet) as progress:
-            found = _judge(folder, run, reward, draws, reference, rows, out, unique, progress)
+            found = _judge(failures, run, reward, draws, reference, rows, out, unique, progress)
         n_invalid = n_objects - len(rows)
         summary = summarise(
             run.config,
@@ -233,7 +256,7 @@ def sample(
             summary["condition"] = run.condition.describe()
             if isinstance(run.condition.family, Preference):
                 summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
-        order = np.argsort(-rows.column("log_reward"), kind="stable") if unique else None
+        order = np.argsort(-_merit(run, rows), kind="stable") if unique else None
         with Progress("write", len(rows), quiet) as progress:
             _write(rows.chunks(order, rows_per_chunk), summary, out, scratch, progress, has_geometry)
     if n_invalid > run.config.reward.invalid_budget * n_objects:
@@ -253,7 +276,7 @@ class _Findings:
 
 
 def _judge(
-    folder: RunFolder,
+    failures: RewardFailures,
     run: TrainedRun,
     reward: Reward,
     draws: Draws,
@@ -265,7 +288,6 @@ def _judge(
 ) -> _Findings:
     """Adds the rows of all draws, or of all distinct objects, that have a valid reward."""
     found = _Findings()
-    failures = RewardFailures(folder.reward_failures_path)
     energy_model, world = _energy_model(run.config, reward), run.config.world.space()
     log_pf = np.full(len(draws.objects), np.nan)  # computed once an object, not once a draw
     n_objects, n_seen = len(draws.objects) if unique else draws.n, 0
@@ -314,6 +336,15 @@ def _further_columns(run: TrainedRun, states: States, result: RewardValues) -> d
     log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)
     wanted = log_target(run.kernel, run.policy, states, log_reward, run.prior, run.config.target.tau)
     return {"log_target": wanted}
+
+
+def _merit(run: TrainedRun, rows: RowStore) -> Floats:
+    """What distinct rows are ranked by: log R, or with a prior the target's log P0 R, where that is known."""
+    log_reward = rows.column("log_reward")
+    if run.prior is None:
+        return log_reward
+    wanted = rows.column("log_target")
+    return np.where(np.isfinite(wanted), wanted, -np.inf)
 
 
 def _energy_model(config: Config, reward: Reward) -> EnergyTerm | None:
