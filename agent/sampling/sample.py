@@ -170,7 +170,7 @@ def sample(
 
     Crystals with a geometry are written to structures.extxyz, and the first thousand rows to cif/, too.
 
-    With `unique` rows are distinct and ranked by log R, or with a prior by log P0 R; otherwise they are the raw draws in
+    With `unique` rows are distinct and ranked by log R, or with a prior by log P0 R; otherwise they are raw draws in
     order. Draws without a valid reward are left out and counted. Memory stays flat: draws and rows wait in scratch
     files in `out`, and the files come to their places together, at the end.
 
