@@ -32,6 +32,9 @@ def exact(
     seed: Seed = None,
     beta: Beta = None,
     weights: Weights = None,
+    step: Annotated[
+        int | None, typer.Option("--step", min=1, help="Measure the checkpoint of this step; the newest by default.")
+    ] = None,
     plugin: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -52,10 +55,14 @@ def exact(
     if config_or_run.is_dir() and (set_ or seed is not None):
         print("oreflow: --set and --seed change a training, and this run is trained already", file=sys.stderr)
         return BAD_INPUT
-    figures = compare(config_or_run, overrides=set_ or (), seed=seed, beta=beta, weights=weighting, quiet=quiet)
+    figures = compare(
+        config_or_run, overrides=set_ or (), seed=seed, beta=beta, weights=weighting, step=step, quiet=quiet
+    )
     if as_json:
         print_json(figures)
     elif not quiet:
+        if step is not None:
+            print(f"checkpoint                 of step {figures['step']}")
         if "condition" in figures:
             print(f"under                      {condition_line(figures['condition'])}")
         print("\n".join(_exact_lines(figures) if "n_objects" in figures else _drawn_lines(figures)))
