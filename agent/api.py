@@ -263,6 +263,7 @@ def exact(
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
     step: int | None = None,
+    draws: int | None = None,
     plugins: Sequence[PathLike] = (),
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -273,6 +274,8 @@ def exact(
         overrides, seed: as `train` takes them; for a config only.
         beta, weights: the member of a family of rewards that is meant.
         step: whose checkpoint is measured, of a trained run; the newest by default.
+        draws: for the bracket of log Z, of each space group where their shares are prescribed; by default 8192 in all
+            where the world cannot be enumerated, and none elsewhere.
         plugins: Python files that register rewards, worlds, policies or objectives.
         quiet: whether progress is kept off stderr.
 
@@ -293,7 +296,7 @@ def exact(
     loaded = _load_plugins(plugins)
     if isinstance(config_or_run, Run) or (isinstance(config_or_run, str | Path) and Path(config_or_run).is_dir()):
         folder = _folder_of(config_or_run)
-        return compare_with_target(load_run(folder, beta=beta, weights=weights, step=step), str(folder.path))
+        return compare_with_target(load_run(folder, beta=beta, weights=weights, step=step), str(folder.path), draws)
     if step is not None:
         raise ValueError(f"step {step}: a config is trained to its end first; leave the step out, or give a run folder")
     resolved, source = _config(config_or_run, overrides, seed)
@@ -307,7 +310,7 @@ def exact(
         folder = RunFolder(Path(scratch) / "run")
         folder.create(resolved, overwrite=False, plugins=loaded)
         run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
-        return compare_with_target(load_run(folder, beta=beta, weights=weights), source)
+        return compare_with_target(load_run(folder, beta=beta, weights=weights), source, draws)
 
 
 def _load_plugins(paths: Sequence[PathLike]) -> list[str]:
