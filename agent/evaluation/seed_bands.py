@@ -59,7 +59,7 @@ def draw_bands(groups: Sequence[SeedGroup], png: Path, svg: Path) -> None:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "oreflow", "hatch.linewidth": 0.4}):
         figure = Figure(figsize=(4.4 * wide, 3.2 * high + 0.6), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(high, wide, squeeze=False).flat
+        panels = list(figure.subplots(high, wide, squeeze=False).flat)
         for panel, name in zip(panels, names):
             for number, group in enumerate(groups):
                 _band(panel, group, name, number)
@@ -68,8 +68,8 @@ def draw_bands(groups: Sequence[SeedGroup], png: Path, svg: Path) -> None:
             if _spans_decades(groups, name):
                 panel.set_yscale("log")
             panel.grid(alpha=0.3)
-        for panel in list(panels):
-            panel.set_axis_off()
+        for panel in panels[len(names) :]:
+            panel.remove()
         lines = figure.axes[0].get_lines()
         figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 3), frameon=False)
         figure.savefig(png, format="png", dpi=150)
@@ -85,7 +85,8 @@ def _band(panel: Any, group: SeedGroup, name: str, number: int) -> None:
     n = len(group.seeds)
     label = f"{group.name} ({n} seeds: mean, smallest to largest)" if n > 1 else f"{group.name} (seed {group.seeds[0]})"
     mean = np.nanmean(values, axis=0) if len(steps) else values[0]
-    marks = {"marker": marker, "markevery": max(len(steps) // _MARKS, 1), "markersize": 5}
+    every = max(len(steps) // _MARKS, 1)  # lines that fall together show their markers side by side
+    marks = {"marker": marker, "markevery": (min(number * every // 3, len(steps) // 2), every), "markersize": 5}
     panel.plot(steps, mean, color=colour, linestyle=line, label=label, **marks)
     if n > 1 and len(steps):
         low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)

@@ -108,6 +108,7 @@ def test_the_table_is_that_of_the_last_lines(seeds: Path, tmp_path: Path) -> Non
     picture = (out / "compare.svg").read_text()
     for text in ("gradient steps", "exact total variation / share of draws", "learned log Z / nats", "3 seeds"):
         assert text in picture
+    assert picture.count('id="axes_') == len(group["measures"])
     refused("is there already", "compare", seeds, "--out", out)
     done("compare", seeds, "--out", out, "--overwrite", "--measure", "loss", "-q")
     assert "learned log Z" not in (out / "compare.svg").read_text()
