@@ -10,12 +10,13 @@ import pytest
 from oreflow.agent.evaluation.exact import action_log_probabilities, compare_exactly
 from oreflow.agent.evaluation.log_z_brackets import LogZBracket, log_z_brackets
 from oreflow.agent.policy.network import Policy
-from oreflow.agent.training.build import make_policy, make_reward, make_scorer
+from oreflow.agent.policy.prior import Prior
+from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer
 from oreflow.envs.arrays import Floats
 from oreflow.envs.contract.protocol import TransitionKernel
 from tests.agent.evaluation.test_exact import untrained
 from tests.agent.training.test_prior import config_of as composition_config
-from tests.agent.training.test_target import config_of, trained
+from tests.agent.training.test_target import WORLD, config_of, trained
 from tests.support.cli import done
 from tests.support.worlds import kernel
 
@@ -85,7 +86,8 @@ def test_with_a_prior_and_without_rewards_of_all_objects(rng: np.random.Generato
     """tau counts, objects without a reward have R = 0, and a prior takes the place of P_B."""
     config = composition_config(sampler={"hidden": [16]})
     k = kernel("off")
-    policy, prior = untrained(k), make_policy(config.model_copy(update={"seed": 7}), k)
+    policy, fitted = untrained(k), make_policy(config.model_copy(update={"seed": 7}), k)
+    prior = Prior(k, fitted, k.included_in(k))
     states, stop = _stopped(k)
     log_reward = rng.normal(0.0, 1.0, len(states))
     invalid = rng.random(len(states)) < 0.2
@@ -100,7 +102,7 @@ def test_with_a_prior_and_without_rewards_of_all_objects(rng: np.random.Generato
         assert 0 < found.n_valid < found.n_draws
         assert within(found.importance, found.importance_standard_error, exact.log_z)
         assert found.lower < exact.log_z < found.upper  # type: ignore[operator]
-    log_p0 = action_log_probabilities(k, prior, k.enumerate().states)
+    log_p0 = action_log_probabilities(k, fitted, k.enumerate().states)
     index = {row.tobytes(): value for row, value in zip(k.step(states, stop), log_reward)}
     lower, upper = exact_ends(k, policy, log_reward / 2, log_p0)
     (found,) = log_z_brackets(k, policy, score, rng, 20_000, prior=prior, tau=2.0)
@@ -149,11 +151,10 @@ def _holds(bracket: LogZBracket, log_z: float) -> bool:
 def test_a_prior_counts_with_its_first_action(rng: np.random.Generator) -> None:
     """Shares and a prior together: log Z_g is that of P0(x) R(x)^(1/tau) over the group, first action included."""
     config = config_of({"space_groups": "uniform", "measure": "density"})
-    plain = config_of({})
-    from oreflow.agent.training.build import make_kernel
-
-    k = make_kernel(config)
-    policy, prior = make_policy(config, k), make_policy(plain.model_copy(update={"seed": 5}), k)
+    plain = composition_config(world=WORLD | {"geometry": False}, seed=5)  # the prior knows decorations alone
+    k, larger = make_kernel(config), make_kernel(plain)
+    policy = make_policy(config, k)
+    prior = Prior(larger, make_policy(plain, larger), k.included_in(larger))  # type: ignore[attr-defined]
     score = make_scorer(k, make_reward(config), target=config.target)
     exact = {s.name: s for s in compare_exactly(k, policy, score, prior=prior, tau=2.0).strata}
     for bracket in log_z_brackets(k, policy, score, rng, 2000, prior=prior, tau=2.0):
