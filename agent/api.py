@@ -104,6 +104,7 @@ def train(
         StartError: when no object of the world keeps to `start` or `near`.
     """
     from oreflow.agent.runtime.signals import StopFlag
+    from oreflow.agent.sampling.measure import measurement_of
     from oreflow.agent.storage.lock import RunLock
     from oreflow.agent.storage.run_folder import RunFolder
     from oreflow.agent.training.build import make_checked
@@ -118,7 +119,9 @@ def train(
         folder.check_place(overwrite)
         with RunLock(folder.path):
             folder.create(resolved, overwrite, loaded, reward.describe())
-            run_training(resolved, folder, kernel=kernel, reward=reward, stop=stop, quiet=quiet, callback=callback)
+            measure = measurement_of(resolved, kernel)
+            options: dict[str, Any] = {"stop": stop, "quiet": quiet, "callback": callback, "measure": measure}
+            run_training(resolved, folder, kernel=kernel, reward=reward, **options)
     run = Run(folder.path)
     if temporary is not None:  # from here on the folder lives as long as what is returned
         temporary.detach()
@@ -260,6 +263,8 @@ def exact(
     seed: int | None = None,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
+    step: int | None = None,
+    draws: int | None = None,
     plugins: Sequence[PathLike] = (),
     quiet: bool = True,
 ) -> dict[str, Any]:
@@ -269,6 +274,9 @@ def exact(
         config_or_run: a trained run; or a config, which is trained first, in a temporary folder.
         overrides, seed: as `train` takes them; for a config only.
         beta, weights: the member of a family of rewards that is meant.
+        step: whose checkpoint is measured, of a trained run; the newest by default.
+        draws: for the bracket of log Z, of each space group where their shares are prescribed; by default 8192 in all
+            where the world cannot be enumerated, and none elsewhere.
         plugins: Python files that register rewards, worlds, policies or objectives.
         quiet: whether progress is kept off stderr.
 
@@ -277,6 +285,7 @@ def exact(
 
     Raises:
         ValueError: when the sampler has no probabilities, or a config's world cannot be enumerated.
+        RunFolderError: when the run keeps no checkpoint of the step; naming those that it has.
     """
     from oreflow.agent.learners.reward_families import choose
     from oreflow.agent.sampling.against_target import check_has_probabilities, compare_with_target
@@ -288,7 +297,9 @@ def exact(
     loaded = _load_plugins(plugins)
     if isinstance(config_or_run, Run) or (isinstance(config_or_run, str | Path) and Path(config_or_run).is_dir()):
         folder = _folder_of(config_or_run)
-        return compare_with_target(load_run(folder, beta=beta, weights=weights), str(folder.path))
+        return compare_with_target(load_run(folder, beta=beta, weights=weights, step=step), str(folder.path), draws)
+    if step is not None:
+        raise ValueError(f"step {step}: a config is trained to its end first; leave the step out, or give a run folder")
     resolved, source = _config(config_or_run, overrides, seed)
     check_has_probabilities(resolved, source)  # before any work
     choose(resolved, beta, weights)
@@ -300,7 +311,7 @@ def exact(
         folder = RunFolder(Path(scratch) / "run")
         folder.create(resolved, overwrite=False, plugins=loaded)
         run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
-        return compare_with_target(load_run(folder, beta=beta, weights=weights), source)
+        return compare_with_target(load_run(folder, beta=beta, weights=weights), source, draws)
 
 
 def _load_plugins(paths: Sequence[PathLike]) -> list[str]:

@@ -4,6 +4,7 @@ import typer
 
 from oreflow.agent.commands import (
     check,
+    compare,
     evaluate,
     exact,
     fit_energy,
@@ -33,6 +34,7 @@ app.command("resume")(train.resume)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("exact")(exact.exact)
+app.command("compare")(compare.compare)
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)

@@ -32,6 +32,18 @@ def exact(
     seed: Seed = None,
     beta: Beta = None,
     weights: Weights = None,
+    step: Annotated[
+        int | None, typer.Option("--step", min=1, help="Measure the checkpoint of this step; the newest by default.")
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws",
+            min=2,
+            help="Draws for the bracket of log Z, of each space group of prescribed share; by default 8192 in all "
+            "where the world is too large to enumerate, and none elsewhere.",
+        ),
+    ] = None,
     plugin: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -40,7 +52,8 @@ def exact(
 
     In a world small enough to enumerate nothing is estimated: the probability of every object is computed by pushing
     mass through all build orders. In larger ones the probabilities of objects are as exact, but the objects looked at
-    are drawn: errors are those within random sets of objects, and log R - log P over the sampler's own draws.
+    are drawn: errors are those within random sets of objects, and log R - log P over the sampler's own draws. log Z, of
+    each space group where their shares are prescribed, is bracketed by trajectories.
 
     Example: oreflow exact runs/configs/tiny_exact.yaml
     """
@@ -52,13 +65,26 @@ def exact(
     if config_or_run.is_dir() and (set_ or seed is not None):
         print("oreflow: --set and --seed change a training, and this run is trained already", file=sys.stderr)
         return BAD_INPUT
-    figures = compare(config_or_run, overrides=set_ or (), seed=seed, beta=beta, weights=weighting, quiet=quiet)
+    figures = compare(
+        config_or_run,
+        overrides=set_ or (),
+        seed=seed,
+        beta=beta,
+        weights=weighting,
+        step=step,
+        draws=draws,
+        quiet=quiet,
+    )
     if as_json:
         print_json(figures)
     elif not quiet:
+        if step is not None:
+            print(f"checkpoint                 of step {figures['step']}")
         if "condition" in figures:
             print(f"under                      {condition_line(figures['condition'])}")
         print("\n".join(_exact_lines(figures) if "n_objects" in figures else _drawn_lines(figures)))
+        if "log_z_brackets" in figures:
+            print("\n".join(_bracket_lines(figures["log_z_brackets"])))
     if figures["nondeterministic_rewards"]:
         names = ", ".join(figures["nondeterministic_rewards"])
         print(f"oreflow: {names} gives one formula different values: these figures prove nothing", file=sys.stderr)
@@ -118,4 +144,35 @@ def _drawn_lines(figures: dict[str, Any]) -> list[str]:
                 f"{figures[f'{key}_standard_error']:.4f} total variation, {figures[f'{key}_sets']} random sets of "
                 f"{label} (0 for a perfect sampler)"
             )
+    return lines
+
+
+_SHOWN_BRACKETS = 30
+
+
+def _bracket_lines(brackets: list[dict[str, Any]]) -> list[str]:
+    """One line a stratum, the widest brackets alone where there are many, and what is a bound in them."""
+    known = [bracket for bracket in brackets if bracket["lower"] is not None]
+    widest = sorted(known, key=lambda bracket: bracket["upper"] - bracket["lower"], reverse=True)
+    shown = known if len(known) <= _SHOWN_BRACKETS else widest[:_SHOWN_BRACKETS]
+    of = "" if len(shown) == len(known) else f", the {len(shown)} widest of {len(known)}; all with --json"
+    ends = ("lower", "importance", "upper")
+    lines = [
+        f"brackets of log Z          in nats, ± standard error{of}",
+        "   group" + "".join(f"{end:>20s}" for end in ends) + "   learned  effective draws",
+    ]
+    for bracket in shown:
+        cells = [f"{bracket[end]:.3f} ± {bracket[f'{end}_standard_error']:.3f}" for end in ends]
+        learned = "" if bracket["learned"] is None else f"{bracket['learned']:.3f}"
+        lines.append(
+            f"{bracket['name']:>8s}"
+            + "".join(f"{cell:>20s}" for cell in cells)
+            + f"{learned:>10s}  {bracket['effective_draws']:.0f} of {bracket['n_draws']}"
+        )
+    none = len(brackets) - len(known)
+    lines += [f"{none} groups without a draw of valid reward"] if none else []
+    lines += [
+        "lower and importance are at most log Z in expectation; upper estimates a bound that is at least log Z,",
+        "too low where the sampler misses objects: trust it where many draws are effective",
+    ]
     return lines

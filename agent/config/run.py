@@ -64,6 +64,21 @@ class RunConfig(Closed):
         500, ge=1, description="steps between checkpoints; the last step always has one"
     )
     keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
+    measure_every: int = Field(
+        0,
+        ge=0,
+        description="steps between lines of metrics.jsonl that also measure the sampler on draws and, where the world "
+        "can be enumerated, exactly; 0: none",
+    )
+
+    @model_validator(mode="after")
+    def _measures_where_it_logs(self) -> "RunConfig":
+        if self.measure_every % self.log_every_steps:
+            raise ValueError(
+                f"measure_every: expected a multiple of log_every_steps ({self.log_every_steps}), in whose lines the "
+                f"figures stand, got {self.measure_every}; change either"
+            )
+        return self
 
 
 class Config(Closed):
@@ -124,6 +139,15 @@ class Config(Closed):
             for key in ("space_groups", "n_elements"):
                 if holds and getattr(self.target, key) != "counted":
                     raise ValueError(f"target.{key}: {fault}; leave it at counted, or choose another sampler")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_what_has_probabilities(self) -> "Config":
+        if self.run.measure_every and (self.sampler.kind not in OBJECTIVES or self.sampler.kind == "prior"):
+            raise ValueError(
+                f"run.measure_every: {self.sampler.kind} has no probabilities that R is the target of; leave it at 0, "
+                "or choose gflownet or policy_gradient"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,12 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from oreflow.agent.policy.action_blocks import blocks_of
-from oreflow.agent.policy.network import (
-    Policy,
-    learned_log_z,
-    learned_log_z_of_strata,
-    masked_log_softmax,
-)
+from oreflow.agent.policy.network import Policy, learned_log_z, learned_log_z_of_strata, masked_log_softmax
 from oreflow.agent.policy.prior import Prior
 from oreflow.agent.policy.strata import impose_shares
 from oreflow.agent.rollout.distinct_rows import distinct
@@ -162,7 +157,7 @@ def compare_exactly(
     target = np.where(valid, np.exp(np.where(valid, log_r, 0.0) - log_z), 0.0)
     strata: tuple[StratumComparison, ...] = ()
     if policy.strata is not None:
-        target, strata = _within_strata(kernel, policy, objects, learned, log_r)
+        target, strata = _within_strata(kernel, policy, objects, learned, log_r, prior)
     return ExactComparison(
         objects,
         learned,
@@ -177,13 +172,13 @@ def compare_exactly(
 
 
 def _within_strata(
-    kernel: TransitionKernel, policy: Policy, objects: States, learned: Floats, log_r: Floats
+    kernel: TransitionKernel, policy: Policy, objects: States, learned: Floats, log_r: Floats, prior: Prior | None
 ) -> tuple[Floats, tuple[StratumComparison, ...]]:
     """The target p(g) R/Z_g of all objects, and each stratum's comparison."""
     assert policy.strata is not None
-    learned_log_zs = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).tolist()
     index = policy.strata.of_objects(kernel, objects)
     valid = ~np.isnan(log_r) & (index >= 0)
+    learned_log_z = log_z_of_strata(kernel, policy, prior)
     present = np.unique(index[valid]).tolist()
     log_zs = [float(np.logaddexp.reduce(log_r[(index == g) & valid])) for g in present]
     shares = exact = _normalised(policy.strata.log_share[present])
@@ -197,7 +192,7 @@ def _within_strata(
         mass = float(learned[index == g].sum())
         wrong = float(learned[(index == g) & ~valid].sum()) / mass
         distance = 0.5 * (float(np.abs(learned[here] / mass - within).sum()) + wrong)
-        error = learned_log_zs[g] - log_z
+        error = float(learned_log_z[g]) - log_z
         found.append(
             StratumComparison(policy.strata.names[g], share, exact_share, int(here.sum()), log_z, error, distance)
         )
@@ -345,6 +340,27 @@ def log_prior(prior: Prior, states: States) -> Floats:
     return log_terminating_probability(prior.kernel, prior.policy, prior.inclusion.states(states))
 
 
+def log_first(prior: Prior, actions: Ints) -> Floats:
+    """log of the probability that a prior begins with each of these first actions of a world within its own.
+
+    0 for an action that the prior does not know, such as the choice of the number of elements.
+    """
+    log_p = action_log_probabilities(prior.kernel, prior.policy, prior.kernel.initial(1))[0]
+    place = prior.inclusion.actions[actions]
+    return np.where(place < 0, 0.0, log_p[place])
+
+
+def log_z_of_strata(kernel: TransitionKernel, policy: Policy, prior: Prior | None = None) -> Floats:
+    """The learned log of the sum of the target's weights over each stratum, float64 [stratum].
+
+    A policy of prescribed shares learns from what follows the first action; with a prior the sum of P0(x) R(x)^(1/tau)
+    has the prior's probability of that action as a further factor.
+    """
+    assert policy.strata is not None
+    learned = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).numpy()
+    return learned if prior is None else learned + log_first(prior, policy.strata.actions)
+
+
 def log_target(
     kernel: TransitionKernel,
     policy: Policy,
@@ -363,7 +379,6 @@ def log_target(
         log_reward = log_reward + log_prior(prior, states)
     if policy.strata is None:
         return log_reward
-    log_zs = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).numpy()
     index = policy.strata.of_objects(kernel, states)
-    of_strata = (policy.strata.log_share - log_zs)[index]
+    of_strata = (policy.strata.log_share - log_z_of_strata(kernel, policy, prior))[index]
     return log_reward + np.where(index < 0, -np.inf, of_strata)

@@ -158,7 +158,7 @@ class GFlowNetLearner:
         strata = self.partition.strata(t)
         self.partition.start(t, log_reward, strata)
         if strata is not None:
-            residual = self.partition.value(t.condition, strata) + log_pf - log_pb - log_reward
+            residual = self.partition.of_roots(t, strata) + log_pf - log_pb - log_reward
             self.partition.learn_errors(strata, residual.square())
             self.partition.learn_shares(strata, log_reward + log_pb - log_pf)
         match self.sampler.objective:

@@ -115,6 +115,12 @@ class LogPartition:
         assert self.policy.log_z_of_strata is not None
         return self.policy.log_z_of_strata[torch.from_numpy(strata)]
 
+    def of_roots(self, t: Trajectories, strata: Ints) -> Tensor:
+        """The learned log Z of the stratum of each member, float64 [batch]: log F of its root where there are flows."""
+        if t.log_flow is None:
+            return self.value(None, strata)
+        return self.log_flow(t, strata)[torch.from_numpy(t.offsets[:-1])]
+
     def log_flow(self, t: Trajectories, strata: Ints | None) -> Tensor:
         """log F of the state before each step, float64 [step]; that of a root is the log Z of its stratum."""
         assert t.log_flow is not None

@@ -103,12 +103,12 @@ class PolicyGradientLearner:
             losses.append(float(loss.detach()))
             if not self._descent.step(loss):
                 return Update(drawn.terminal, values, losses[-1], skipped=True)
+        returns = np.add.reduceat(g, t.offsets[:-1])
         if strata is not None:
-            returns = np.add.reduceat(g, t.offsets[:-1])
-            residual = torch.from_numpy(returns) - self.partition.value(None, strata).detach()
+            residual = torch.from_numpy(returns) - old_values[torch.from_numpy(t.offsets[:-1])]
             self.partition.learn_errors(strata, residual.square())
             self.partition.learn_shares(strata, torch.from_numpy(returns))
-        balance = float(np.mean(np.add.reduceat(g, t.offsets[:-1])))
+        balance = float(np.mean(returns))
         figures = {"soft_return": balance, "mean_square_advantage": float(np.mean(a**2))}
         return Update(drawn.terminal, values, float(np.mean(losses)), figures=figures)
 

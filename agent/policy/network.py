@@ -191,6 +191,19 @@ def _kaiming(layer: nn.Linear, generator: torch.Generator) -> None:
     layer.bias.zero_()
 
 
+def learned_log_z_of_strata(policy: Policy, root_tokens: Tensor) -> Tensor:
+    """What a policy has learned log Z of each stratum to be, float64 [stratum]: log F of its root where it has flows.
+
+    Args:
+        root_tokens: int64 [stratum, token], the encoded states after the first actions.
+    """
+    assert policy.log_z_of_strata is not None
+    with torch.no_grad():
+        if policy.flow_head is None:
+            return policy.log_z_of_strata.detach().clone()
+        return policy.log_z_of_strata + policy.log_flow(policy.trunk(root_tokens))
+
+
 def learned_log_z(policy: Policy, initial_tokens: Tensor, condition: Tensor | None = None) -> float:
     """What a policy has learned log Z to be: log F of the initial state where it has state flows.
 
@@ -205,16 +218,3 @@ def learned_log_z(policy: Policy, initial_tokens: Tensor, condition: Tensor | No
         if policy.flow_head is not None:
             return float(policy.log_flow(policy.trunk(initial_tokens, condition=conditions), conditions)[0])
         return float(policy.log_partition(conditions).squeeze())
-
-
-def learned_log_z_of_strata(policy: Policy, root_tokens: Tensor) -> Tensor:
-    """What a policy has learned log Z of each stratum to be, float64 [stratum]: log F of its root, with state flows.
-
-    Args:
-        root_tokens: int64 [stratum, token], the encoded states after the first actions.
-    """
-    assert policy.log_z_of_strata is not None
-    with torch.no_grad():
-        if policy.flow_head is None:
-            return policy.log_z_of_strata.detach()
-        return policy.log_z_of_strata + policy.log_flow(policy.trunk(root_tokens))

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-_PURPOSES = ("weights", "training", "sampling", "baseline", "check")
+_PURPOSES = ("weights", "training", "sampling", "baseline", "check", "measurement")
 
 
-def stream(seed: int, purpose: str) -> np.random.Generator:
-    """The stream of a purpose; streams of different purposes or seeds are independent."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose),)))
+def stream(seed: int, purpose: str, *parts: int) -> np.random.Generator:
+    """The stream of a purpose, or of a part of it, such as a step; different ones are independent."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose), *parts)))
 
 
 def torch_generator(seed: int, purpose: str) -> torch.Generator:

@@ -10,6 +10,7 @@ import torch
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.evaluation.exact import compare_exactly, log_target, perfect_sampler_floor
+from oreflow.agent.evaluation.log_z_brackets import log_z_brackets
 from oreflow.agent.evaluation.random_objects import random_objects
 from oreflow.agent.evaluation.random_supports import log_partition_estimate, sub_support_error
 from oreflow.agent.policy.network import Policy, learned_log_z
@@ -22,6 +23,7 @@ from oreflow.rewards import Reward
 
 _N_DRAWN = 2000
 _FLOOR_DRAWS = 10_000
+_BRACKET_DRAWS, _FEWEST_BRACKET_DRAWS = 8192, 64  # of all strata together, and of each
 
 
 def check_has_probabilities(config: Config, source: str) -> None:
@@ -41,12 +43,14 @@ def check_has_probabilities(config: Config, source: str) -> None:
         )
 
 
-def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
+def compare_with_target(run: TrainedRun, source: str, draws: int | None = None) -> dict[str, Any]:
     """Compare a trained sampler with R/Z.
 
     Args:
         run: as `load_run` gives it.
         source: what the run is called in messages.
+        draws: for the bracket of log Z, of each stratum where there are strata. By default 8192 in all and at least 64
+            each where the world cannot be enumerated, and none elsewhere.
 
     Returns:
         In a world that can be enumerated `n_objects`, `n_invalid_reward`, `log_z_exact`, `log_z_learned`,
@@ -55,8 +59,9 @@ def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
         `shares_total_variation` is how far shares that are a power of Z_g are from those by the exact Z_g.
         In larger ones `n_drawn`, `n_random` and the figures that the draws
         allow: `log_reward_minus_log_p_std`, `log_z_importance` with its standard error, and the total variation
-        within random sets of `sub_support_size` objects. In both `step`, `nondeterministic_rewards` and, for a
-        family of rewards, `condition`.
+        within random sets of `sub_support_size` objects. Where there are `draws`, `log_z_brackets`: of each stratum,
+        or of all, the fields of `LogZBracket`. Always `step`, `nondeterministic_rewards` and, for a family of rewards,
+        `condition`.
 
     Raises:
         ValueError: when the sampler has no probabilities.
@@ -68,6 +73,8 @@ def compare_with_target(run: TrainedRun, source: str) -> dict[str, Any]:
         figures = _on_draws(run, run.policy, reward)
     else:
         figures = _on_all_objects(run, run.policy, reward)
+    if run.kernel.enumeration_unavailable_reason or draws is not None:
+        figures["log_z_brackets"] = _brackets(run, run.policy, reward, draws)
     figures |= {"step": run.step, "nondeterministic_rewards": reward.nondeterministic}
     if run.condition is not None:
         figures["condition"] = run.condition.describe()
@@ -94,6 +101,22 @@ def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str
         "learned_mass": float(result.learned.sum()),
         "floor_total_variation_10000_samples": floor,
     }
+
+
+def _brackets(run: TrainedRun, policy: Policy, reward: Reward, draws: int | None) -> list[dict[str, Any]]:
+    n_strata = 1 if policy.strata is None else len(policy.strata)
+    score = make_scorer(run.kernel, reward, run.condition, target=run.config.target)
+    found = log_z_brackets(
+        run.kernel,
+        policy,
+        score,
+        stream(run.config.seed, "check", 1),
+        draws or max(_BRACKET_DRAWS // n_strata, _FEWEST_BRACKET_DRAWS),
+        None if run.condition is None else run.condition.features,
+        run.prior,
+        run.config.target.tau,
+    )
+    return [asdict(bracket) for bracket in found]
 
 
 def _log_target(run: TrainedRun, policy: Policy, states: States, score: Callable[[States], Floats]) -> Floats:

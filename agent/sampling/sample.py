@@ -100,22 +100,29 @@ def narrowed(run: TrainedRun, start: str | None, near: str | None, changes: int 
     return replace(run, kernel=found.kernel, sampler=found.sampler, policy=found.policy, narrowing=found)
 
 
-def load_run(folder: RunFolder, *, beta: float | None = None, weights: Mapping[str, float] | None = None) -> TrainedRun:
-    """The newest checkpoint of a run.
+def load_run(
+    folder: RunFolder,
+    *,
+    beta: float | None = None,
+    weights: Mapping[str, float] | None = None,
+    step: int | None = None,
+) -> TrainedRun:
+    """The newest checkpoint of a run, or that of a step.
 
     Args:
         beta, weights: the condition to sample under, as `oreflow.agent.learners.reward_families.choose` takes them.
 
     Raises:
         ConditionError: when the run was not trained for the condition.
-        RunFolderError: when there is no run, or its config was edited since; naming the keys.
+        RunFolderError: when there is no run, or its config was edited since; naming the keys. When it keeps no
+            checkpoint of the step; naming those that it has.
         CheckpointError: when its checkpoint is damaged.
     """
     config = folder.load_config()
     condition = choose(config, beta, weights)
     set_threads(config.run.threads)
     kernel = make_kernel(config)
-    checkpoint = folder.latest_checkpoint()
+    checkpoint = folder.latest_checkpoint() if step is None else folder.checkpoint_of(step)
     learns = config.sampler.kind in OBJECTIVES
     policy = make_policy(config, kernel) if learns else None
     state = read_state(checkpoint) if policy is None else load_policy(checkpoint, policy)

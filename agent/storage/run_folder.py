@@ -263,3 +263,21 @@ class RunFolder:
                 "--overwrite"
             )
         return found[-1]
+
+    def checkpoint_of(self, step: int) -> Path:
+        """Find the complete checkpoint of a step.
+
+        Raises:
+            RunFolderError: when the run does not keep it; naming the steps that are there.
+        """
+        self.latest_checkpoint()
+        found = {int(path.name.removeprefix("step_")): path for path in list_checkpoints(self.checkpoints)}
+        if step not in found:
+            steps = [str(number) for number in found]
+            shown = ", ".join(steps if len(steps) <= 12 else [*steps[:6], "…", *steps[-5:]])
+            raise RunFolderError(
+                f"{self.path} has no checkpoint of step {step}; expected one of {shown}. A run keeps the newest "
+                "run.keep_checkpoints of them, one each run.checkpoint_every_steps steps: train with more, or with "
+                "run.measure_every, which writes such figures down as it goes"
+            )
+        return found[step]

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from oreflow.agent.config.run import Config
 from oreflow.agent.errors import CheckpointWarning, TrainingError
 from oreflow.agent.learners.learner import Learner
+from oreflow.agent.policy.network import Policy
 from oreflow.agent.registry import OBJECTIVES, POLICIES
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.runtime.signals import StopFlag
@@ -52,12 +53,14 @@ class TrainingResult:
         stopped_by: name of the signal that stopped it, or "callback"; None when it did all its steps.
         metrics: the last line of metrics.jsonl.
         checkpoint: the last checkpoint.
+        seconds_measuring: what `run.measure_every` took, in this call.
     """
 
     steps: int
     stopped_by: str | None
     metrics: dict[str, Any]
     checkpoint: Path
+    seconds_measuring: float = 0.0
 
 
 def train(
@@ -70,6 +73,7 @@ def train(
     stop: StopFlag | None = None,
     quiet: bool = False,
     callback: Callable[[TrainingLine], bool | None] | None = None,
+    measure: Callable[[Policy, int], dict[str, Any]] | None = None,
 ) -> TrainingResult:
     """Trains into an existing run folder, from the start or from a checkpoint.
 
@@ -81,6 +85,8 @@ def train(
         resume_from: a checkpoint of this run to go on from; what was logged after it is cut off.
         callback: called at each line of the log; where it returns True, training stops with a checkpoint, to be
             resumed like one that a signal stopped. What it raises ends the training, after a checkpoint.
+        measure: gives further figures of a policy at a step, asked for every `run.measure_every` steps and at the last
+            one; by default none are. What it raises ends the training, after a checkpoint.
         stop: a flag that the caller has entered, so that signals count from before this call; a new one by default.
 
     Raises:
@@ -136,7 +142,15 @@ def train(
     ):
         clock = _Clock(ledger)
 
-        def write_line() -> None:
+        @contextlib.contextmanager
+        def nothing_lost() -> Iterator[None]:
+            try:
+                yield
+            except BaseException:
+                checkpoint()
+                raise
+
+        def write_line(measured: dict[str, Any] | None = None) -> None:
             nonlocal metrics
             log_z = learner.log_z()
             metrics = {"step": step, **figures.close()}
@@ -144,6 +158,7 @@ def train(
             metrics |= {"n_objects": ledger.n_objects, "n_invalid": ledger.n_invalid, "n_skipped": n_skipped}
             metrics |= {"n_log_reward_bounded": ledger.n_bounded}
             metrics["nondeterministic_rewards"] = reward.nondeterministic
+            metrics |= measured or {}
             timing: dict[str, Any] = {"step": step, **clock.close()}
             for file, line in ((log, metrics), (timings, timing)):
                 file.write(to_json(line, indent=None) + "\n")
@@ -181,13 +196,12 @@ def train(
 
             # Log and checkpoint
             if step % config.run.log_every_steps == 0 or step == config.sampler.steps:
-                write_line()
-                if callback is not None:
-                    try:
-                        called_off = callback(TrainingLine(step, config.sampler.steps, dict(metrics))) is True
-                    except BaseException:
-                        checkpoint()
-                        raise
+                with nothing_lost():
+                    measured = _measured(measure, config, learner.policy, step, clock)
+                write_line(measured)
+                with nothing_lost():
+                    line = TrainingLine(step, config.sampler.steps, dict(metrics))
+                    called_off = callback is not None and callback(line) is True
             if (
                 step % config.run.checkpoint_every_steps == 0
                 and step < config.sampler.steps
@@ -199,7 +213,23 @@ def train(
             write_line()  # for the reader only: resuming cuts it off and completes it
     ledger.check()
     stopped_by = stop.raised or ("callback" if called_off else None)
-    return TrainingResult(step, stopped_by if step < config.sampler.steps else None, metrics, last)
+    stopped_by = stopped_by if step < config.sampler.steps else None
+    return TrainingResult(step, stopped_by, metrics, last, clock.seconds_measuring)
+
+
+def _measured(
+    measure: Callable[[Policy, int], dict[str, Any]] | None,
+    config: Config,
+    policy: Policy | None,
+    step: int,
+    clock: _Clock,
+) -> dict[str, Any]:
+    """What is measured at a step; nothing where it is not its turn."""
+    every = config.run.measure_every
+    if measure is None or policy is None or not every or (step % every and step != config.sampler.steps):
+        return {}
+    with clock.measuring():
+        return measure(policy, step)
 
 
 def _restore(learner: Learner, path: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """What a training run writes down as it goes: a clock of its phases and the figures between two lines."""
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,18 +20,35 @@ from oreflow.rewards.terms.composition.charge_balance import ChargeBalance
 
 
 class _Clock:
-    """Wall time and objects since the last line of the log."""
+    """Wall time and objects since the last line of the log.
+
+    Attributes:
+        seconds_measuring: since the start, which are no part of the rate.
+    """
 
     def __init__(self, ledger: RewardLedger) -> None:
         self._ledger = ledger
         self._started, self._n = time.monotonic(), ledger.n_objects
+        self._measuring = self.seconds_measuring = 0.0
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Counts the time within as time of measuring."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - began
+            self._measuring += spent
+            self.seconds_measuring += spent
 
     def close(self) -> dict[str, float]:
-        """Seconds and objects a second; starts anew."""
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        n = self._ledger.n_objects - self._n
-        self._started, self._n = time.monotonic(), self._ledger.n_objects
-        return {"seconds": seconds, "objects_per_second": n / seconds}
+        """Seconds, those of them spent on measuring if any, and objects a second of the others; starts anew."""
+        now = time.monotonic()
+        seconds, n, measuring = now - self._started, self._ledger.n_objects - self._n, self._measuring
+        self._started, self._n, self._measuring = now, self._ledger.n_objects, 0.0
+        found = {"seconds": max(seconds, 1e-9), "objects_per_second": n / max(seconds - measuring, 1e-9)}
+        return found | ({"seconds_measuring": measuring} if measuring else {})
 
 
 class _Figures:

@@ -17,6 +17,7 @@ CHANGEABLE = (
     "run.log_every_steps",
     "run.checkpoint_every_steps",
     "run.keep_checkpoints",
+    "run.measure_every",
     "reward.invalid_budget",
 )
 

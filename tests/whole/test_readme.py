@@ -89,6 +89,7 @@ def test_the_readme_shows_every_verb() -> None:
         "sample",
         "evaluate",
         "exact",
+        "compare",
         "score",
         "check",
         "list",
