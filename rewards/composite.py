@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Floats
+from oreflow.envs.registry import STRUCTURE
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.cache import CachedTerm
 from oreflow.rewards.contract.evaluation import evaluate_term
@@ -30,6 +31,8 @@ class RewardValues:
         bounded: bool [batch], True where the floor or the ceiling of log R cuts the sum.
         log_labelings: float64 [batch], log of the number of terminal states that are each object, where the caller has
             filled it in; 0 otherwise, which is right wherever an object is one state.
+        log_decoration: float64 [batch], the part of log R that reads no geometry: the sum of the log-scores of terms of
+            compositions and of decorations. What bounds cut is left to the rest.
     """
 
     log_reward: Floats
@@ -38,6 +41,7 @@ class RewardValues:
     log_scores: dict[str, Floats]
     bounded: Bools
     log_labelings: Floats | float = 0.0
+    log_decoration: Floats | float = 0.0
 
     @property
     def log_share(self) -> Floats:
@@ -95,16 +99,20 @@ class Reward:
         log_reward = np.zeros(len(batch))
         valid = np.ones(len(batch), dtype=np.bool_)
         values, log_scores = {}, {}
+        log_decoration = np.zeros(len(batch))
         for term, shape in self.terms:
             result = evaluate_term(term, batch)
             with np.errstate(invalid="ignore", over="ignore"):
                 score = self.beta * np.where(result.valid, shape(_scored(result)), np.nan)
                 log_reward += score
+                if term.requires != STRUCTURE or not term.needs_geometry:
+                    log_decoration += score
             valid &= result.valid
             values[term.name], log_scores[term.name] = result, score
         valid &= ~np.isnan(log_reward)
         bounded = valid & ((log_reward < self.log_min) | (log_reward > self.log_max))
-        return RewardValues(np.clip(log_reward, self.log_min, self.log_max), valid, values, log_scores, bounded)
+        cut = np.clip(log_reward, self.log_min, self.log_max)
+        return RewardValues(cut, valid, values, log_scores, bounded, log_decoration=log_decoration)
 
     def describe(self) -> dict[str, Any]:
         """What log R is made of, as plain data for records."""

@@ -135,11 +135,23 @@ class Config(Closed):
             f"a family of rewards ({self.sampler.family.kind}) has one log Z a condition": self.sampler.family.kind
             != "none",
         }
+        if self.target.measure == "normalised":
+            self._can_be_normalised(faults)
         for fault, holds in faults.items():
             for key in ("space_groups", "n_elements"):
                 if holds and getattr(self.target, key) != "counted":
                     raise ValueError(f"target.{key}: {fault}; leave it at counted, or choose another sampler")
         return self
+
+    def _can_be_normalised(self, faults: dict[str, bool]) -> None:
+        own = {
+            "world.geometry is false, so there are no geometries": not getattr(self.world, "geometry", True),
+            "sampler.replay keeps log R as one number": self.sampler.replay.share > 0,
+            "sampler.local_search compares log R as one number": self.sampler.local_search.rounds > 0,
+        }
+        for fault, holds in (faults | own).items():
+            if holds:
+                raise ValueError(f"target.measure: normalised, but {fault}; change one of the two, or choose density")
 
     @model_validator(mode="after")
     def _measures_what_has_probabilities(self) -> "Config":

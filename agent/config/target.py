@@ -35,10 +35,11 @@ class TargetConfig(Closed):
     reference: str | None = Field(
         None, description="known: structures, or for n_elements formulas too, of which it is counted how many have each"
     )
-    measure: Literal["counted", "density"] = Field(
+    measure: Literal["counted", "density", "normalised"] = Field(
         "counted",
         description="counted: every geometry bin is an object, so that finer bins weigh more; density: R counts as a "
-        "density over geometries, whatever the bins",
+        "density over geometries, whatever the bins; normalised: a decoration counts by the terms that read no "
+        "geometry, and the others choose among its geometries alone",
     )
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oreflow.agent.learners.geometry import log_normaliser
 from oreflow.agent.policy.action_blocks import blocks_of
 from oreflow.agent.policy.network import Policy, learned_log_z, learned_log_z_of_strata, masked_log_softmax
 from oreflow.agent.policy.prior import Prior
@@ -18,7 +19,7 @@ from oreflow.agent.policy.strata import impose_shares
 from oreflow.agent.rollout.distinct_rows import distinct
 from oreflow.envs.arrays import Floats, Ints, States
 from oreflow.envs.contract.labelings import HasLabelings, every_labeling, n_parts
-from oreflow.envs.contract.protocol import EnumeratedWorld, TransitionKernel
+from oreflow.envs.contract.protocol import BuildsGeometry, EnumeratedWorld, TransitionKernel
 
 _CHUNK = 4096
 _STATES = 1024
@@ -131,6 +132,7 @@ def compare_exactly(
     condition: Tensor | None = None,
     prior: Prior | None = None,
     tau: float = 1.0,
+    log_decoration: Callable[[States], Floats] | None = None,
 ) -> ExactComparison:
     """Enumerates the world and compares the sampler's terminating distribution with R/Z.
 
@@ -139,6 +141,7 @@ def compare_exactly(
         condition: float32 [n_conditions] for a conditional policy; `log_reward` is the one it stands for.
         prior: whose law P0 the target is multiplied by, P0(x) R(x)^(1/tau)/Z.
         tau: with a prior.
+        log_decoration: the part of log R that reads no geometry, where geometries have a normaliser of their own.
 
     Raises:
         ValueError: when the world is too large to enumerate.
@@ -148,6 +151,8 @@ def compare_exactly(
     objects = world.states[world.can_stop]
     objects = kernel.step(objects, np.full(len(objects), kernel.n_actions - 1))
     log_r = log_reward(objects) / tau
+    if log_decoration is not None:
+        log_r = log_r - _log_geometries(kernel, objects, log_r - log_decoration(objects) / tau)
     if prior is not None:
         log_r = log_r + log_prior(prior, objects)
     if isinstance(kernel, HasLabelings):
@@ -201,6 +206,21 @@ def _within_strata(
 
 def _normalised(log_weights: Floats) -> Floats:
     return np.exp(log_weights - np.logaddexp.reduce(log_weights))
+
+
+def _log_geometries(kernel: TransitionKernel, objects: States, log_r: Floats) -> Floats:
+    """log of the sum over all geometries of each object's decoration, float64 [object].
+
+    Args:
+        log_r: log R_c, the part of log R that reads the geometry; NaN where invalid.
+    """
+    assert isinstance(kernel, BuildsGeometry)
+    _, decoration = np.unique(kernel.decorations(objects), axis=0, return_inverse=True)
+    total = np.full(int(decoration.max()) + 1, -np.inf)
+    valid = ~np.isnan(log_r)
+    np.logaddexp.at(total, decoration.reshape(-1)[valid], log_r[valid])
+    sums: Floats = total[decoration.reshape(-1)]
+    return sums
 
 
 def _by_object(kernel: HasLabelings, states: States, learned: Floats, log_r: Floats) -> tuple[States, Floats, Floats]:
@@ -372,9 +392,12 @@ def log_target(
     """log of what a sampler of terminal states is trained to be proportional to, float64 [batch].
 
     That is log R; with a prior log P0 + log R / tau; with prescribed shares log p(g) - log Z_g more, with the learned
-    log Z_g.
+    log Z_g. Where geometries have a normaliser of their own, it is less the learned log Z_D.
     """
     log_reward = log_reward / tau
+    if policy.geometry_head is not None:
+        with torch.no_grad():
+            log_reward = log_reward - log_normaliser(kernel, policy, states).numpy()
     if prior is not None:
         log_reward = log_reward + log_prior(prior, states)
     if policy.strata is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from oreflow.agent.config.run import Config
+from oreflow.agent.learners.geometry import decorations_of, geometry_loss, geometry_residual, start_at
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
 from oreflow.agent.learners.partition import LogPartition
 from oreflow.agent.learners.replay import ReplayBuffer
@@ -133,7 +134,16 @@ class GFlowNetLearner:
             return Update(drawn.terminal, values, math.nan, skipped=True)
         if self.prior is not None:
             trajectories = under_prior(self.prior, trajectories)
-        loss = self._loss(trajectories, torch.from_numpy(np.concatenate(log_rewards)) / self.tau)
+        wanted = torch.from_numpy(np.concatenate(log_rewards)) / self.tau
+        of_geometry = None
+        if self.policy.geometry_head is not None:  # with neither search nor replay there is but what was drawn
+            log_decoration = torch.as_tensor(values.log_decoration)[torch.from_numpy(values.valid)] / self.tau
+            given = self.kernel, self.policy, trajectories, wanted - log_decoration
+            if step == 0:
+                start_at(self.policy, geometry_residual(*given))
+            of_geometry = geometry_loss(geometry_residual(*given))
+            trajectories, wanted = decorations_of(self.kernel, trajectories), log_decoration
+        loss = self._loss(trajectories, wanted, of_geometry)
         stepped = self._descent.step(loss)
         return Update(drawn.terminal, values, float(loss.detach()), not stepped)
 
@@ -153,13 +163,19 @@ class GFlowNetLearner:
             parts.append(backward_rollout(self.kernel, self.policy, terminal, self.rng, workspace=self._workspace))
             log_rewards.append(log_reward)
 
-    def _loss(self, t: Trajectories, log_reward: Tensor) -> Tensor:
+    def _loss(self, t: Trajectories, log_reward: Tensor, of_geometry: Tensor | None) -> Tensor:
+        """The objective's loss, and that of the geometries [batch] where they have a normaliser of their own."""
+        if of_geometry is None:
+            return self._balance(t, log_reward, 0.0)
+        return self._balance(t, log_reward, of_geometry.detach()) + of_geometry.mean()
+
+    def _balance(self, t: Trajectories, log_reward: Tensor, further: Tensor | float) -> Tensor:
         log_pf, log_pb = t.total(t.log_pf), t.total(t.log_pb)
         strata = self.partition.strata(t)
         self.partition.start(t, log_reward, strata)
         if strata is not None:
             residual = self.partition.of_roots(t, strata) + log_pf - log_pb - log_reward
-            self.partition.learn_errors(strata, residual.square())
+            self.partition.learn_errors(strata, residual.square() + further)
             self.partition.learn_shares(strata, log_reward + log_pb - log_pf)
         match self.sampler.objective:
             case "trajectory_balance":

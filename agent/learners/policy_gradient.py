@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from oreflow.agent.config.run import Config
+from oreflow.agent.learners.geometry import decorations_of, geometry_loss, geometry_residual, start_at
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
 from oreflow.agent.learners.partition import LogPartition
 from oreflow.agent.learners.reward_families import default_features, drawn_conditions, make_family
@@ -23,8 +25,9 @@ from oreflow.agent.policy.network import Policy, learned_log_z
 from oreflow.agent.policy.prior import Prior
 from oreflow.agent.rollout.rollout import evaluate, forward_rollout, under_prior
 from oreflow.agent.rollout.trajectories import Trajectories
-from oreflow.envs.arrays import Arrays
+from oreflow.envs.arrays import Arrays, Floats
 from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.rewards import RewardValues
 
 
 class PolicyGradientLearner:
@@ -76,11 +79,13 @@ class PolicyGradientLearner:
         if not len(t):
             return Update(drawn.terminal, values, math.nan, skipped=True)
         log_reward = log_reward_of(values)[values.valid] / self.tau
-        t = self._under_prior(t)
+        whole = self._under_prior(t)
+        log_reward, rest = self._factors(values, log_reward)
+        t, of_geometry = self._parts(whole, rest, start=step == 0)
         strata = self.partition.strata(t)
         if self.partition.start(t, torch.from_numpy(log_reward), strata):  # values start at the size of the returns
             with torch.set_grad_enabled(not clipped):
-                t = self._evaluate(t)
+                t, of_geometry = self._parts(self._evaluate(whole), rest)
 
         # Advantages
         old_log_pf, old_values = t.log_pf.detach(), self.partition.log_flow(t, strata).detach()
@@ -93,11 +98,13 @@ class PolicyGradientLearner:
         losses = []
         for _ in range(s.ppo_epochs if clipped else 1):
             if clipped:
-                t = self._evaluate(t)
+                t, of_geometry = self._parts(self._evaluate(whole), rest)
                 actor = entropic_ppo(t.log_pf, old_log_pf, advantages, s.ppo_clip, s.kl_weight, len(t))
             else:
                 actor = policy_gradient(t.log_pf, advantages, len(t))
-            loss = actor + s.value_weight * value_loss(self.partition.log_flow(t, strata), targets, len(t))
+            loss = (
+                actor + s.value_weight * value_loss(self.partition.log_flow(t, strata), targets, len(t)) + of_geometry
+            )
             if self.policy.backward_head is not None and s.log_pb_correction:
                 loss = loss - t.log_pb.double().sum() / len(t)
             losses.append(float(loss.detach()))
@@ -117,6 +124,22 @@ class PolicyGradientLearner:
         given = t.terminal, t.offsets, t.states, t.actions
         again = evaluate(self.kernel, self.policy, *given, condition=t.condition, workspace=self._workspace)
         return again if self.prior is None else replace(again, log_pb=t.log_pb)
+
+    def _factors(self, values: RewardValues, log_reward: Floats) -> tuple[Floats, Tensor | None]:
+        """log R, and None; or its factors of decoration and geometry where geometries have their own normaliser."""
+        if self.policy.geometry_head is None:
+            return log_reward, None
+        log_decoration = np.asarray(values.log_decoration)[values.valid] / self.tau
+        return log_decoration, torch.from_numpy(log_reward - log_decoration)
+
+    def _parts(self, whole: Trajectories, rest: Tensor | None, start: bool = False) -> tuple[Trajectories, Tensor]:
+        """What the advantages are of, and the loss of the geometries, which balances them by their own log Z_D."""
+        if rest is None:
+            return whole, torch.zeros(())
+        if start:
+            start_at(self.policy, geometry_residual(self.kernel, self.policy, whole, rest))
+        loss = geometry_loss(geometry_residual(self.kernel, self.policy, whole, rest)).mean()
+        return decorations_of(self.kernel, whole), loss
 
     def _under_prior(self, t: Trajectories) -> Trajectories:
         return t if self.prior is None else under_prior(self.prior, t)

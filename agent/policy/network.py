@@ -69,6 +69,7 @@ class Policy(nn.Module):
         state_flow: whether there is a head for log F(s), the state flow, which is also the soft value V(s).
         n_conditions: length of the vector that tells which of a family of rewards is meant; 0 for a single reward.
         strata: first actions of prescribed shares; None where the first action is learned like any other.
+        geometry: whether there is a head for log Z_D, the normaliser of the geometries of a decoration.
         dropout: share of the hidden units that are left out, and the others scaled up, while `noise` is set.
 
     Attributes:
@@ -90,6 +91,7 @@ class Policy(nn.Module):
         n_conditions: int = 0,
         strata: Strata | None = None,
         dropout: float = 0.0,
+        geometry: bool = False,
     ) -> None:
         super().__init__()
         self.strata, self.dropout = strata, dropout
@@ -111,11 +113,12 @@ class Policy(nn.Module):
         self.log_z_of_strata = None if per_stratum is None else nn.Parameter(per_stratum)
         if strata is not None and strata.power is not None:  # one memory: what a checkpoint restores, the strata see
             self.register_buffer("log_share", torch.from_numpy(strata.log_share))
+        self.geometry_head = nn.Linear(hidden[-1], 1) if geometry else None
         with torch.no_grad():
             for layer in self.layers:
                 assert isinstance(layer, nn.Linear)
                 _kaiming(layer, generator)
-            for head in (self.backward_head, self.flow_head):
+            for head in (self.backward_head, self.flow_head, self.geometry_head):
                 if head is not None:
                     head.weight.normal_(0.0, 0.01, generator=generator)
                     head.bias.zero_()

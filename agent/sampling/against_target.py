@@ -16,7 +16,7 @@ from oreflow.agent.evaluation.random_supports import log_partition_estimate, sub
 from oreflow.agent.policy.network import Policy, learned_log_z
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.sample import TrainedRun
-from oreflow.agent.training.build import make_reward, make_scorer
+from oreflow.agent.training.build import make_decoration_scorer, make_reward, make_scorer
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import canonical
 from oreflow.rewards import Reward
@@ -84,7 +84,9 @@ def compare_with_target(run: TrainedRun, source: str, draws: int | None = None) 
 def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str, Any]:
     features = None if run.condition is None else run.condition.features
     scorer = make_scorer(run.kernel, reward, run.condition, target=run.config.target)
-    result = compare_exactly(run.kernel, policy, scorer, features, run.prior, run.config.target.tau)
+    target = run.config.target
+    of_decorations = make_decoration_scorer(run.kernel, reward, target)
+    result = compare_exactly(run.kernel, policy, scorer, features, run.prior, target.tau, of_decorations)
     floor = perfect_sampler_floor(result.target, _FLOOR_DRAWS, stream(run.config.seed, "check"))
     return {
         "n_objects": len(result.objects),
@@ -104,6 +106,8 @@ def _on_all_objects(run: TrainedRun, policy: Policy, reward: Reward) -> dict[str
 
 
 def _brackets(run: TrainedRun, policy: Policy, reward: Reward, draws: int | None) -> list[dict[str, Any]]:
+    if policy.geometry_head is not None:
+        return []  # the weights of whole trajectories say nothing of decorations
     n_strata = 1 if policy.strata is None else len(policy.strata)
     score = make_scorer(run.kernel, reward, run.condition, target=run.config.target)
     found = log_z_brackets(

@@ -12,7 +12,7 @@ from oreflow.agent.learners.reward_families import choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.rollout import draw_objects
 from oreflow.agent.runtime.seeds import stream
-from oreflow.agent.training.build import make_prior, make_reward, make_scorer
+from oreflow.agent.training.build import make_decoration_scorer, make_prior, make_reward, make_scorer
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import canonical
 from oreflow.envs.contract.protocol import TransitionKernel
@@ -42,6 +42,7 @@ class Measurement:
         reward = make_reward(config)
         self._of_states = make_scorer(kernel, reward, self._condition, target=config.target)
         self._of_objects = make_scorer(kernel, reward, self._condition, of_states=False, target=config.target)
+        self._of_decorations = make_decoration_scorer(kernel, reward, config.target)
         self._known: Floats | None = None
 
     def __call__(self, policy: Policy, step: int) -> dict[str, Any]:
@@ -65,7 +66,8 @@ class Measurement:
 
     def _exactly(self, policy: Policy) -> dict[str, Any]:
         tau = self._config.target.tau
-        found = compare_exactly(self._kernel, policy, self._rewards_of_all, self._features, self._prior, tau)
+        given = self._rewards_of_all, self._features, self._prior, tau, self._of_decorations
+        found = compare_exactly(self._kernel, policy, *given)
         figures: dict[str, Any] = {"exact_total_variation": found.total_variation}
         if found.strata:
             worst = max(found.strata, key=lambda stratum: stratum.total_variation)

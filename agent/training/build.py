@@ -237,6 +237,15 @@ def make_scorer(
     return scorer
 
 
+def make_decoration_scorer(
+    kernel: TransitionKernel, reward: rewards.Reward, target: TargetConfig
+) -> Callable[[States], Floats] | None:
+    """The part of log R that reads no geometry, of terminal states; None where geometries have no own normaliser."""
+    if target.measure != "normalised":
+        return None
+    return lambda states: np.asarray(reward(kernel.objects(states)).log_decoration)
+
+
 def set_threads(n: int) -> None:
     """Threads of torch's and numba's pools, at most as many as the machine has."""
     import numba

@@ -80,6 +80,7 @@ def make_policy(config: Config, kernel: TransitionKernel) -> Policy:
         "state_flow": flow,
         "n_conditions": 0 if family is None else family.n_conditions,
         "strata": make_strata(config, kernel),
+        "geometry": config.target.measure == "normalised",
         "dropout": sampler.dropout if sampler.kind == "prior" else 0.0,
     }
     if sampler.policy == "mlp":

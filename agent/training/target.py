@@ -33,6 +33,11 @@ def with_first_decision(config: Config, kernel: TransitionKernel) -> TransitionK
     chosen = config.target.n_elements
     if chosen == "counted" or not isinstance(kernel, CompositionKernel):
         return kernel
+    if config.world.model_dump().get("start") is not None:
+        raise ConfigError(
+            "target.n_elements: shares of numbers of elements are not prescribed among the completions of world.start; "
+            "leave one of the two out"
+        )
     try:
         return NumberFirstKernel(kernel, [k for k, s in chosen.items() if s > 0] if isinstance(chosen, dict) else None)
     except ValueError as error:
@@ -143,6 +148,6 @@ def log_measure(kernel: TransitionKernel, states: States, target: TargetConfig |
 
     Where R counts as a density: log of the number of geometries that share the weight of a decoration.
     """
-    if target is None or target.measure == "counted" or not isinstance(kernel, WyckoffKernel):
+    if target is None or target.measure != "density" or not isinstance(kernel, WyckoffKernel):
         return 0.0
     return kernel.log_geometries(states)

@@ -60,6 +60,8 @@ def _geometry(config: Config) -> str:
     world = config.world.space()
     if world.object_kind != STRUCTURE or not world.has_geometry:
         return ""
+    if config.target.measure == "normalised":
+        return " without the terms that read the geometry, which choose among the geometries of each decoration alone"
     if config.target.measure == "density":
         return ", R a density over geometries whatever their bins"
     return ", every geometry bin an object"

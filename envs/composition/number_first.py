@@ -19,7 +19,7 @@ import numpy as np
 
 from oreflow.envs.arrays import Bools, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.composition.feasibility import FeasibilityTable, solve
+from oreflow.envs.composition.feasibility import NOTHING, FeasibilityTable, solve
 from oreflow.envs.composition.kernel import CompositionKernel
 from oreflow.envs.composition.masks import (
     ROWS_PER_BLOCK,
@@ -277,6 +277,6 @@ def _only(space: CompositionSpace, k: int) -> tuple[Rules, FeasibilityTable] | N
         rules = replace(space, n_elements=(k, k)).rules()
     except EmptyWorldError:
         return None
-    table = solve(rules)
+    table = solve(rules, NOTHING)
     start = np.zeros((1, rules.n + 1), dtype=np.int16)
     return (rules, table) if forward_allowed(rules, table, start).any() else None

@@ -127,6 +127,19 @@ class TransitionKernel(Protocol):
 
 
 @runtime_checkable
+class BuildsGeometry(Protocol):
+    """A kernel that builds a decoration, closes it, and then builds a geometry of it."""
+
+    def closes(self, actions: Ints) -> Bools:
+        """Tell which forward actions close a decoration, bool [batch]."""
+        ...
+
+    def decorations(self, states: States) -> States:
+        """States [batch, *state_shape] right after the decorations of terminal states were closed."""
+        ...
+
+
+@runtime_checkable
 class Scorer(Protocol):
     """Gives terminal states their reward, in log space."""
 

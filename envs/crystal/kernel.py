@@ -119,6 +119,16 @@ class WyckoffKernel:
         bins = np.log([max(world.n_ratios, 1), max(len(world.angles), 1), world.grid, world.n_volumes])
         return n_ratios * bins[0] + n_angles * bins[1] + n_coordinates * bins[2] + bins[3]
 
+    def closes(self, actions: Ints) -> Bools:
+        """Tell which forward actions close a decoration, bool [batch]; none where no geometry follows."""
+        return np.asarray(actions) == (self.world.close if self.world.geometry else -1)
+
+    def decorations(self, states: States) -> States:
+        """Leave the geometry of terminal states out: the states right after the decorations were closed."""
+        out = states.copy()
+        out[:, self.world.shape :] = 0
+        return out
+
     def action_block(self, states: States) -> Ints:
         """Name the block in which all allowed actions of each state lie, int64 [batch]."""
         return stages(self.tables, self.world, states)
