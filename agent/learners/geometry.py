@@ -15,6 +15,7 @@ from oreflow.envs.arrays import Bools, Ints, States
 from oreflow.envs.contract.protocol import BuildsGeometry, TransitionKernel
 
 _SQUARE = 3.0  # nats; beyond, the loss is a line
+_SCALE = 10.0  # nats in a unit of the head: decorations differ by tens of nats, and log Z_D learns faster than all else
 
 
 def decorations_of(kernel: TransitionKernel, t: Trajectories) -> Trajectories:
@@ -57,14 +58,14 @@ def log_normaliser(kernel: TransitionKernel, policy: Policy, terminal: States) -
     assert policy.geometry_head is not None
     hidden = policy.trunk(torch.from_numpy(kernel.encode(kernel.decorations(terminal))))
     log_z: Tensor = policy.geometry_head(hidden).squeeze(-1).double()
-    return log_z
+    return _SCALE * log_z
 
 
 @torch.no_grad()
 def start_at(policy: Policy, residual: Tensor) -> None:
     """Set log Z_D of all decorations to what balances a first batch best."""
     assert policy.geometry_head is not None
-    policy.geometry_head.bias.sub_(residual.mean().float())
+    policy.geometry_head.bias.sub_(residual.mean().float() / _SCALE)
 
 
 def _of_decoration(kernel: TransitionKernel, t: Trajectories) -> Bools:

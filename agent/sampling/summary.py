@@ -59,7 +59,7 @@ def summarise(
         "n_unique": n_unique,
         "world_exhausted": draws.exhausted,
         "n_rejected_invalid_reward": n_invalid,
-        "rows": "distinct, ranked by log_reward" if unique else "raw draws, in order",
+        "rows": f"distinct, ranked by {_ranked_by(config)}" if unique else "raw draws, in order",
         "target": target_in_words(config, strata),
     }
     if strata is not None:
@@ -82,6 +82,10 @@ def summarise(
         summary["shares_of_rows"] = {str(int(k)): n / len(rows) for k, n in zip(*numbers)}
     of_world = world.summary(kernel.objects(draws.objects.rows(slice(0, _N_SUMMARISED))))
     return summary | ({"world": dict(of_world)} if of_world else {})
+
+
+def _ranked_by(config: Config) -> str:
+    return "log_reward" if config.target.prior is None else "log_target"
 
 
 def _elements_and_energies(
