@@ -67,7 +67,7 @@ def prior_card(run: TrainedRun, n_draws: int = 10_000) -> dict[str, Any]:
             "n_held_out": len(held_out),
             "split": f"at random, seed {run.config.seed}",
         }
-        | _alike(run.kernel.objects(fitted)),
+        | shares_by_rules(run.kernel.objects(fitted)),
         "likelihood": _likelihood(log_p, n_actions(run, measured), rng)
         | {"of": "held out" if len(held_out) else "fitted", "nats_along_one_order": along_one},
     }
@@ -109,10 +109,10 @@ def _draws(run: TrainedRun, drawn: States, fitted: States, held_out: States) -> 
         "share_fitted": len(set(keys) & set(known)) / max(len(set(keys)), 1),
         "n_held_out_met": len(set(unseen) & set(keys)),
     }
-    return out | _alike(run.kernel.objects(drawn))
+    return out | shares_by_rules(run.kernel.objects(drawn))
 
 
-def _alike(objects: Any) -> dict[str, Any]:
+def shares_by_rules(objects: Any) -> dict[str, Any]:
     """What draws and data are compared in: validity under named rules, numbers of elements, space groups."""
     out: dict[str, Any] = {}
     if isinstance(objects, Compositions | Crystals):
