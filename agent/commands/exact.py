@@ -1,5 +1,6 @@
 """`exact`: how far a trained sampler is from R/Z."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -132,9 +133,11 @@ def _drawn_lines(figures: dict[str, Any]) -> list[str]:
         lines.append(
             f"std of log R - log P       {figures['log_reward_minus_log_p_std']:.3f} nats (0 for a perfect sampler)"
         )
+        by_importance = f"{figures['log_z_importance']:.3f} ± {figures['log_z_importance_standard_error']:.3f}"
         lines.append(
-            f"log Z                      learned {figures['log_z_learned']:.3f}, by importance "
-            f"{figures['log_z_importance']:.3f} ± {figures['log_z_importance_standard_error']:.3f}"
+            f"log Z less the learned     {by_importance} by importance, over all shares (0 for a perfect sampler)"
+            if math.isnan(figures["log_z_learned"])  # each stratum has its own
+            else f"log Z                      learned {figures['log_z_learned']:.3f}, by importance {by_importance}"
         )
     for name, label in (("drawn", "the sampler's draws"), ("random", f"objects, {figures['random_objects']}")):
         key = f"sub_support_{name}"

@@ -99,6 +99,8 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
     """
     try:
         kernel = make_kernel(config)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
     except ValueError as error:
         raise ConfigError(f"{source}: world: {error}") from None
     if not WORLDS.is_built_in(config.world.kind):  # the suite checks those that ship

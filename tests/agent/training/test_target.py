@@ -222,7 +222,8 @@ def test_shares_become_a_power_of_the_sums_of_the_groups(tmp_path: Path, name: s
     scorer = make_scorer(run.kernel, make_reward(config), target=config.target)
     exact = compare_exactly(run.kernel, run.policy, scorer)
     groups = run.kernel.objects(exact.objects).space_group
-    weight = np.exp(scorer(exact.objects))
+    of_objects = make_scorer(run.kernel, make_reward(config), of_states=False, target=config.target)
+    weight = np.exp(of_objects(exact.objects))
     sums = {group: weight[groups == group].sum() ** power for group in np.unique(groups).tolist()}
     wanted = np.array([sums[group] for group in groups.tolist()]) / sum(sums.values())
     for group in sums:
