@@ -90,6 +90,7 @@ def sample(
     from oreflow.agent.sampling.sample import sample as draw_candidates
     from oreflow.agent.storage.run_folder import RunFolder
     from oreflow.agent.storage.shipped_priors import shipped_names
+    from oreflow.agent.training.priors import fitted_config
 
     load_plugins(plugin)
     if changes is not None and near is None:
@@ -100,6 +101,8 @@ def sample(
             "expected a run or --prior, and not both; name a run folder, or one of the priors that ship: "
             + ", ".join(shipped_names())
         )
+    if prior is not None:
+        fitted_config(prior)  # whether there is one of this name
     source: RunFolder | str = prior if prior in shipped_names() else RunFolder(run or Path(prior or ""))
     out = out or (Path(f"{source}_samples") if isinstance(source, str) else source.free_samples(overwrite))
     summary = draw_candidates(

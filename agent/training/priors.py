@@ -28,14 +28,12 @@ def fitted_config(name_or_path: str | Path) -> Config:
     folder = RunFolder(name)
     if not folder.config_path.is_file():
         raise ConfigError(
-            "target.prior: expected the name of a shipped prior or the folder of one that `oreflow fit-prior` made, "
+            "prior: expected the name of a shipped prior or the folder of one that `oreflow fit-prior` made, "
             f"got {name!r}; {nearest(name, shipped_names())}"
         )
     config = folder.load_config()
     if config.sampler.kind != "prior":
-        raise ConfigError(
-            f"target.prior: expected a run of sampler.kind prior, got one of {config.sampler.kind} in {name}"
-        )
+        raise ConfigError(f"prior: expected a run of sampler.kind prior, got one of {config.sampler.kind} in {name}")
     return config
 
 
