@@ -131,12 +131,12 @@ def test_sample_draws_and_completes_by_a_prior(tmp_path: Path) -> None:
 
 def test_what_cannot_be_sampled_is_refused(tmp_path: Path) -> None:
     for words, message in (
-        (("--prior", "composition", "-n", 5), "got 'composition'; did you mean compositions"),
+        (("--prior", "composition", "-n", 5), "got 'composition'; did you mean 'compositions'"),
         (("-n", 5), "expected a run or --prior, and not both"),
         ((tmp_path, "--prior", "compositions", "-n", 5), "expected a run or --prior, and not both"),
     ):
         refused(message, "sample", *words)
-    with pytest.raises(ConfigError, match=r"got 'decoration'; did you mean decorations"):
+    with pytest.raises(ConfigError, match=r"got 'decoration'; did you mean 'decorations'"):
         make_checked(config_of_prior("decoration"), "test")
     with pytest.raises(ConfigError, match="fitted in a world of kind wyckoff, and this one is of kind composition"):
         make_checked(config_of_prior("decorations"), "test")
