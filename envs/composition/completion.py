@@ -64,6 +64,11 @@ class CompletedKernel(CompositionKernel):
             raise EmptyWorldError("no formula of the world keeps to these bounds")
         self.enumeration_unavailable_reason = self._enumeration_unavailable_reason()
 
+    @property
+    def begins_with_parts(self) -> bool:
+        """Whether the initial state holds something already."""
+        return bool(self._start.any())
+
     def initial(self, batch: int) -> Int16s:
         """Make states with the counts that are given, int16 [batch, n + 1]; without any under canonical order."""
         return np.repeat(self._start, batch, axis=0)

@@ -11,12 +11,21 @@ import pytest
 from oreflow.agent.api import sample as sample_frame
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.evaluation.exact import (
+    action_log_probabilities,
+    compare_exactly,
+    log_prior,
+    log_terminating_probability,
+    terminating_distribution,
+)
+from oreflow.agent.policy.prior import Prior
 from oreflow.agent.sampling.sample import TrainedRun, load_run, narrowed
+from oreflow.agent.search.random_walks import random_rollout
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.build import make_reward, make_scorer
+from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer
 from oreflow.agent.training.loop import train
 from oreflow.envs.composition.neighbours import read_formula
+from oreflow.envs.crystal.completion import complete_crystal
 from oreflow.envs.errors import StartError
 from tests.envs.composition.test_neighbours import distance
 from tests.support.cli import done, refused
@@ -130,18 +139,60 @@ def test_training_in_a_completed_world_reaches_its_target(tmp_path: Path) -> Non
         narrowed(run, "Li *", None)
 
 
-def test_a_prior_completes_and_serves_a_completed_world(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["Li ? O", "Li2 ? O *"])
+def test_a_prior_completes_and_serves_a_completed_world(tmp_path: Path, start: str) -> None:
+    """Also where the trajectories begin with parts: the prior begins there, too."""
     known = tmp_path / "known.csv"
     known.write_text("formula\nLi2O\nMnO\nLiMnO2\nFeO\nLiFeO2\nLi2MnO3\n")
     sampler = {"kind": "prior", "warm_start": {"path": str(known)}, "steps": 60, "held_out": 0.0}
     prior = trained(config_of(WORLD, **sampler), tmp_path / "prior")
-    run = narrowed(prior, "Li ? O", None)
+    run = narrowed(prior, start, None)
     assert_law(run, everything(run), 4000)
-    config = config_of(WORLD | {"start": "Li ? O"}, {"prior": str(tmp_path / "prior")}, steps=400, hidden=[64, 64])
+    config = config_of(WORLD | {"start": start}, {"prior": str(tmp_path / "prior")}, steps=400, hidden=[64, 64])
     product = trained(config, tmp_path / "product")
     scorer = make_scorer(product.kernel, make_reward(config))
     exact = compare_exactly(product.kernel, product.policy, scorer, prior=product.prior)  # type: ignore[arg-type]
-    assert exact.total_variation < 0.03
+    assert exact.total_variation < 0.02
+
+
+@pytest.mark.parametrize("start", ["221: Sr@1a *", "Ti@1b ? O", "123: *"])
+def test_a_prior_of_crystals_begins_with_the_given_sites(crystals: tuple[Path, TrainedRun], start: str) -> None:
+    """log P0 against the prior's probabilities pushed through all states of the completed world."""
+    whole = crystals[1]
+    kernel = complete_crystal(whole.kernel, start)  # type: ignore[arg-type]
+    prior = Prior(whole.kernel, whole.policy, kernel.included_in(whole.kernel))  # type: ignore[arg-type]
+    world = kernel.enumerate()
+    log_pf = action_log_probabilities(prior.kernel, prior.policy, prior.inclusion.states(world.states))
+    objects = kernel.step(world.states[world.can_stop], np.full(world.n_objects, kernel.n_actions - 1))
+    if kernel.begins_with_parts:
+        expected = terminating_distribution(world, log_pf[:, prior.inclusion.actions])
+    else:
+        expected = np.exp(log_terminating_probability(whole.kernel, prior.policy, objects))
+    assert 0 < expected.sum() < 1
+    assert np.exp(log_prior(kernel, prior, objects)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_prior_of_decorations_serves_a_completed_world_with_geometry(rng: np.random.Generator) -> None:
+    world = {
+        "kind": "wyckoff",
+        "space_groups": [186, 225],
+        "elements": ["Zn", "O", "S"],
+        "n_elements": [2, 2],
+        "n_atoms": [2, 4],
+        "grid": 24,
+        "length_bin": 0.1,
+    }
+    config = config_of(world | {"geometry": False})
+    bare = make_kernel(config)
+    policy = make_policy(config, bare)
+    kernel = make_kernel(config_of(world | {"start": "186: Zn@2b ?"}))
+    states = random_rollout(kernel, kernel.initial(50), rng)[0]
+    log_p0 = log_prior(kernel, Prior(bare, policy, kernel.included_in(bare)), states)  # type: ignore[attr-defined]
+    completed = make_kernel(config_of(world | {"geometry": False, "start": "186: Zn@2b ?"}))
+    decorations = kernel.included_in(completed).states(states)  # type: ignore[attr-defined]
+    prior = Prior(bare, policy, completed.included_in(bare))  # type: ignore[attr-defined]
+    assert len(np.unique(decorations, axis=0)) > 1
+    assert log_p0 == pytest.approx(log_prior(completed, prior, decorations), rel=1e-5)
 
 
 def test_tables_and_summaries_say_what_was_asked_for(formulas: tuple[Path, TrainedRun], tmp_path: Path) -> None:
