@@ -153,10 +153,6 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
     )
     print(f"sampled                    {summary['target']}")
-    if "start" in summary:
-        print(f"completed from             {summary['start']}")
-    if "near" in summary:
-        print(f"near                       {summary['near']}, at most {summary['changes']} changes (column changes)")
     if "condition" in summary:
         print(f"sampled under              {condition_line(summary['condition'])}")
     if not summary["n_rows"]:

@@ -6,6 +6,7 @@ nothing is estimated: every state's action probabilities are computed, and the m
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from oreflow.envs.contract.protocol import BuildsGeometry, EnumeratedWorld, Tran
 _CHUNK = 4096
 _STATES = 1024
 _MOST_PARTS = 1024
+_Edges = Callable[[States, Ints, Ints], Floats]  # of states, the row of each edge's state, and its action
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def compare_exactly(
     if log_decoration is not None:
         log_r = log_r - _log_geometries(kernel, objects, log_r - log_decoration(objects) / tau)
     if prior is not None:
-        log_r = log_r + log_prior(prior, objects)
+        log_r = log_r + log_prior(kernel, prior, objects)
     if isinstance(kernel, HasLabelings):
         objects, learned, log_r = _by_object(kernel, objects, learned, log_r)
     valid = ~np.isnan(log_r)
@@ -270,15 +272,8 @@ def log_terminating_probability(
     parts = n_parts(kernel, terminal)
     short = np.ones(len(terminal), dtype=np.bool_) if parts is None else parts <= _MOST_PARTS
     states, row = every_labeling(kernel, terminal[short])
-    log_p = np.full(len(states), -np.inf)
-    first = 0
-    while first < len(states):
-        last = first + _CHUNK
-        if parts is not None:  # few objects of many parts at once
-            sizes = np.cumsum(parts[short][row[first : first + _CHUNK]])
-            last = first + max(1, int(np.searchsorted(sizes, 16 * _CHUNK, side="right")))
-        log_p[first:last] = _log_terminating_chunk(kernel, policy, states[first:last], condition)
-        first = last
+    edges = partial(_log_probabilities_of_edges, kernel, policy, policy.weights(), condition=condition)
+    log_p = _log_terminating(kernel, states, None if parts is None else parts[short][row], edges)
     out = np.full(len(terminal), np.nan)
     summed = np.full(int(short.sum()), -np.inf)
     np.logaddexp.at(summed, row, log_p)
@@ -286,9 +281,28 @@ def log_terminating_probability(
     return out
 
 
-def _log_terminating_chunk(
-    kernel: TransitionKernel, policy: Policy, terminal: States, condition: Tensor | None
+def _log_terminating(
+    kernel: TransitionKernel, terminal: States, n_parts_of: Floats | None, log_probabilities: _Edges
 ) -> Floats:
+    """log P_T of terminal states, float64 [batch].
+
+    Args:
+        n_parts_of: float64 [batch], from how many parts each can be built, where that may be many.
+        log_probabilities: of actions [edge] taken in states of the kernel.
+    """
+    log_p = np.full(len(terminal), -np.inf)
+    first = 0
+    while first < len(terminal):
+        last = first + _CHUNK
+        if n_parts_of is not None:  # few objects of many parts at once
+            sizes = np.cumsum(n_parts_of[first:last])
+            last = first + max(1, int(np.searchsorted(sizes, 16 * _CHUNK, side="right")))
+        log_p[first:last] = _log_terminating_chunk(kernel, terminal[first:last], log_probabilities)
+        first = last
+    return log_p
+
+
+def _log_terminating_chunk(kernel: TransitionKernel, terminal: States, log_probabilities: _Edges) -> Floats:
     # Walk back level by level, each with the distinct parents of the one before and the edges that lead there.
     states, levels = terminal, []
     while True:
@@ -305,10 +319,8 @@ def _log_terminating_chunk(
     # Gather mass on the way to the objects; the last states of the walk are initial ones.
     log_mass = np.zeros(len(states))
     with torch.no_grad():
-        weights = policy.weights()
         for is_initial, child, parent, forward, states in reversed(levels):
-            log_pf = _log_probabilities_of_edges(kernel, policy, weights, states, parent, forward, condition)
-            through = log_pf + log_mass[parent]
+            through = log_probabilities(states, parent, forward) + log_mass[parent]
             log_mass = np.where(is_initial, 0.0, -np.inf)
             np.logaddexp.at(log_mass, child, through)
     return log_mass
@@ -321,7 +333,7 @@ def _log_probabilities_of_edges(
     states: States,
     row: Ints,
     actions: Ints,
-    condition: Tensor | None,
+    condition: Tensor | None = None,
 ) -> Floats:
     """log P_F of actions [edge] taken in `states[row]`, float64 [edge]; a few states at a time, as logits are large."""
     order = np.argsort(row, kind="stable")
@@ -351,13 +363,32 @@ def _log_probabilities_of_edges(
     return out
 
 
-def log_prior(prior: Prior, states: States) -> Floats:
+def log_prior(kernel: TransitionKernel, prior: Prior, states: States) -> Floats:
     """log P0 of terminal states of a world within the prior's, float64 [batch].
 
-    That is P0 of the decoration alone where the prior knows no geometry. NaN where it would take too long, as
-    `log_terminating_probability` says.
+    That is P0 of the decoration alone where the prior knows no geometry. In a world whose objects are begun with given
+    parts the prior begins there, too, as it does along the trajectories that are trained on. NaN where it would take
+    too long, as `log_terminating_probability` says.
     """
-    return log_terminating_probability(prior.kernel, prior.policy, prior.inclusion.states(states))
+    if not getattr(kernel, "begins_with_parts", False):
+        return log_terminating_probability(prior.kernel, prior.policy, prior.inclusion.states(states))
+
+    def edges(before: States, row: Ints, actions: Ints) -> Floats:
+        theirs, out = prior.inclusion.actions[actions], np.zeros(len(actions))
+        known = theirs >= 0
+        if known.any():
+            of_prior = prior.inclusion.states(before)
+            out[known] = _log_probabilities_of_edges(
+                prior.kernel, prior.policy, weights, of_prior, row[known], theirs[known]
+            )
+        return out
+
+    weights = prior.policy.weights()
+    parts = n_parts(kernel, states)
+    short = np.ones(len(states), dtype=np.bool_) if parts is None else parts <= _MOST_PARTS
+    out = np.full(len(states), np.nan)
+    out[short] = _log_terminating(kernel, states[short], None if parts is None else parts[short], edges)
+    return out
 
 
 def log_first(prior: Prior, actions: Ints) -> Floats:
@@ -399,7 +430,7 @@ def log_target(
         with torch.no_grad():
             log_reward = log_reward - log_normaliser(kernel, policy, states).numpy()
     if prior is not None:
-        log_reward = log_reward + log_prior(prior, states)
+        log_reward = log_reward + log_prior(kernel, prior, states)
     if policy.strata is None:
         return log_reward
     index = policy.strata.of_objects(kernel, states)

@@ -6,6 +6,7 @@ candidate tables hold. It is not P(x) of the run conditioned on the bounds, whic
 P lies behind it as well.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +23,15 @@ from oreflow.agent.sampling.sampler import PolicySampler, Sampler
 from oreflow.agent.tables.known_crystals import read_crystals
 from oreflow.envs.arrays import Bools, Floats, States
 from oreflow.envs.chemistry.elements import symbols
-from oreflow.envs.composition.completion import complete_composition
+from oreflow.envs.composition.completion import CompletedKernel, complete_composition
 from oreflow.envs.composition.kernel import CompositionKernel
 from oreflow.envs.composition.neighbours import formula_changes, formula_neighbours, read_formula
+from oreflow.envs.composition.number_first import NumberFirstKernel
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.crystal.completion import complete_crystal
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.neighbours import CrystalNeighbourhood
-from oreflow.envs.errors import StartError
+from oreflow.envs.errors import EmptyWorldError, StartError
 from oreflow.envs.objects.partial import Partial, parse_partial
 from oreflow.envs.symmetry.space_groups import LETTERS
 
@@ -116,10 +118,19 @@ def completing(
     if isinstance(kernel, WyckoffKernel):
         completed = complete_crystal(kernel, start)
     else:
-        assert isinstance(kernel, CompositionKernel)
+        assert isinstance(kernel, CompositionKernel | NumberFirstKernel)
         completed = complete_composition(kernel.space, start)
+        if isinstance(kernel, NumberFirstKernel):
+            try:
+                completed = kernel.within(completed)
+            except EmptyWorldError:
+                raise StartError(
+                    f"start {start!r}: target.n_elements of this run gives no share to its numbers of elements; it has "
+                    f"{', '.join(map(str, kernel.numbers.tolist()))}"
+                ) from None
     policy = within(policy, completed)
-    return Narrowing(completed, PolicySampler(completed, policy, condition), policy, {"start": start})
+    note = {"start": start, "target": f"completions of {start}, by the run's policy conditioned step by step"}
+    return Narrowing(completed, PolicySampler(completed, policy, condition), policy, note)
 
 
 def tinkering(
@@ -137,7 +148,12 @@ def tinkering(
         ConfigError: for a run whose policy or world cannot.
     """
     policy = _can_be_narrowed(kernel, policy, "--near")
-    note = {"near": near, "changes": changes}
+    note = {
+        "near": near,
+        "changes": changes,
+        "target": f"what differs from {near} by at most {changes} change{'s' * (changes > 1)}, by the run's policy "
+        "conditioned step by step",
+    }
     if isinstance(kernel, WyckoffKernel):
         hood = CrystalNeighbourhood(kernel, _read_crystal(near), changes)
         samplers = [PolicySampler(own, within(policy, own), condition) for own in hood.kernels]
@@ -149,12 +165,14 @@ def tinkering(
             lambda states: {"changes": [", ".join(texts) for texts in hood.changes(states)]},
             lambda: None if kernel.world.geometry else len(hood.decorations),
         )
-    assert isinstance(kernel, CompositionKernel)
-    formula = read_formula(near)
-    parts = formula_neighbours(kernel.space, formula, changes)
+    assert isinstance(kernel, CompositionKernel | NumberFirstKernel)
+    formula, elements = read_formula(near), kernel.space.elements
+    parts = _numbered(kernel, formula_neighbours(kernel.space, formula, changes))
+    if not parts:
+        raise StartError(f"no formula near {near} has a number of elements with a share in target.n_elements")
 
     def changed(states: States) -> dict[str, list[str]]:
-        rows = [{e: n for e, n in zip(kernel.space.elements, row) if n} for row in states[:, :-1].tolist()]
+        rows = [{e: n for e, n in zip(elements, row) if n} for row in states[:, : len(elements)].tolist()]
         return {"changes": [", ".join(formula_changes(formula, row)) for row in rows]}
 
     def n_objects() -> int | None:
@@ -162,8 +180,21 @@ def tinkering(
             return None
         return sum(part.enumerate().n_objects for part in parts)
 
-    sampler = MixtureSampler(parts, [PolicySampler(part, policy, condition) for part in parts])
+    sampler = MixtureSampler(parts, [PolicySampler(part, within(policy, part), condition) for part in parts])
     return Narrowing(kernel, sampler, policy, note, changed, n_objects)
+
+
+def _numbered(
+    kernel: CompositionKernel | NumberFirstKernel, parts: list[CompletedKernel]
+) -> list[CompletedKernel] | list[NumberFirstKernel]:
+    """The same parts with the number of elements chosen first, where the kernel has it so; those without one go."""
+    if isinstance(kernel, CompositionKernel):
+        return parts
+    found = []
+    for part in parts:
+        with contextlib.suppress(EmptyWorldError):
+            found.append(kernel.within(part))
+    return found
 
 
 def within(policy: Policy, kernel: TransitionKernel) -> Policy:
@@ -177,11 +208,14 @@ def within(policy: Policy, kernel: TransitionKernel) -> Policy:
         return policy
     kept = np.flatnonzero(np.isin(strata.actions, first_actions(kernel)))
     if not len(kept):
-        raise ConfigError("target.space_groups gives no share to any space group that this start leaves; choose others")
+        raise ConfigError(
+            "the target of this run gives no share to any space group or number of elements that these bounds leave"
+        )
     log_share = strata.log_share[kept] - np.logaddexp.reduce(strata.log_share[kept])
     actions, names = strata.actions[kept], tuple(strata.names[i] for i in kept.tolist())
     policy = copy.deepcopy(policy)
-    policy.strata = Strata(actions, kernel.step(kernel.initial(len(kept)), actions), log_share, names)
+    roots = kernel.step(kernel.initial(len(kept)), actions)
+    policy.strata = Strata(actions, roots, log_share, names)
     if policy.log_z_of_strata is not None:
         policy.log_z_of_strata = torch.nn.Parameter(policy.log_z_of_strata.detach()[torch.from_numpy(kept)])
     return policy
@@ -193,7 +227,7 @@ def _can_be_narrowed(kernel: TransitionKernel, policy: Policy | None, option: st
             f"{option} needs a policy, which this run's sampler.kind has not; take a run of gflownet, policy_gradient "
             "or prior"
         )
-    if not isinstance(kernel, CompositionKernel | WyckoffKernel):
+    if not isinstance(kernel, CompositionKernel | NumberFirstKernel | WyckoffKernel):
         raise ConfigError(f"{option} works in worlds of kind composition and wyckoff; leave it out")
     if getattr(kernel.space, "start", None) is not None:
         raise ConfigError(

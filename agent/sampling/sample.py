@@ -68,7 +68,7 @@ class TrainedRun:
 
     Attributes:
         condition: what it samples under where it was trained for a family.
-        narrowing: the bounds within which it draws, where there are some.
+        narrowing, whole: the bounds within which it draws and the run without them, where there are some.
     """
 
     config: Config
@@ -79,6 +79,7 @@ class TrainedRun:
     condition: Condition | None = None
     prior: Prior | None = None
     narrowing: Narrowing | None = None
+    whole: "TrainedRun | None" = None
 
 
 def narrowed(run: TrainedRun, start: str | None, near: str | None, changes: int = 1) -> TrainedRun:
@@ -97,7 +98,7 @@ def narrowed(run: TrainedRun, start: str | None, near: str | None, changes: int 
         found = tinkering(run.kernel, run.policy, near, changes, features)
     else:
         return run
-    return replace(run, kernel=found.kernel, sampler=found.sampler, policy=found.policy, narrowing=found)
+    return replace(run, kernel=found.kernel, sampler=found.sampler, policy=found.policy, narrowing=found, whole=run)
 
 
 def load_run(
@@ -336,13 +337,13 @@ def _judge(
 
 def _further_columns(run: TrainedRun, states: States, result: RewardValues) -> dict[str, Any]:
     """What was changed, or what the sampler was trained for where that is not plain R/Z: the column `log_target`."""
-    if run.narrowing is not None:
-        return dict(run.narrowing.columns(states))
+    changes = {} if run.narrowing is None else dict(run.narrowing.columns(states))
+    run = run.whole or run
     if run.policy is None or run.config.target == TargetConfig():
-        return {}
+        return changes
     log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)
     wanted = log_target(run.kernel, run.policy, states, log_reward, run.prior, run.config.target.tau)
-    return {"log_target": wanted}
+    return {"log_target": wanted} | changes
 
 
 def _merit(run: TrainedRun, rows: RowStore) -> Floats:

@@ -33,11 +33,6 @@ def with_first_decision(config: Config, kernel: TransitionKernel) -> TransitionK
     chosen = config.target.n_elements
     if chosen == "counted" or not isinstance(kernel, CompositionKernel):
         return kernel
-    if config.world.model_dump().get("start") is not None:
-        raise ConfigError(
-            "target.n_elements: shares of numbers of elements are not prescribed among the completions of world.start; "
-            "leave one of the two out"
-        )
     try:
         return NumberFirstKernel(kernel, [k for k, s in chosen.items() if s > 0] if isinstance(chosen, dict) else None)
     except ValueError as error:

@@ -26,6 +26,9 @@ def target_in_words(config: Config, strata: Strata | None) -> str:
         strata: space groups or numbers of elements that have shares; None where none have.
     """
     things = _THINGS.get(config.world.kind, "objects")
+    start = getattr(config.world, "start", None)
+    if start is not None:
+        things += f" that complete {start}"
     if config.sampler.kind == "prior":
         known = Path(config.sampler.warm_start.path or "").name
         return f"{things} as likely as among the known compounds of {known}"

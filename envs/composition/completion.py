@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Floats, Int16s, States
-from oreflow.envs.composition.feasibility import NOTHING, solve
+from oreflow.envs.composition.feasibility import NOTHING, FeasibilityTable, solve
 from oreflow.envs.composition.kernel import CompositionKernel, relaxations
-from oreflow.envs.composition.masks import are_objects
+from oreflow.envs.composition.masks import are_objects, forward_allowed
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.errors import EmptyWorldError, StartError
@@ -51,7 +51,7 @@ class CompletedKernel(CompositionKernel):
     """
 
     def __init__(self, space: CompositionSpace, bounds: Bounds) -> None:
-        layout = space.rules()
+        layout = self._layout = space.rules()
         self._lay_out(space, layout)
         self.bounds = bounds
         self.rules = _narrowed(space, bounds).rules(layout, bounds.barred)
@@ -64,6 +64,11 @@ class CompletedKernel(CompositionKernel):
             raise EmptyWorldError("no formula of the world keeps to these bounds")
         self.enumeration_unavailable_reason = self._enumeration_unavailable_reason()
 
+    @property
+    def begins_with_parts(self) -> bool:
+        """Whether the initial state holds something already."""
+        return bool(self._start.any())
+
     def initial(self, batch: int) -> Int16s:
         """Make states with the counts that are given, int16 [batch, n + 1]; without any under canonical order."""
         return np.repeat(self._start, batch, axis=0)
@@ -73,6 +78,17 @@ class CompletedKernel(CompositionKernel):
         allowed = super().backward_allowed(states)
         allowed[:, :-1] &= self._start[0, :-1] == 0
         return allowed
+
+    def of_number(self, k: int) -> tuple[Rules, FeasibilityTable] | None:
+        """Rules and solved table of formulas of exactly k elements, built from nothing; None where there is none."""
+        try:
+            narrowed = _narrowed(self.space, replace(self.bounds, n_elements=(k, k)))
+            rules = narrowed.rules(self._layout, self.bounds.barred)
+        except ValueError:
+            return None
+        table = solve(rules, NOTHING)
+        nothing = np.zeros((1, rules.n + 1), dtype=np.int16)
+        return (rules, table) if forward_allowed(rules, table, nothing).any() else None
 
     def holds(self, terminal: States) -> Bools:
         """Tell which terminal states of the world keep to the bounds, bool [batch]."""

@@ -18,7 +18,7 @@ import numpy as np
 from oreflow.envs.arrays import Bools, Floats, Int16s, Int32s, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.composition.feasibility import NOTHING, solve
+from oreflow.envs.composition.feasibility import NOTHING, FeasibilityTable, solve
 from oreflow.envs.composition.inclusion import include
 from oreflow.envs.composition.masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
 from oreflow.envs.composition.rules import Rules
@@ -77,6 +77,7 @@ class CompositionKernel:
     def _lay_out(self, space: CompositionSpace, rules: Rules) -> None:
         """Say what states, actions and tokens look like, which the masks may narrow but not change."""
         self.space = space
+        self.n_elements_max = rules.n_elements_max
         self.n_actions = rules.n * rules.width + 1
         self.n_backward_actions = rules.n + 1
         self.max_steps = rules.n_elements_max + 1
@@ -87,6 +88,10 @@ class CompositionKernel:
         self.token_factors = self.tokens.factors
         self.action_factors = self.tokens.additions
         self.action_blocks: tuple[Ints, ...] = (np.arange(self.n_actions),)
+
+    def of_number(self, k: int) -> tuple[Rules, FeasibilityTable] | None:
+        """Rules and solved table of the world's formulas of exactly k elements; None where there is none."""
+        return _solved(replace(self.space, n_elements=(k, k)))
 
     @property
     def state_high(self) -> Int16s:
@@ -248,6 +253,16 @@ class CompositionKernel:
             TooRareError: when fewer than one random count vector in 10^7 is an object.
         """
         return sample_uniform(self.rules, n, rng)
+
+
+def _solved(space: CompositionSpace) -> tuple[Rules, FeasibilityTable] | None:
+    """Rules and solved table of a world; None for an empty one."""
+    try:
+        rules = space.rules()
+    except EmptyWorldError:
+        return None
+    table = solve(rules, NOTHING)
+    return (rules, table) if forward_allowed(rules, table, np.zeros((1, rules.n + 1), dtype=np.int16)).any() else None
 
 
 def relaxations(space: CompositionSpace) -> dict[str, dict[str, Any]]:

@@ -12,25 +12,24 @@ code of the plain world reads counts from the first n columns and the stop from 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numba
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.composition.feasibility import NOTHING, FeasibilityTable, solve
+from oreflow.envs.composition.completion import CompletedKernel
+from oreflow.envs.composition.feasibility import FeasibilityTable
 from oreflow.envs.composition.kernel import CompositionKernel
 from oreflow.envs.composition.masks import (
     ROWS_PER_BLOCK,
     allow_canonical,
     allow_free,
+    are_objects,
     backward_allowed,
-    forward_allowed,
     workspace,
 )
 from oreflow.envs.composition.rules import Rules
-from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.composition.uniform import sample_uniform
 from oreflow.envs.contract.enumeration import enumerate_states
 from oreflow.envs.contract.inclusion import Inclusion
@@ -77,18 +76,18 @@ class NumberFirstKernel:
     """
 
     def __init__(self, plain: CompositionKernel, numbers: Sequence[int] | None = None) -> None:
-        self.space = space = plain.space
+        self.space = plain.space
         self.plain = plain
         self._by_number: dict[int, tuple[Rules, FeasibilityTable]] = {}
         possible = range(plain.rules.n_elements_min, plain.rules.n_elements_max + 1)
         for k in possible if numbers is None else sorted({*numbers} & {*possible}):
-            found = _only(space, k)
+            found = plain.of_number(k)
             if found is not None:
                 self._by_number[k] = found
         self.numbers = np.array(sorted(self._by_number), dtype=np.int64)
         missing = sorted({*(numbers or ())} - {*self._by_number})
         if missing:
-            there = [k for k in possible if k in self._by_number or _only(space, k) is not None]
+            there = [k for k in possible if k in self._by_number or plain.of_number(k) is not None]
             raise ValueError(
                 f"expected numbers of elements of which the world has a formula ({', '.join(map(str, there))}), got "
                 f"{', '.join(map(str, missing))}; leave it out, or widen the world"
@@ -99,8 +98,8 @@ class NumberFirstKernel:
         self.max_steps = plain.max_steps + 1
         self.state_shape: tuple[int, ...] = (self._n + 2,)
         self.atomic_numbers = plain.atomic_numbers
-        self.n_tokens = plain.n_tokens + plain.rules.n_elements_max
-        shared = np.broadcast_to(plain.token_factors[-1], (plain.rules.n_elements_max, 3))
+        self.n_tokens = plain.n_tokens + plain.n_elements_max
+        shared = np.broadcast_to(plain.token_factors[-1], (plain.n_elements_max, 3))
         self.token_factors = np.concatenate([plain.token_factors, shared])
         self.action_factors = plain.action_factors
         self.action_blocks = plain.action_blocks
@@ -217,6 +216,23 @@ class NumberFirstKernel:
         """The compositions of states, finished or not."""
         return self.plain.objects(states)
 
+    def within(self, part: CompletedKernel) -> "NumberFirstKernel":
+        """The same decision first, over the formulas of this world that keep to the bounds of a part.
+
+        Raises:
+            EmptyWorldError: when none of them has an open number of elements.
+        """
+        low, high = part.rules.n_elements_min, part.rules.n_elements_max
+        numbers = [k for k in self.numbers.tolist() if low <= k <= high and part.of_number(k) is not None]
+        if not numbers:
+            raise EmptyWorldError("no formula of the open numbers of elements keeps to these bounds")
+        return NumberFirstKernel(part, numbers)
+
+    def holds(self, terminal: States) -> Bools:
+        """Tell which terminal states of a larger world are formulas of this one, bool [batch]."""
+        number = np.isin(terminal[:, self._n], self.numbers)
+        return number & are_objects(self.plain.rules, self.plain_states(terminal))
+
     def find(self, compositions: Compositions) -> tuple[Int16s, Bools]:
         """Terminal states of compositions, and which are objects of this world, bool [batch]; others mean nothing."""
         plain, inside = self.plain.find(compositions)
@@ -269,14 +285,3 @@ class NumberFirstKernel:
             states = self._with_numbers(sample_uniform(rules, n, rng))
             parts.append(states[np.isin(states[:, self._n], self.numbers)])  # numbers between may be left out
         return np.concatenate(parts)[:n]
-
-
-def _only(space: CompositionSpace, k: int) -> tuple[Rules, FeasibilityTable] | None:
-    """Rules and solved table of the formulas of exactly k elements; None where there is none."""
-    try:
-        rules = replace(space, n_elements=(k, k)).rules()
-    except EmptyWorldError:
-        return None
-    table = solve(rules, NOTHING)
-    start = np.zeros((1, rules.n + 1), dtype=np.int16)
-    return (rules, table) if forward_allowed(rules, table, start).any() else None

@@ -16,7 +16,6 @@ import numpy as np
 
 from oreflow.envs.arrays import Bools, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.contract.inclusion import Inclusion, refuse
 from oreflow.envs.crystal.feasibility.tables import SiteTables
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.layout.progress import n_pairs
@@ -63,6 +62,11 @@ class CompletedCrystals(WyckoffKernel):
         self.partial = partial
         self.has_sites = bool(partial.sites)
 
+    @property
+    def begins_with_parts(self) -> bool:
+        """Whether a space group comes with sites."""
+        return self.has_sites
+
     def _put_sites(self, partial: Partial, place: int, number: int) -> str:
         """Write the start in one space group into `_starts`, and return what forbids it; "" where nothing does."""
         world = self.world
@@ -107,16 +111,6 @@ class CompletedCrystals(WyckoffKernel):
         if self.has_sites:
             _keep_start(self.tables, self.world, states, self._starts, allowed)
         return allowed
-
-    def included_in(self, larger: WyckoffKernel) -> Inclusion:
-        """Translate into a larger world of decorations.
-
-        Raises:
-            ValueError: as there; and where sites are given, which come in no order that a larger world knows.
-        """
-        if self.has_sites:
-            refuse([f"sites that come with the space group ({self.partial.text!r})"])
-        return super().included_in(larger)
 
     def find(self, crystals: Crystals) -> tuple[States, Bools, list[str | None]]:
         """Terminal states of crystals, which of them complete the start, and why the others do not."""

@@ -11,13 +11,24 @@ import pytest
 from oreflow.agent.api import sample as sample_frame
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.evaluation.exact import (
+    action_log_probabilities,
+    compare_exactly,
+    log_prior,
+    log_terminating_probability,
+    terminating_distribution,
+)
+from oreflow.agent.policy.prior import Prior
 from oreflow.agent.sampling.sample import TrainedRun, load_run, narrowed
+from oreflow.agent.search.random_walks import random_rollout
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.build import make_reward, make_scorer
+from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer
 from oreflow.agent.training.loop import train
 from oreflow.envs.composition.neighbours import read_formula
+from oreflow.envs.crystal.completion import complete_crystal
 from oreflow.envs.errors import StartError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.formulas import parse_formula
 from tests.envs.composition.test_neighbours import distance
 from tests.support.cli import done, refused
 
@@ -98,6 +109,46 @@ def test_neighbours_of_a_formula_follow_their_law(formulas: tuple[Path, TrainedR
     assert_law(run, objects)
 
 
+@pytest.mark.parametrize(("start", "near"), [("Li ? *", None), ("Li2 O *", None), (None, "LiMnO2"), (None, "MnO")])
+def test_shares_of_numbers_of_elements_stay_in_proportion(tmp_path: Path, start: str | None, near: str | None) -> None:
+    """Where a run chooses the number of elements first, by prescribed shares."""
+    shares = {2: 0.2, 3: 0.6, 4: 0.2}
+    whole = trained(config_of(WORLD, {"n_elements": shares}, steps=5), tmp_path / "run")
+    run = narrowed(whole, start, near, 2)
+    objects = everything(whole)
+    assert_law(run, objects if near else everything(run), 4000)
+    if near is None:
+        p = np.exp(run.sampler.log_probability(everything(run)))
+        n = whole.kernel.objects(everything(run)).n_elements
+        left = sum(share for k, share in shares.items() if k >= n.min())
+        for k in range(n.min(), 5):
+            assert p[n == k].sum() == pytest.approx(shares[k] / left)
+        return
+    formula, elements = read_formula(near), whole.kernel.space.elements  # type: ignore[attr-defined]
+    rows = [{e: n for e, n in zip(elements, row) if n} for row in objects[:, :4].tolist()]
+    away = np.array([distance(formula, row) for row in rows])
+    assert np.array_equal(np.exp(run.sampler.log_probability(objects)) > 0, (away >= 1) & (away <= 2))
+
+
+def test_numbers_of_elements_without_a_share_are_no_completions(tmp_path: Path) -> None:
+    whole = trained(config_of(WORLD, {"n_elements": {2: 0.5, 3: 0.5}}, steps=2), tmp_path / "run")
+    with pytest.raises(StartError, match="no share to its numbers of elements; it has 2, 3"):
+        narrowed(whole, "Li Mn Fe O", None)
+    near = narrowed(whole, None, "LiMnO2", 1)
+    assert np.exp(near.sampler.log_probability(everything(whole))).sum() == pytest.approx(1.0)
+
+
+def test_a_completed_world_with_shares_of_numbers_reaches_its_target(tmp_path: Path) -> None:
+    target = {"n_elements": {2: 0.5, 3: 0.5}}
+    config = config_of(WORLD | {"start": "Li2 *"}, target, steps=500, hidden=[64, 64], epsilon_start=0.1)
+    run = trained(config, tmp_path / "run")
+    exact = compare_exactly(run.kernel, run.policy, make_scorer(run.kernel, make_reward(config)))  # type: ignore
+    assert exact.total_variation < 0.03
+    counts = run.kernel.objects(exact.objects).dense()
+    assert (counts[:, 3] == 2).all()
+    assert set((counts > 0).sum(axis=1).tolist()) == {2, 3}
+
+
 @pytest.mark.parametrize(("start", "near"), [("221: Sr@1a ?", None), ("Ti@1b ? O", None), (None, "221: Sr@a Ti@b O@c")])
 def test_crystals_within_bounds_follow_their_law(
     crystals: tuple[Path, TrainedRun], start: str | None, near: str | None
@@ -130,25 +181,76 @@ def test_training_in_a_completed_world_reaches_its_target(tmp_path: Path) -> Non
         narrowed(run, "Li *", None)
 
 
-def test_a_prior_completes_and_serves_a_completed_world(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["Li ? O", "Li2 ? O *"])
+def test_a_prior_completes_and_serves_a_completed_world(tmp_path: Path, start: str) -> None:
+    """Also where the trajectories begin with parts: the prior begins there, too."""
     known = tmp_path / "known.csv"
     known.write_text("formula\nLi2O\nMnO\nLiMnO2\nFeO\nLiFeO2\nLi2MnO3\n")
     sampler = {"kind": "prior", "warm_start": {"path": str(known)}, "steps": 60, "held_out": 0.0}
     prior = trained(config_of(WORLD, **sampler), tmp_path / "prior")
-    run = narrowed(prior, "Li ? O", None)
+    run = narrowed(prior, start, None)
     assert_law(run, everything(run), 4000)
-    config = config_of(WORLD | {"start": "Li ? O"}, {"prior": str(tmp_path / "prior")}, steps=400, hidden=[64, 64])
+    config = config_of(WORLD | {"start": start}, {"prior": str(tmp_path / "prior")}, steps=400, hidden=[64, 64])
     product = trained(config, tmp_path / "product")
     scorer = make_scorer(product.kernel, make_reward(config))
     exact = compare_exactly(product.kernel, product.policy, scorer, prior=product.prior)  # type: ignore[arg-type]
-    assert exact.total_variation < 0.03
+    assert exact.total_variation < 0.02
+    whole = trained(config_of(WORLD, {"prior": str(tmp_path / "prior")}, steps=2), tmp_path / "whole")
+    frame = sample_frame(tmp_path / "whole", 20, unique=True, start=start)
+    formulas = Compositions.from_dicts([parse_formula(formula) for formula in frame["formula_reduced"]])
+    states, _ = whole.kernel.find(formulas)  # type: ignore[attr-defined]
+    wanted = frame["log_reward"] + log_prior(whole.kernel, whole.prior, states)  # type: ignore[arg-type]
+    assert frame["log_target"].to_numpy() == pytest.approx(wanted.to_numpy(), rel=1e-4)
+    assert frame["log_target"].is_monotonic_decreasing
+
+
+@pytest.mark.parametrize("start", ["221: Sr@1a *", "Ti@1b ? O", "123: *"])
+def test_a_prior_of_crystals_begins_with_the_given_sites(crystals: tuple[Path, TrainedRun], start: str) -> None:
+    """log P0 against the prior's probabilities pushed through all states of the completed world."""
+    whole = crystals[1]
+    kernel = complete_crystal(whole.kernel, start)  # type: ignore[arg-type]
+    prior = Prior(whole.kernel, whole.policy, kernel.included_in(whole.kernel))  # type: ignore[arg-type]
+    world = kernel.enumerate()
+    log_pf = action_log_probabilities(prior.kernel, prior.policy, prior.inclusion.states(world.states))
+    objects = kernel.step(world.states[world.can_stop], np.full(world.n_objects, kernel.n_actions - 1))
+    if kernel.begins_with_parts:
+        expected = terminating_distribution(world, log_pf[:, prior.inclusion.actions])
+    else:
+        expected = np.exp(log_terminating_probability(whole.kernel, prior.policy, objects))
+    assert 0 < expected.sum() < 1
+    assert np.exp(log_prior(kernel, prior, objects)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_prior_of_decorations_serves_a_completed_world_with_geometry(rng: np.random.Generator) -> None:
+    world = {
+        "kind": "wyckoff",
+        "space_groups": [186, 225],
+        "elements": ["Zn", "O", "S"],
+        "n_elements": [2, 2],
+        "n_atoms": [2, 4],
+        "grid": 24,
+        "length_bin": 0.1,
+    }
+    config = config_of(world | {"geometry": False})
+    bare = make_kernel(config)
+    policy = make_policy(config, bare)
+    kernel = make_kernel(config_of(world | {"start": "186: Zn@2b ?"}))
+    states = random_rollout(kernel, kernel.initial(50), rng)[0]
+    log_p0 = log_prior(kernel, Prior(bare, policy, kernel.included_in(bare)), states)  # type: ignore[attr-defined]
+    completed = make_kernel(config_of(world | {"geometry": False, "start": "186: Zn@2b ?"}))
+    decorations = kernel.included_in(bare).states(states)  # type: ignore[attr-defined]
+    prior = Prior(bare, policy, completed.included_in(bare))  # type: ignore[attr-defined]
+    assert len(np.unique(decorations, axis=0)) > 1
+    assert log_p0 == pytest.approx(log_prior(completed, prior, decorations), rel=1e-5)
 
 
 def test_tables_and_summaries_say_what_was_asked_for(formulas: tuple[Path, TrainedRun], tmp_path: Path) -> None:
     path, _ = formulas
     out = tmp_path / "near"
     result = done("sample", path, "-n", 20, "--unique", "--near", "LiMnO2", "--out", out, "--seed", 1)
-    assert "near                       LiMnO2, at most 1 changes (column changes)" in result.stdout
+    assert (
+        "sampled                    what differs from LiMnO2 by at most 1 change, by the run's policy" in result.stdout
+    )
     frame = pd.read_parquet(out / "candidates.parquet")
     assert frame["formula_reduced"].is_unique
     near = read_formula("LiMnO2")
