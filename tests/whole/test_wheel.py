@@ -18,7 +18,7 @@ import oreflow
 assert "site-packages" in oreflow.__file__, oreflow.__file__
 run = oreflow.train("search/config.yaml", "run", overrides=["sampler.steps=5"], plugins=["search/my_reward.py"])
 candidates = oreflow.sample(run, 20, unique=True, seed=1)
-print(len(candidates), oreflow.score("NaCl")["charge_neutral"][0])
+print(len(candidates), oreflow.score("NaCl")["charge_neutral"][0], len(oreflow.sample("compositions", 7)))
 """
 
 
@@ -47,7 +47,7 @@ def test_it_holds_one_package_with_its_data_and_its_types(wheel: Path) -> None:
         } >= sources
     needed = ("py.typed", "agent/templates/config.yaml", "envs/data/wyckoff.npz", "rewards/data/element_volumes.csv")
     assert {f"oreflow/{name}" for name in needed} <= set(names)
-    assert sum(name.endswith("weights.safetensors") for name in names) == 2
+    assert sum(name.endswith("weights.safetensors") for name in names) == 4
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_folders_of_the_same_names_do_no_harm(wheel: Path, tmp_path: Path) -> No
         return done.stdout
 
     run(program, "init", "search")
-    assert run(bin_folder / "python", "script.py").split() == ["20", "True"]
+    assert run(bin_folder / "python", "script.py").split() == ["20", "True", "7"]
     run(
         program,
         "train",
