@@ -99,7 +99,7 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_reach_it(name: str, tmp_path: Path) -> None:
     shares, sampler = SAMPLERS[name]
-    config = config_of(sampler=sampler | {"steps": 1000}, target={"space_groups": shares})
+    config = config_of(sampler=sampler | {"steps": 1600}, target={"space_groups": shares})
     folder = RunFolder(tmp_path / "run")
     folder.create(config, overwrite=False, plugins=[])
     train(config, folder, quiet=True)
