@@ -12,7 +12,7 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import log_target
+from oreflow.agent.evaluation.exact import log_prior, log_target
 from oreflow.agent.learners.reward_families import Condition, Preference, choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.prior import Prior
@@ -343,16 +343,21 @@ def _further_columns(run: TrainedRun, states: States, result: RewardValues) -> d
         return changes
     log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)
     wanted = log_target(run.kernel, run.policy, states, log_reward, run.prior, run.config.target.tau)
-    return {"log_target": wanted} | changes
+    if run.prior is None:
+        return {"log_target": wanted}
+    return {"log_target": wanted, "log_prior": log_prior(run.kernel, run.prior, states)} | changes
 
 
 def _merit(run: TrainedRun, rows: RowStore) -> Floats:
-    """What distinct rows are ranked by: log R, or with a prior the target's log P0 R, where that is known."""
+    """What distinct rows are ranked by: log R, or with a prior log P0 + log R / tau, where that is known.
+
+    Shares of strata and measures play no part: they say how many rows of a kind come, not which of them is the better.
+    """
     log_reward = rows.column("log_reward")
     if run.prior is None:
         return log_reward
-    wanted = rows.column("log_target")
-    return np.where(np.isfinite(wanted), wanted, -np.inf)
+    merit = rows.column("log_prior") + log_reward / run.config.target.tau
+    return np.where(np.isfinite(merit), merit, -np.inf)
 
 
 def _energy_model(config: Config, reward: Reward) -> EnergyTerm | None:

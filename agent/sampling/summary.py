@@ -85,7 +85,7 @@ def summarise(
 
 
 def _ranked_by(config: Config) -> str:
-    return "log_reward" if config.target.prior is None else "log_target"
+    return "log_reward" if config.target.prior is None else "log_prior + log_reward / tau"
 
 
 def _elements_and_energies(
