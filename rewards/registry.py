@@ -48,6 +48,7 @@ _BUILT_IN = {
     "scarcity": "oreflow.rewards.terms.composition.element_penalties:Scarcity",
     "shortest_distance": "oreflow.rewards.terms.structure.distances:ShortestDistance",
     "smact_validity": "oreflow.rewards.terms.composition.smact_validity:SmactValidity",
+    "tolerance_factor": "oreflow.rewards.terms.composition.tolerance_factor:ToleranceFactor",
     "volume_per_atom": "oreflow.rewards.terms.structure.packing:VolumePerAtom",
     "volume_ratio": "oreflow.rewards.terms.structure.packing:VolumeRatio",
 }

@@ -78,6 +78,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "scarcity",
         "shortest_distance",
         "smact_validity",
+        "tolerance_factor",
         "volume_per_atom",
         "volume_ratio",
     ]
