@@ -163,7 +163,7 @@ class GFlowNetLearner:
             parts.append(backward_rollout(self.kernel, self.policy, terminal, self.rng, workspace=self._workspace))
             log_rewards.append(log_reward)
 
-    def _loss(self, t: Trajectories, log_reward: Tensor, of_geometry: Tensor | None) -> Tensor:
+    def _loss(self, t: Trajectories, log_reward: Tensor, of_geometry: Tensor | None = None) -> Tensor:
         """The objective's loss, and that of the geometries [batch] where they have a normaliser of their own."""
         if of_geometry is None:
             return self._balance(t, log_reward, 0.0)
