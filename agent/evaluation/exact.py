@@ -16,7 +16,7 @@ from oreflow.agent.learners.geometry import log_normaliser
 from oreflow.agent.policy.action_blocks import blocks_of
 from oreflow.agent.policy.network import Policy, learned_log_z, learned_log_z_of_strata, masked_log_softmax
 from oreflow.agent.policy.prior import Prior
-from oreflow.agent.policy.strata import impose_shares
+from oreflow.agent.policy.strata import Strata, impose_shares
 from oreflow.agent.rollout.distinct_rows import distinct
 from oreflow.envs.arrays import Floats, Ints, States
 from oreflow.envs.contract.labelings import HasLabelings, every_labeling, n_parts
@@ -391,14 +391,16 @@ def log_prior(kernel: TransitionKernel, prior: Prior, states: States) -> Floats:
     return out
 
 
-def log_first(prior: Prior, actions: Ints) -> Floats:
-    """log of the probability that a prior begins with each of these first actions of a world within its own.
+def log_first(prior: Prior, strata: Strata) -> Floats:
+    """log of the probability that a prior begins with the first action of each stratum, float64 [stratum].
 
-    0 for an action that the prior does not know, such as the choice of the number of elements.
+    0 for an action that leaves the prior where it begins, such as the choice of the number of elements.
     """
-    log_p = action_log_probabilities(prior.kernel, prior.policy, prior.kernel.initial(1))[0]
-    place = prior.inclusion.actions[actions]
-    return np.where(place < 0, 0.0, log_p[place])
+    initial = prior.kernel.initial(1)
+    log_p = action_log_probabilities(prior.kernel, prior.policy, initial)[0]
+    roots = prior.inclusion.states(strata.roots)
+    begun = (roots != initial).reshape(len(roots), -1).any(axis=1)
+    return np.where(begun, log_p[prior.inclusion.actions[strata.actions]], 0.0)
 
 
 def log_z_of_strata(kernel: TransitionKernel, policy: Policy, prior: Prior | None = None) -> Floats:
@@ -409,7 +411,7 @@ def log_z_of_strata(kernel: TransitionKernel, policy: Policy, prior: Prior | Non
     """
     assert policy.strata is not None
     learned = learned_log_z_of_strata(policy, torch.from_numpy(kernel.encode(policy.strata.roots))).numpy()
-    return learned if prior is None else learned + log_first(prior, policy.strata.actions)
+    return learned if prior is None else learned + log_first(prior, policy.strata)
 
 
 def log_target(

@@ -121,7 +121,7 @@ def _log_weights(
     else:
         log_w = log_r + _log_ratio(under_prior(prior, t))
         if policy.strata is not None:  # trajectories begin after the first action, the prior's law before it
-            log_w = log_w + log_first(prior, policy.strata.actions[strata[valid]])
+            log_w = log_w + log_first(prior, policy.strata)[strata[valid]]
         forward[valid] = backward[valid] = log_w
     return forward, backward
 

@@ -90,7 +90,7 @@ def settle_prior(config: Config, kernel: TransitionKernel) -> None:
     name = config.target.prior
     if name is None:
         return
-    if name not in shipped_names():
+    if name not in shipped_names() and Path(name).exists():
         config.target.prior = str(Path(name).resolve())
     make_prior(config, kernel)
     if "hidden" not in config.sampler.model_fields_set:

@@ -120,7 +120,7 @@ def test_a_sampler_begins_as_the_prior_among_what_the_world_allows() -> None:
 def test_sample_draws_and_completes_by_a_prior(tmp_path: Path) -> None:
     out = tmp_path / "some"
     result = done("sample", "--prior", "compositions", "-n", 40, "--unique", "--start", "Li ? P S", "--out", out)
-    assert "as likely as among the known compounds of compositions.csv.gz" in result.stdout
+    assert "completions of Li ? P S, by the run's policy conditioned step by step" in result.stdout
     frame = pd.read_csv(out / "candidates.csv", keep_default_na=False)
     assert len(frame) == 40
     assert all({"Li", "P", "S"} < set(system.split("-")) for system in frame["chemsys"])
