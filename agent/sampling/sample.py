@@ -343,20 +343,22 @@ def _further_columns(run: TrainedRun, states: States, result: RewardValues) -> d
         return changes
     log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)
     wanted = log_target(run.kernel, run.policy, states, log_reward, run.prior, run.config.target.tau)
-    if run.prior is None:
-        return {"log_target": wanted}
-    return {"log_target": wanted, "log_prior": log_prior(run.kernel, run.prior, states)} | changes
+    of_prior = {} if run.prior is None else {"log_prior": log_prior(run.kernel, run.prior, states)}
+    return {"log_target": wanted} | of_prior | changes
 
 
 def _merit(run: TrainedRun, rows: RowStore) -> Floats:
-    """What distinct rows are ranked by: log R, or with a prior log P0 + log R / tau, where that is known.
+    """What distinct rows are ranked by: log R, with a prior log P0 + log R / tau, and draws of a prior by its own law.
 
     Shares of strata and measures play no part: they say how many rows of a kind come, not which of them is the better.
     """
     log_reward = rows.column("log_reward")
-    if run.prior is None:
+    if run.config.sampler.kind == "prior":  # which is fitted whatever the reward
+        merit = rows.column("log_pf")
+    elif run.prior is None:
         return log_reward
-    merit = rows.column("log_prior") + log_reward / run.config.target.tau
+    else:
+        merit = rows.column("log_prior") + log_reward / run.config.target.tau
     return np.where(np.isfinite(merit), merit, -np.inf)
 
 

@@ -85,6 +85,8 @@ def summarise(
 
 
 def _ranked_by(config: Config) -> str:
+    if config.sampler.kind == "prior":
+        return "log_pf"
     return "log_reward" if config.target.prior is None else "log_prior + log_reward / tau"
 
 

@@ -318,3 +318,12 @@ def test_a_search_without_a_policy_cannot_complete(tmp_path: Path) -> None:
     run = trained(config_of(WORLD, kind="random", steps=2), tmp_path / "run")
     with pytest.raises(ConfigError, match="--start needs a policy"):
         narrowed(run, "Li *", None)
+
+
+def test_changes_stand_in_the_table_beside_a_target_of_shares(tmp_path: Path) -> None:
+    run = trained(config_of(WORLD, {"n_elements": {2: 0.5, 3: 0.5}}, steps=2), tmp_path / "run")
+    assert run.prior is None
+    done("sample", tmp_path / "run", "-n", 5, "--unique", "--near", "LiMnO2", "--out", tmp_path / "out")
+    frame = pd.read_parquet(tmp_path / "out" / "candidates.parquet")
+    assert "log_target" in frame
+    assert (frame["changes"].str.len() > 0).all()

@@ -146,3 +146,13 @@ def config_of_prior(name: str) -> Any:
     config = config_of(steps=1)
     config.target.prior = name
     return config
+
+
+def test_rows_of_a_prior_are_ranked_by_its_likelihood_and_not_by_a_reward(tmp_path: Path) -> None:
+    out = tmp_path / "rows"
+    result = done("sample", "--prior", "compositions", "-n", 60, "--unique", "--near", "LiFePO4", "--out", out)
+    assert "ranked by log_pf" in result.stdout
+    frame = pd.read_csv(out / "candidates.csv", keep_default_na=False)
+    log_pf = frame["log_pf"].to_numpy(dtype=np.float64)
+    assert (np.diff(log_pf) <= 0).all()
+    assert (frame["changes"] != "").all()
