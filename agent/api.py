@@ -289,7 +289,7 @@ def exact(
     """
     from oreflow.agent.learners.reward_families import choose
     from oreflow.agent.sampling.against_target import check_has_probabilities, compare_with_target
-    from oreflow.agent.sampling.sample import load_run
+    from oreflow.agent.sampling.trained_run import load_run
     from oreflow.agent.storage.run_folder import RunFolder
     from oreflow.agent.training.build import make_checked
     from oreflow.agent.training.loop import train as run_training

@@ -63,7 +63,7 @@ def fit_prior(
     from oreflow.agent.config.run import load_config, override_config, validate_config
     from oreflow.agent.runtime.signals import StopFlag
     from oreflow.agent.sampling.prior_card import prior_card
-    from oreflow.agent.sampling.sample import load_run
+    from oreflow.agent.sampling.trained_run import load_run
     from oreflow.agent.storage.atomic_files import to_json, write_text
     from oreflow.agent.storage.lock import RunLock
     from oreflow.agent.storage.run_folder import RunFolder

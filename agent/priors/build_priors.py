@@ -16,7 +16,7 @@ import torch
 from oreflow.agent.config.run import dump_config
 from oreflow.agent.learners.prior import split
 from oreflow.agent.sampling.prior_card import prior_card
-from oreflow.agent.sampling.sample import TrainedRun, load_run
+from oreflow.agent.sampling.trained_run import TrainedRun, load_run
 from oreflow.agent.storage.atomic_files import to_json
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.storage.shipped_priors import (

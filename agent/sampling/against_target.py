@@ -15,7 +15,7 @@ from oreflow.agent.evaluation.random_objects import random_objects
 from oreflow.agent.evaluation.random_supports import log_partition_estimate, sub_support_error
 from oreflow.agent.policy.network import Policy, learned_log_z
 from oreflow.agent.runtime.seeds import stream
-from oreflow.agent.sampling.sample import TrainedRun
+from oreflow.agent.sampling.trained_run import TrainedRun
 from oreflow.agent.training.build import make_decoration_scorer, make_reward, make_scorer
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import canonical

@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 
 from oreflow.agent.config.run import Config
-from oreflow.agent.evaluation.exact import compare_exactly, log_target, log_terminating_probability
+from oreflow.agent.evaluation.exact import compare_exactly, log_target
+from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.learners.reward_families import choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.rollout import draw_objects

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import log_terminating_probability
+from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.learners.prior import split
 from oreflow.agent.rollout.rollout import backward_rollout
 from oreflow.agent.runtime.seeds import stream
-from oreflow.agent.sampling.sample import TrainedRun
+from oreflow.agent.sampling.trained_run import TrainedRun
 from oreflow.agent.storage.atomic_files import sha256
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Bools, Floats, States

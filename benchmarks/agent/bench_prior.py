@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 import oreflow
-from oreflow.agent.evaluation.exact import log_terminating_probability
+from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.learners.prior import split
 from oreflow.agent.sampling.prior_card import shares_by_rules
-from oreflow.agent.sampling.sample import TrainedRun, load_run, open_prior
+from oreflow.agent.sampling.trained_run import TrainedRun, load_run, open_prior
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables.formulas import read_reference
 from oreflow.envs.chemistry.elements import symbols

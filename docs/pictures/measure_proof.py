@@ -15,7 +15,7 @@ import numpy as np
 
 from oreflow.agent.config.run import load_config
 from oreflow.agent.evaluation.exact import compare_exactly
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_checked, make_scorer
 from oreflow.agent.training.loop import train

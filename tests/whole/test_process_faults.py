@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import oreflow.agent.storage.checkpoint
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.checkpoint import list_checkpoints, read_state, save_checkpoint, sweep, verify_checkpoint
 from oreflow.agent.storage.run_folder import RunFolder
 from tests.agent.training.test_resume import contents

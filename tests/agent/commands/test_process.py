@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.run_folder import RunFolder
 from tests.support.cli import CONFIG

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from oreflow.agent.evaluation.exact import (
-    action_log_probabilities,
     compare_exactly,
     jensen_shannon,
-    log_terminating_probability,
     perfect_sampler_floor,
     terminating_distribution,
     total_variation,
 )
+from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.objectives.balance_losses import trajectory_balance
 from oreflow.agent.policy.network import Policy, masked_log_softmax
 from oreflow.agent.rollout.rollout import forward_rollout

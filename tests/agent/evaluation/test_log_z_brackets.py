@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oreflow.agent.evaluation.exact import action_log_probabilities, compare_exactly
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.evaluation.log_probabilities import action_log_probabilities
 from oreflow.agent.evaluation.log_z_brackets import LogZBracket, log_z_brackets
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.prior import Prior

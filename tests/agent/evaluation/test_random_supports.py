@@ -10,7 +10,7 @@ import pytest
 from oreflow.agent.config.run import load_config
 from oreflow.agent.evaluation.exact import compare_exactly, total_variation
 from oreflow.agent.evaluation.random_supports import log_partition_estimate, sub_support_error
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_reward, make_scorer
 from oreflow.agent.training.loop import train

@@ -13,7 +13,7 @@ from oreflow.agent.evaluation.exact import compare_exactly
 from oreflow.agent.learners.gflownet import GFlowNetLearner
 from oreflow.agent.learners.replay import ReplayBuffer
 from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_checked, make_kernel, make_learner, make_reward, make_scorer
 from oreflow.agent.training.loop import train

@@ -15,7 +15,7 @@ from oreflow.agent.errors import ConditionError, ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly
 from oreflow.agent.learners.reward_families import Preference, Temperature, choose, make_family, parse_weights
 from oreflow.agent.rollout.rollout import backward_rollout, evaluate, forward_rollout
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer
 from oreflow.agent.training.loop import train

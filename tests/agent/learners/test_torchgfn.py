@@ -15,7 +15,7 @@ from oreflow.agent.evaluation.exact import compare_exactly
 from oreflow.agent.learners.gflownet import GFlowNetLearner
 from oreflow.agent.learners.torchgfn import TorchGFNLearner
 from oreflow.agent.rollout.rollout import evaluate
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training import loop as module
 from oreflow.agent.training.build import make_kernel, make_learner, make_policy, make_reward, make_scorer

@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from oreflow.agent.evaluation.exact import (
-    action_log_probabilities,
-    compare_exactly,
-    log_terminating_probability,
-    terminating_distribution,
-)
+from oreflow.agent.evaluation.exact import compare_exactly, terminating_distribution
+from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.policy.action_blocks import ActionBlocks, blocks_of
 from oreflow.agent.policy.action_head import Choices, Workspace
 from oreflow.agent.policy.network import Policy, masked_log_softmax

@@ -24,8 +24,9 @@ from oreflow.agent.sampling import sample as sample_module
 from oreflow.agent.sampling.distinct_counter import DistinctCounter
 from oreflow.agent.sampling.draws import first_of_their_kind
 from oreflow.agent.sampling.row_store import RowStore
-from oreflow.agent.sampling.sample import load_run, sample
+from oreflow.agent.sampling.sample import sample
 from oreflow.agent.sampling.sampler import PolicySampler, Sampler
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import MANIFEST
 from oreflow.agent.storage.run_folder import RunFolder

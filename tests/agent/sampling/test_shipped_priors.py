@@ -11,9 +11,10 @@ import torch
 import oreflow
 from oreflow.agent.config.run import validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import compare_exactly, log_terminating_probability
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.sampling.prior_card import shares_by_rules
-from oreflow.agent.sampling.sample import TrainedRun, load_run, open_prior
+from oreflow.agent.sampling.trained_run import TrainedRun, load_run, open_prior
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.storage.shipped_priors import pack, shipped_card, shipped_names, unpack
 from oreflow.agent.training.build import make_checked, make_learner, make_reward, make_scorer

@@ -18,7 +18,7 @@ from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import CheckpointError, RunFolderError
 from oreflow.agent.learners.learner import make_optimizer
 from oreflow.agent.policy.network import Policy
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage import checkpoint as module
 from oreflow.agent.storage.atomic_files import sha256
 from oreflow.agent.storage.checkpoint import (

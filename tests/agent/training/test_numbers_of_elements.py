@@ -10,9 +10,11 @@ import torch
 
 from oreflow.agent.config.run import Config, dump_config, validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import compare_exactly, log_target, log_terminating_probability
+from oreflow.agent.evaluation.exact import compare_exactly, log_target
+from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.policy.prior import start_from
-from oreflow.agent.sampling.sample import load_run, sample
+from oreflow.agent.sampling.sample import sample
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_checked, make_policy, make_prior, make_reward, make_scorer
 from oreflow.agent.training.loop import train

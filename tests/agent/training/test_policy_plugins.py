@@ -16,7 +16,7 @@ from oreflow.agent.evaluation.exact import compare_exactly
 from oreflow.agent.objectives.plugin import ObjectiveBatch, check_objective
 from oreflow.agent.policy.plugin import PolicySizes
 from oreflow.agent.registry import POLICIES, register_objective, register_policy
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import check_plugins, make_kernel, make_reward, make_scorer

@@ -10,15 +10,11 @@ import pytest
 
 from oreflow.agent.config.run import Config, dump_config, validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import (
-    action_log_probabilities,
-    compare_exactly,
-    log_terminating_probability,
-    terminating_distribution,
-    total_variation,
-)
+from oreflow.agent.evaluation.exact import compare_exactly, terminating_distribution, total_variation
+from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.learners.prior import split
-from oreflow.agent.sampling.sample import load_run, sample
+from oreflow.agent.sampling.sample import sample
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables.formulas import read_reference
 from oreflow.agent.training.build import make_checked, make_kernel, make_reward, make_scorer

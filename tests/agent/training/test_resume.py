@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from oreflow.agent.config.run import Config, load_config, validate_config
 from oreflow.agent.errors import CheckpointError, CheckpointWarning, RunFolderError
 from oreflow.agent.runtime.seeds import stream
-from oreflow.agent.sampling.sample import load_run, sample
+from oreflow.agent.sampling.sample import sample
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training import loop as module

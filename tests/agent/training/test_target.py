@@ -9,8 +9,10 @@ import torch
 
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.exact import compare_exactly, log_target, log_terminating_probability
-from oreflow.agent.sampling.sample import load_run, sample
+from oreflow.agent.evaluation.exact import compare_exactly, log_target
+from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
+from oreflow.agent.sampling.sample import sample
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_checked, make_kernel, make_policy, make_reward, make_scorer
 from oreflow.agent.training.loop import train

@@ -19,7 +19,7 @@ from oreflow.agent.learners import policy_gradient as policy_gradients
 from oreflow.agent.learners.learner import make_optimizer
 from oreflow.agent.learners.policy_gradient import PolicyGradientLearner
 from oreflow.agent.learners.schedules import cosine, linear
-from oreflow.agent.sampling.sample import load_run
+from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training import loop as module

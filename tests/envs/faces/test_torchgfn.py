@@ -6,7 +6,8 @@ import torch
 from gfn.gym import HyperGrid
 from gfn.samplers import Sampler
 
-from oreflow.agent.evaluation.exact import action_log_probabilities, terminating_distribution
+from oreflow.agent.evaluation.exact import terminating_distribution
+from oreflow.agent.evaluation.log_probabilities import action_log_probabilities
 from oreflow.agent.learners.gflownet import GFlowNetLearner
 from oreflow.agent.learners.torchgfn import Heads
 from oreflow.agent.policy.network import Policy
