@@ -67,6 +67,7 @@ def fit_prior(
     from oreflow.agent.storage.atomic_files import to_json, write_text
     from oreflow.agent.storage.lock import RunLock
     from oreflow.agent.storage.run_folder import RunFolder
+    from oreflow.agent.storage.shipped_priors import CARD_FILE
     from oreflow.agent.tables.known_crystals import holds_crystals
     from oreflow.agent.training.build import make_checked
     from oreflow.agent.training.loop import train
@@ -102,7 +103,7 @@ def fit_prior(
             print(f"stopped by {result.stopped_by}; go on with: oreflow resume {out}")
             return STOPPED_BY_SIGNAL
         card = prior_card(load_run(folder)) | {"seconds": round(time.monotonic() - started, 1)}
-        write_text(out / "card.json", to_json(card))
+        write_text(out / CARD_FILE, to_json(card))
     if as_json:
         print_json(card)
     elif not quiet:

@@ -33,7 +33,9 @@ class TargetConfig(Closed):
         "numbers to shares",
     )
     reference: str | None = Field(
-        None, description="known: structures, or for n_elements formulas too, of which it is counted how many have each"
+        None,
+        description="known: structures, or for n_elements formulas too, of which it is counted how many have each; "
+        "without it the compounds that the prior was fitted on are",
     )
     measure: Literal["counted", "density", "normalised"] = Field(
         "counted",
@@ -44,10 +46,12 @@ class TargetConfig(Closed):
 
     @model_validator(mode="after")
     def _known_has_a_reference(self) -> "TargetConfig":
-        if ("known" in (self.space_groups, self.n_elements)) != (self.reference is not None):
+        known = "known" in (self.space_groups, self.n_elements)
+        if (known and self.reference is None and self.prior is None) or (self.reference is not None and not known):
             raise ValueError(
-                "reference: expected known compounds with space_groups: known (structures) or n_elements: known "
-                f"(formulas or structures), and none with anything else, got {self.reference!r}; add it, or take it out"
+                "reference: expected known compounds, or a prior of them, with space_groups: known (structures) or "
+                "n_elements: known (formulas or structures), and none with anything else, got "
+                f"{self.reference!r}; add it, or take it out"
             )
         if (self.space_groups == "power") != (self.power is not None):
             raise ValueError(

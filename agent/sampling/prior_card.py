@@ -135,6 +135,7 @@ def shares_by_rules(objects: Any) -> dict[str, Any]:
         positive = shares[shares > 0]
         entropy = float(-(positive * np.log(positive)).sum())
         out |= {"n_space_groups": len(positive), "entropy_space_groups_nats": entropy}
+        out["share_by_space_group"] = {str(k): share for k, share in enumerate(shares.tolist(), start=1) if share}
     return out
 
 

@@ -44,6 +44,15 @@ def shipped_card(name: str) -> dict[str, Any]:
     return card
 
 
+def card_of_prior(name_or_path: str) -> dict[str, Any]:
+    """What a prior is worth, a shipped one or a run's; empty where a run has no card."""
+    if name_or_path in shipped_names():
+        return shipped_card(name_or_path)
+    path = Path(name_or_path) / CARD_FILE
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return card
+
+
 def fill(policy: Policy, name: str) -> None:
     """Give an untrained policy the weights of a shipped prior.
 

@@ -11,6 +11,7 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.policy.strata import Strata, first_actions, strata_of
+from oreflow.agent.storage.shipped_priors import card_of_prior
 from oreflow.agent.tables.formulas import read_reference
 from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
 from oreflow.envs.arrays import AnyInts, Floats, Ints, States
@@ -21,6 +22,7 @@ from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.space import group_numbers
 from oreflow.envs.symmetry.space_groups import CRYSTAL_SYSTEMS, space_group
 
+_ONCE_MORE = 1.0  # as if each had been seen once more: none is impossible
 _ROUNDING = 1e-6  # by which shares that are meant to sum to one may miss it
 
 
@@ -61,10 +63,11 @@ def shares_of_numbers(config: Config, numbers: Ints) -> Floats:
         return np.array([chosen[k] for k in numbers.tolist()])
     if chosen == "known":
         path = config.target.reference
-        assert path is not None
+        if path is None:
+            return _fitted(config, "share_by_n_elements", numbers) + _ONCE_MORE
         known = read_crystals(path).crystals.compositions if holds_crystals(path) else read_reference(path)[0]
         counts = np.bincount(known.n_elements, minlength=int(numbers[-1]) + 1)[numbers]
-        return counts.astype(np.float64) + 1.0  # as if each had been seen once more: none is impossible
+        return counts.astype(np.float64) + _ONCE_MORE
     return np.ones(len(numbers))
 
 
@@ -112,11 +115,24 @@ def shares(config: Config, groups: AnyInts) -> Floats:
         systems = [space_group(number).crystal_system for number in groups.tolist()]
         return np.array([1.0 / systems.count(system) for system in systems])
     if chosen == "known":
-        assert config.target.reference is not None
+        if config.target.reference is None:
+            return _fitted(config, "share_by_space_group", groups) + _ONCE_MORE
         known = read_crystals(config.target.reference, quiet=False).crystals.space_group
         counts = np.bincount(known, minlength=231)[groups].astype(np.float64)
-        return counts + 1.0  # as if each had been seen once more: none is impossible
+        return counts + _ONCE_MORE
     return np.ones(len(groups))
+
+
+def _fitted(config: Config, key: str, numbers: AnyInts) -> Floats:
+    """How many of the compounds that the prior was fitted on have each of these numbers, float64 [number]."""
+    assert config.target.prior is not None
+    data = card_of_prior(config.target.prior).get("data", {})
+    if key not in data:
+        raise ConfigError(
+            f"target: expected the card of the prior {config.target.prior} to say {key}, found it not; give a "
+            "reference, or fit the prior anew with oreflow fit-prior"
+        )
+    return data["n_fitted"] * np.array([data[key].get(str(number), 0.0) for number in numbers.tolist()])
 
 
 def _mapped(chosen: dict[str, float], groups: AnyInts) -> Floats:

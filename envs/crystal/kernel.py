@@ -108,7 +108,8 @@ class WyckoffKernel:
         """Count the geometry bins that the decorations of terminal states have, as natural logarithms, float64 [batch].
 
         All bins of the free ratios, angles, coordinates and of the volume count, those in which atoms would be too
-        close, too: 1 / count is then a volume element, and finer bins change nothing but its size.
+        close, too: 1 / count is then a volume element, and finer bins change nothing but its size. The first site of a
+        polar group has one bin along each polar axis: the origin is there.
         """
         world = self.world
         if not world.geometry:
@@ -116,8 +117,17 @@ class WyckoffKernel:
         chosen = states[:, world.shape : world.volume] > 0
         n_ratios, n_angles = chosen[:, :2].sum(axis=1), chosen[:, 2 : world.coordinate - world.shape].sum(axis=1)
         n_coordinates = chosen[:, world.coordinate - world.shape :].sum(axis=1)
+        n_coordinates -= self._n_polar_axes[states[:, GROUP]]
         bins = np.log([max(world.n_ratios, 1), max(len(world.angles), 1), world.grid, world.n_volumes])
         return n_ratios * bins[0] + n_angles * bins[1] + n_coordinates * bins[2] + bins[3]
+
+    @cached_property
+    def _n_polar_axes(self) -> Ints:
+        """Count the axes along which the origin is free, int64 [231], by the number of the space group."""
+        out = np.zeros(231, dtype=np.int64)
+        for number in self.space.space_groups:
+            out[number] = space_group(number).polar.sum()
+        return out
 
     def closes(self, actions: Ints) -> Bools:
         """Tell which forward actions close a decoration, bool [batch]; none where no geometry follows."""

@@ -14,6 +14,7 @@ from oreflow.agent.evaluation.log_probabilities import log_terminating_probabili
 from oreflow.agent.sampling.sample import sample
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.storage.shipped_priors import shipped_card
 from oreflow.agent.training.build import make_checked, make_kernel, make_policy, make_reward, make_scorer
 from oreflow.agent.training.loop import train
 from oreflow.agent.training.resume import find_checkpoint
@@ -104,8 +105,8 @@ def test_the_target_is_a_product_of_tables() -> None:
 
 
 def decorations(grid: int, measure: str) -> dict[str, float]:
-    """Probability of each decoration of one group under the exact target."""
-    config = config_of({"space_groups": {"129": 1}, "measure": measure}, {"space_groups": [129], "grid": grid})
+    """Probability of each decoration of a polar group and another one under the exact target."""
+    config = config_of({"measure": measure}, {"space_groups": [129, 186], "grid": grid})
     kernel, reward = make_kernel(config), make_reward(config)
     exact = compare_exactly(kernel, make_policy(config, kernel), make_scorer(kernel, reward, target=config.target))
     found: dict[str, float] = {}
@@ -148,6 +149,17 @@ def test_known_shares_are_counts_of_a_reference_and_one(tmp_path: Path) -> None:
         config_of({"space_groups": "known", "reference": str(tmp_path)}), np.array([186, 216, 221, 225, 227])
     )
     assert weights.tolist() == [1, 1, 1, 4, 1]
+
+
+def test_known_shares_of_a_prior_are_those_of_the_compounds_that_it_was_fitted_on() -> None:
+    groups = np.array([186, 216, 221, 225, 227, 9])
+    weights = shares(config_of({"space_groups": "known", "prior": "decorations"}), groups)
+    data = shipped_card("decorations")["data"]
+    assert sum(data["share_by_space_group"].values()) == pytest.approx(1.0)
+    expected = [1 + data["n_fitted"] * data["share_by_space_group"].get(str(g), 0.0) for g in groups.tolist()]
+    assert weights.tolist() == pytest.approx(expected)
+    assert weights == pytest.approx(weights.round())  # counts
+    assert weights[3] > 500  # rock salts, Heusler phases, elpasolites
 
 
 def test_a_run_keeps_known_shares_whatever_becomes_of_the_file(tmp_path: Path) -> None:
