@@ -4,6 +4,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.registry import COMPOSITION, STRUCTURE, WORLDS
 from oreflow.rewards.errors import RewardParameterError, UnknownRewardError
 from oreflow.rewards.models.ensemble.folder import pretrained_names
+from oreflow.rewards.reference.predicted_hull import PREDICTED
 from oreflow.rewards.registry import path_parameters
 
 _CHECKED_AT_START = 16  # trajectories on which the kernel of an own world is held to its contract
@@ -117,10 +119,17 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
     settle_prior(config, kernel)
     for term in config.reward.terms:
         for name in path_parameters(term.name):
-            value = term.params.get(name)
-            if isinstance(value, str) and value not in pretrained_names() and Path(value).exists():
-                term.params[name] = str(Path(value).resolve())
+            if name in term.params:
+                term.params[name] = _with_folders(term.params[name])
     return kernel, reward
+
+
+def _with_folders(value: Any) -> Any:
+    """Give a file's path from the root, or those of a list of files; leave names of what ships."""
+    if isinstance(value, list):
+        return [_with_folders(one) for one in value]
+    is_file = isinstance(value, str) and value not in (*pretrained_names(), PREDICTED) and Path(value).exists()
+    return str(Path(value).resolve()) if is_file else value
 
 
 def check_plugins(config: Config, kernel: TransitionKernel) -> None:

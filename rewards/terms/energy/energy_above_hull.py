@@ -1,6 +1,7 @@
 """Predicted energy above the convex hull of known phases as a reward term."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +15,12 @@ from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
 from oreflow.rewards.reference.convex_hull import CompetingPhases
 from oreflow.rewards.reference.hull_holes import LOWEST_TRUSTED
 from oreflow.rewards.reference.hull_holes import holes as find_holes
-from oreflow.rewards.reference.known_phases import ENERGY_COLUMN, read_reference
+from oreflow.rewards.reference.known_phases import ENERGY_COLUMN
+from oreflow.rewards.reference.predicted_hull import PREDICTED, hull_reference
 
 
 class EnergyAboveHull(Term):
-    """Predicted formation energy minus the convex hull of the user's reference phases, eV/atom.
+    """Predicted formation energy minus the convex hull of reference phases, eV/atom.
 
     0 is on the hull; below 0 the compound is predicted to be more stable than every mixture of phases in the reference;
     above 0 it would release that energy by decomposing into the phases of the column `decomposition`. Model and
@@ -47,7 +49,7 @@ class EnergyAboveHull(Term):
 
     def __init__(
         self,
-        reference: str | Path,
+        reference: str | Path | Sequence[str | Path] = PREDICTED,
         model: str | Path = DEFAULT_MODEL,
         std_weight: float = 0.0,
         same_formula: Literal["include", "exclude"] = "include",
@@ -60,7 +62,9 @@ class EnergyAboveHull(Term):
 
         Args:
             reference: CSV, CSV.gz or Parquet of formulas and formation energies (eV/atom), or a JSON file of entries;
-                see `oreflow.rewards.reference.known_phases.read_reference`.
+                see `oreflow.rewards.reference.known_phases.read_reference`. "predicted" is the hull of the shipped
+                model's own predictions of binaries and neutral ternaries, which needs no file. Of a list, such as
+                [known.csv, predicted], the first that holds a formula gives its energy.
             model: the name of a shipped energy model, or a directory written by `oreflow fit-energy`.
             std_weight: how many standard deviations are added to the predicted energy: above 0 for candidates that are
                 stable with some certainty, below 0 to search where the model is unsure.
@@ -87,7 +91,7 @@ class EnergyAboveHull(Term):
                 f"energy_above_hull: expected a model of formation energies, got one of {self.model.target_name!r} in "
                 f"{self.model.directory}"
             )
-        self.reference = read_reference(
+        self.reference = hull_reference(
             reference, formula_column=formula_column, energy_column=energy_column, sha256=sha256
         )
         self.reference.warn()
