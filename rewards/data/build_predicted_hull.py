@@ -4,10 +4,15 @@ Run from the repository root: `python rewards/data/build_predicted_hull.py` (abo
 are all binaries of the model's elements with up to 12 atoms in the reduced formula, neutral or not, and all ternaries
 with up to 16 atoms that are charge-neutral by the table `pymatgen_common`, each element in one state. Kept are the
 formulas on the hull of all of them: no other can be part of it.
+
+`python rewards/data/build_predicted_hull.py FORMULAS STRUCTURES`, of the tables that the models of formulas and of
+crystals were fitted to, writes `predicted_hull_shifts.csv` in its place: one shift an element that puts formation
+energies of the first on the scale of the second, fitted on the formulas that both hold.
 """
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from oreflow.envs.arrays import Ints
-from oreflow.envs.chemistry.elements import atomic_number
+from oreflow.envs.chemistry.elements import atomic_number, symbols
 from oreflow.envs.chemistry.oxidation import oxidation_states
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
+from oreflow.rewards.reference.alignment import align
 from oreflow.rewards.reference.convex_hull import CompetingPhases
-from oreflow.rewards.reference.known_phases import Reference
-from oreflow.rewards.reference.predicted_hull import FILE, PREDICTED, STEP_EV_PER_ATOM
+from oreflow.rewards.reference.known_phases import Reference, read_reference
+from oreflow.rewards.reference.predicted_hull import FILE, PREDICTED, SHIFTS_FILE, STEP_EV_PER_ATOM
 
 MOST_ATOMS_BINARY, MOST_ATOMS_TERNARY = 12, 16
 TABLE = "pymatgen_common"
@@ -54,14 +60,23 @@ def neutral_ternaries(elements: Iterable[int]) -> Compositions:
     return Compositions(np.concatenate(systems), np.concatenate(found))
 
 
-def main() -> None:
+def shifts(formulas: Path, structures: Path) -> None:
+    """Fit and write the shifts, and print what they leave."""
+    found = align(read_reference(formulas), read_reference(structures))
+    path = Path(str(files("oreflow.rewards").joinpath(SHIFTS_FILE)))
+    lines = [f"{symbols()[z]},{found.shifts[z]:.4f}" for z in np.flatnonzero(found.fitted).tolist()]
+    path.write_text("\n".join(["element,shift_ev_per_atom", *lines]) + "\n", encoding="utf-8")
+    print(found.sentence)
+
+
+def hull() -> None:
     """Predict, keep the hull, write the file, and print its size."""
     model = EnergyModel.load(DEFAULT_MODEL)
     elements = sorted(atomic_number(symbol) for symbol in model.card["elements"])
     batch = Compositions.concatenate([binaries(elements), neutral_ternaries(elements)])
     energies = np.concatenate([model.predict(batch[i : i + BATCH]).mean for i in range(0, len(batch), BATCH)])
-    hull = CompetingPhases(Reference(Path(PREDICTED), "", batch, energies, (), {})).hull(batch)
-    on_hull = (energies < 0) & (energies <= hull.energies + ON_HULL)
+    lowest = CompetingPhases(Reference(Path(PREDICTED), "", batch, energies, (), {})).hull(batch).energies
+    on_hull = (energies < 0) & (energies <= lowest + ON_HULL)
     kept, energies_of_kept = batch[on_hull], energies[on_hull]
     order = np.lexsort([*kept.counts.T, *kept.atomic_numbers.T])  # neighbours are alike, so that they pack well
     path = Path(str(files("oreflow.rewards").joinpath(FILE)))
@@ -76,4 +91,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        shifts(Path(sys.argv[1]), Path(sys.argv[2]))
+    else:
+        hull()

@@ -4,6 +4,7 @@ It needs no list of known compounds, and the model's systematic errors cancel be
 with. It is no list of known compounds: its phases are predictions, many of which nobody has made.
 """
 
+import csv
 import hashlib
 from collections.abc import Sequence
 from functools import cache
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from oreflow.envs.arrays import Floats
+from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.errors import ReferenceTableError
 from oreflow.rewards.reference.known_phases import ENERGY_COLUMN, Reference, read_reference
@@ -19,22 +22,41 @@ from oreflow.rewards.reference.known_phases import ENERGY_COLUMN, Reference, rea
 PREDICTED = "predicted"
 """What the reference is called where a file could stand."""
 FILE = "data/predicted_hull.npz"
+SHIFTS_FILE = "data/predicted_hull_shifts.csv"
 STEP_EV_PER_ATOM = 2e-4
 """What energies are rounded to in the file."""
 
 
 @cache
-def predicted_hull() -> Reference:
-    """Read the binaries and neutral ternaries on the hull of `rewards/data/predicted_hull.npz`."""
+def predicted_hull(of_crystals: bool = False) -> Reference:
+    """Read the binaries and neutral ternaries on the hull of `rewards/data/predicted_hull.npz`.
+
+    Args:
+        of_crystals: puts the energies on the scale of the shipped crystal model, whose structures have other
+            corrections, by one shift an element (`rewards/data/predicted_hull_shifts.csv`).
+    """
     path = Path(str(files("oreflow.rewards").joinpath(FILE)))
     with np.load(path) as stored:
         compositions = Compositions(stored["atomic_numbers"], stored["counts"])
         energies = stored["steps"] * STEP_EV_PER_ATOM
+    if of_crystals:
+        energies = energies + _shifts(compositions)
     energies.setflags(write=False)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes() + (b"of crystals" if of_crystals else b"")).hexdigest()
     n = len(energies)
     report = {"rows_read": n, "formulas": n, "rows_set_aside": 0}
     return Reference(Path(PREDICTED), digest, compositions, energies, (), report)
+
+
+def _shifts(compositions: Compositions) -> Floats:
+    """What the shifts of the elements add, float64 [batch], eV/atom."""
+    by_element = np.zeros(N_ELEMENTS + 1)
+    path = Path(str(files("oreflow.rewards").joinpath(SHIFTS_FILE)))
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            by_element[atomic_number(row["element"])] = float(row["shift_ev_per_atom"])
+    shifts: Floats = (by_element[compositions.atomic_numbers] * compositions.counts).sum(axis=1)
+    return shifts / compositions.n_atoms
 
 
 def hull_reference(
@@ -43,12 +65,14 @@ def hull_reference(
     formula_column: str | None = None,
     energy_column: str = ENERGY_COLUMN,
     sha256: str | None = None,
+    of_crystals: bool = False,
 ) -> Reference:
     """Read what a hull is made of: `predicted`, a file of known compounds, or several that are joined.
 
     Args:
         reference: of several the first that holds a formula gives its energy.
         formula_column, energy_column, sha256: of files, as `read_reference` takes them.
+        of_crystals: as `predicted_hull` takes it.
 
     Raises:
         TableError, ReferenceTableError: as `read_reference` does.
@@ -58,17 +82,18 @@ def hull_reference(
             raise ReferenceTableError(
                 "expected a reference, got an empty list; give a file of known compounds, or predicted"
             )
-        parts = [hull_reference(one, formula_column=formula_column, energy_column=energy_column) for one in reference]
-        return joined(parts)
+        columns = {"formula_column": formula_column, "energy_column": energy_column}
+        return joined([hull_reference(one, **columns, of_crystals=of_crystals) for one in reference])  # type: ignore[arg-type]
     if str(reference) == PREDICTED:
-        return predicted_hull()
+        return predicted_hull(of_crystals)
     return read_reference(reference, formula_column=formula_column, energy_column=energy_column, sha256=sha256)
 
 
 def joined(references: Sequence[Reference]) -> Reference:
     """Join references; the first that holds a formula gives its energy."""
     taken: set[bytes] = set()
-    batches, energies, bad = [], [], []
+    batches, energies = [], []
+    bad: list[str] = []
     for reference in references:
         keys = reference.compositions.key_bytes()
         new = np.array([key not in taken for key in keys], dtype=np.bool_)

@@ -1,25 +1,18 @@
 """Predicted energy above the convex hull of known phases as a reward term."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import TermValues
-from oreflow.rewards.contract.term import Term
-from oreflow.rewards.errors import RewardParameterError
-from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
-from oreflow.rewards.reference.convex_hull import CompetingPhases
-from oreflow.rewards.reference.hull_holes import LOWEST_TRUSTED
-from oreflow.rewards.reference.hull_holes import holes as find_holes
+from oreflow.rewards.models.composition.model import DEFAULT_MODEL
 from oreflow.rewards.reference.known_phases import ENERGY_COLUMN
-from oreflow.rewards.reference.predicted_hull import PREDICTED, hull_reference
+from oreflow.rewards.reference.predicted_hull import PREDICTED
+from oreflow.rewards.terms.energy.above_hull import AboveHullTerm
 
 
-class EnergyAboveHull(Term):
+class EnergyAboveHull(AboveHullTerm):
     """Predicted formation energy minus the convex hull of reference phases, eV/atom.
 
     0 is on the hull; below 0 the compound is predicted to be more stable than every mixture of phases in the reference;
@@ -44,8 +37,6 @@ class EnergyAboveHull(Term):
     """
 
     name = "energy_above_hull"
-    unit = "eV/atom"
-    path_params = ("reference", "model")
 
     def __init__(
         self,
@@ -79,34 +70,15 @@ class EnergyAboveHull(Term):
             TableError, ReferenceTableError: when the reference cannot be read or used.
             EnergyModelError: when there is no such model.
         """
-        if isinstance(std_weight, bool) or not isinstance(std_weight, int | float) or not math.isfinite(std_weight):
-            raise RewardParameterError(f"expected std_weight to be a finite number, got {std_weight!r}")
-        if same_formula not in ("include", "exclude"):
-            raise RewardParameterError(f"expected same_formula to be 'include' or 'exclude', got {same_formula!r}")
-        if holes not in ("avoid", "keep"):
-            raise RewardParameterError(f"expected holes to be 'avoid' or 'keep', got {holes!r}")
-        self.model = EnergyModel.load(model)
-        if not self.model.is_formation_energy:
-            raise RewardParameterError(
-                f"energy_above_hull: expected a model of formation energies, got one of {self.model.target_name!r} in "
-                f"{self.model.directory}"
-            )
-        self.reference = hull_reference(
-            reference, formula_column=formula_column, energy_column=energy_column, sha256=sha256
-        )
-        self.reference.warn()
-        self.phases = CompetingPhases(self.reference)
-        self.std_weight = float(std_weight)
-        self.include_same_formula = same_formula == "include"
-        self.avoid_holes = self.include_same_formula and holes == "avoid"
-        self.version = (
-            f"{self.model.directory.name}-{self.model.card['weights_sha256'][:12]}-reference-{self.reference.version}"
-            + ("-without-holes" if self.avoid_holes else "")
-        )
-        self.citations: tuple[str, ...] = (
-            *self.model.card["citations"],
-            "Ong et al., Chem. Mater. 20, 1798 (2008), doi:10.1021/cm702327g",
-            "Bartel et al., npj Comput. Mater. 6, 97 (2020), doi:10.1038/s41524-020-00362-y",
+        super().__init__(
+            reference,
+            model,
+            std_weight,
+            same_formula,
+            holes,
+            formula_column=formula_column,
+            energy_column=energy_column,
+            sha256=sha256,
         )
 
     def __call__(self, batch: Compositions) -> TermValues:
@@ -115,21 +87,4 @@ class EnergyAboveHull(Term):
         Raises:
             EnergyModelError: when the weights are missing, damaged, or do not belong to the description.
         """
-        hull = self.phases.hull(batch, include_same_formula=self.include_same_formula)
-        prediction = self.model.predict(batch)
-        values = prediction.mean + self.std_weight * prediction.std - hull.energies
-        valid = prediction.in_scope & np.isfinite(hull.energies)
-        reasons = dict(prediction.reasons)
-        for row in np.flatnonzero(prediction.in_scope & ~valid).tolist():
-            reasons[row] = "the linear programme of the convex hull did not converge"
-        reasons_of_holes, scored = find_holes(batch, hull, values, LOWEST_TRUSTED)
-        columns = {
-            "hull_energy_ev_per_atom": hull.energies,
-            "decomposition": np.array(self.phases.decompositions(hull), dtype=object),
-            "energy_above_hull_std": prediction.std,
-            "n_competing_compounds": hull.n_competing,
-            "hull_hole": np.array(reasons_of_holes, dtype=object),
-        }
-        if self.avoid_holes:
-            columns["energy_above_hull_scored"] = scored
-        return TermValues(values, valid, columns, reasons)
+        return self.above_hull(self.model.predict(batch), batch)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,18 @@ from oreflow.envs.objects.formulas import parse_formulas
 from oreflow.rewards.errors import ReferenceTableError
 from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
 from oreflow.rewards.reference.convex_hull import CompetingPhases
-from oreflow.rewards.reference.predicted_hull import STEP_EV_PER_ATOM, hull_reference, joined, predicted_hull
+from oreflow.rewards.reference.predicted_hull import (
+    SHIFTS_FILE,
+    STEP_EV_PER_ATOM,
+    hull_reference,
+    joined,
+    predicted_hull,
+)
 from oreflow.rewards.registry import make_term
 from oreflow.rewards.terms.composition.charge_balance import ChargeBalance
 from tests.rewards.reference.test_convex_hull import batch_of
+
+SHIFTS = Path(str(files("oreflow.rewards").joinpath(SHIFTS_FILE)))
 
 
 def within(system: tuple[str, ...]) -> set[str]:
@@ -88,3 +97,14 @@ def test_a_list_gives_the_energies_of_the_formulas_that_it_holds(tmp_path: Path)
 def test_an_empty_list_is_refused() -> None:
     with pytest.raises(ReferenceTableError, match="give a file of known compounds, or predicted"):
         hull_reference([])
+
+
+def test_energies_of_crystals_are_shifted_by_element() -> None:
+    of_formulas, of_crystals = predicted_hull(), predicted_hull(of_crystals=True)
+    rows = SHIFTS.read_text().splitlines()[1:]
+    shift = {symbol: float(text) for symbol, text in (row.split(",") for row in rows)}
+    moved = of_crystals.energies - of_formulas.energies
+    row = of_formulas.compositions.key_bytes().index(batch_of("MgO").key_bytes()[0])
+    assert moved[row] == pytest.approx((shift["Mg"] + shift["O"]) / 2)
+    assert abs(moved[row]) > 0.01
+    assert of_crystals.sha256 != of_formulas.sha256
