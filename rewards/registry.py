@@ -34,6 +34,7 @@ _BUILT_IN = {
     "complexity": "oreflow.rewards.terms.composition.complexity:Complexity",
     "contact_ratio": "oreflow.rewards.terms.structure.distances:ContactRatio",
     "coordination": "oreflow.rewards.terms.structure.coordination:Coordination",
+    "corner_sharing": "oreflow.rewards.terms.structure.octahedra:CornerSharing",
     "crystal_energy_above_hull": "oreflow.rewards.terms.energy.crystal_energy_above_hull:CrystalEnergyAboveHull",
     "crystal_formation_energy": "oreflow.rewards.terms.energy.crystal_formation_energy:CrystalFormationEnergy",
     "density": "oreflow.rewards.terms.structure.packing:Density",
