@@ -162,7 +162,11 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
         print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
     if "share_hull_hole" in summary:
         print(
-            f"holes in the hull           {summary['share_hull_hole']:.1%} of the rows, "
+            f"energy above the hull      {summary['median_energy_above_hull_ev_per_atom']:.3f} eV/atom predicted "
+            f"(median); {summary['share_within_0.05_ev_per_atom_of_hull']:.1%} within 0.05"
+        )
+        print(
+            f"holes in the hull          {summary['share_hull_hole']:.1%} of the rows, "
             f"{summary['share_far_below_hull']:.1%} far below it: the reference is likely to lack competing compounds "
             "there (column hull_hole)"
         )

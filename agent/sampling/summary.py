@@ -24,6 +24,7 @@ from oreflow.rewards.reference.hull_holes import LOWEST_TRUSTED
 
 _N_BASELINE = 2000
 _N_RESAMPLES = 200
+_NEAR_HULL = 0.05  # eV/atom
 _N_SUMMARISED = 4096  # objects that a world of its own sums up
 
 
@@ -112,12 +113,14 @@ def _elements_and_energies(
 
 
 def _hull_holes(rows: RowStore) -> dict[str, Any]:
-    """How many rows owe their energy above the hull to what the list of known phases lacks."""
+    """How close to the hull the rows are, and how many owe that to what the list of known phases lacks."""
     if "hull_hole" not in rows.schema.names or not len(rows):
         return {}
     flagged = rows.n_texts("hull_hole")
-    above = rows.column(next(name for name in rows.schema.names if name.startswith("energy_above_hull_ev")))
+    above = rows.column(next(name for name in rows.schema.names if name.endswith("energy_above_hull_ev_per_atom")))
     return {
+        "median_energy_above_hull_ev_per_atom": _finite_median(above),
+        "share_within_0.05_ev_per_atom_of_hull": float((above <= _NEAR_HULL).mean()),
         "share_hull_hole": flagged / len(rows),
         "share_far_below_hull": float((above < LOWEST_TRUSTED).mean()),
         "hull_hole_rule": (
