@@ -11,7 +11,7 @@ _Z_95 = 1.959963984540054  # the normal distribution's quantile of 97.5 %
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
-    """Compute the interval of 95 % of a share (Wilson, J. Am. Stat. Assoc. 22, 209, 1927, without continuity correction).
+    """Compute the interval of 95 % of a share (Wilson, J. Am. Stat. Assoc. 22, 209, 1927), uncorrected for continuity.
 
     Args:
         count: hits, from 0 to n.

@@ -15,10 +15,13 @@ from oreflow.agent.judging.matching import Novelty, duplicates, novelty
 from oreflow.agent.judging.stability import Hull, Track, tracks
 from oreflow.agent.judging.validity import Validity, validity
 from oreflow.envs.arrays import Bools, Floats, Ints
+from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import formula_columns
 from oreflow.rewards.reference.alignment import MAX_RESIDUAL_EV_PER_ATOM
 from oreflow.rewards.terms.composition.novelty import KnownFormulas
+
+_ROUNDING = 1e-9  # eV/atom; a phase of the hull itself is not above it
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Verdicts:
 
     def stable(self, track: Track, threshold: float) -> Bools:
         """Whether each lies at most so far above the hull, eV/atom; False where that is unknown."""
-        return np.nan_to_num(track.above_hull, nan=np.inf) <= threshold
+        return np.nan_to_num(track.above_hull, nan=np.inf) <= threshold + _ROUNDING
 
     def hits(self, track: Track, threshold: float) -> Bools:
         """Whether each is stable, unique and novel.
@@ -163,12 +166,12 @@ def _of_rows(track: Track, rows: Ints) -> Track:
 
 
 def _names(keys: list[Any]) -> tuple[list[str], list[str]]:
-    columns = formula_columns(Compositions.from_dicts([dict(key) or {1: 1} for key in keys]))
-    named = [
-        (formula, system) if key else ("", "")
-        for key, formula, system in zip(keys, columns["formula_reduced"], columns["chemical_system"])
-    ]
-    return [formula for formula, _ in named], [system for _, system in named]
+    formulas = formula_columns(Compositions.from_dicts([dict(key) or {1: 1} for key in keys]))["formula_reduced"]
+    names = symbols()
+    return (
+        [formula if key else "" for key, formula in zip(keys, formulas)],
+        ["-".join(sorted(names[z] for z, _ in key)) for key in keys],
+    )
 
 
 def _listed(keys: list[Any], found: Novelty | None, hull: Hull | None) -> Bools:

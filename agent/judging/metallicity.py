@@ -1,4 +1,4 @@
-"""SMACT's score of how metallic a formula is, `smact.metallicity.metallicity_score` of SMACT 4.0.2, without the package."""
+"""SMACT's score of how metallic a formula is, `metallicity_score` of SMACT 4.0.2, without the package."""
 
 import numpy as np
 
@@ -16,8 +16,8 @@ def metallicity_scores(batch: Compositions) -> Floats:
     """Score each formula from 0 (salt) to 1 (alloy); float64 [batch].
 
     Three tenths the share of metal atoms, two tenths that of d-block atoms, two tenths the number of metals up to
-    three, 0.15 each how near to 8 the mean number of valence electrons is and how small the mean difference of Pauling's
-    electronegativities.
+    three, 0.15 each how near to 8 the mean number of valence electrons is and how small the mean difference of
+    Pauling's electronegativities.
     """
     metal, chi = smact_elements("is_metal"), electronegativities("smact")
     d_block = np.zeros(N_ELEMENTS + 1, dtype=np.bool_)

@@ -81,9 +81,7 @@ def _add_shares(verdicts: Verdicts, second: Sample, first: Track, above: Any, sh
             f"{second.potential}"
         )
         count = int(verdicts.draws[agreed].sum())
-        shares[f"{before}{key}stable_by_both"] = Share(
-            f"{key}stable by both{after}", count, verdicts.n_sampled, words
-        )
+        shares[f"{before}{key}stable_by_both"] = Share(f"{key}stable by both{after}", count, verdicts.n_sampled, words)
         if verdicts.novelty is not None and verdicts.known is not None:
             hits = int((agreed & verdicts.hits(first, threshold)).sum())
             words += f"; novelty against {verdicts.known.path.name} ({len(verdicts.known)} structures)"

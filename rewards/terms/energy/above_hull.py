@@ -27,7 +27,7 @@ class AboveHullTerm(Term):
 
     name: str
     unit = "eV/atom"
-    path_params = ("reference", "model")
+    path_params: tuple[str, ...] = ("reference", "model")
     model_type: type[EnergyModel] = EnergyModel
 
     def __init__(

@@ -87,4 +87,4 @@ class CrystalEnergyAboveHull(AboveHullTerm):
         Raises:
             EnergyModelError: when the weights are missing, damaged, or do not belong to the description.
         """
-        return self.above_hull(self.model.predict(batch), batch.compositions)  # type: ignore[arg-type]
+        return self.above_hull(self.model.predict(batch), batch.compositions)

@@ -125,7 +125,7 @@ def test_energies_of_another_kind_are_refused(tmp_path: Path, two: tuple[Referen
     a, b = two
     rng = np.random.default_rng(1)
     other = {f: float(rng.uniform(-3, 0)) for f in map(str, a.compositions.formulas()) if f != "O"}
-    with pytest.raises(ReferenceTableError, match="energies are of different kinds .another functional"):
+    with pytest.raises(ReferenceTableError, match=r"energies are of different kinds .another functional"):
         aligned(written(tmp_path / "other.csv", other), b)
     few = written(tmp_path / "few.csv", dict(list(other.items())[:9]))
     with pytest.raises(ReferenceTableError, match="expected at least 10 compounds in both"):
