@@ -81,10 +81,10 @@ class CrystalEnergyAboveHull(AboveHullTerm):
             sha256=sha256,
         )
 
-    def __call__(self, batch: Crystals) -> TermValues:  # type: ignore[override]  # another kind of batch
+    def __call__(self, batch: Crystals) -> TermValues:
         """Energy above the hull of every row; NaN where invalid.
 
         Raises:
             EnergyModelError: when the weights are missing, damaged, or do not belong to the description.
         """
-        return self.above_hull(self.model.predict(batch), batch.compositions)
+        return self.above_hull(self.model.predict(batch), batch.compositions)  # type: ignore[arg-type]
