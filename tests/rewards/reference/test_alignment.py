@@ -44,7 +44,7 @@ def shift(counts: dict[str, int]) -> float:
 @pytest.fixture
 def two(tmp_path: Path, rng: np.random.Generator) -> tuple[Reference, Reference]:
     """`b` is `a` with a shift an element, but for noise, and for one formula in twenty which is another polymorph."""
-    a, b = {"O2": 0.0}, {"O2": 0.0}
+    a, b = {"O2": 0.0, "Cl2": 0.0}, {"O2": 0.0}
     for number, counts in enumerate(formulas(rng, 300)):
         energy = float(rng.uniform(-3, 0))
         a[name(counts)] = energy
@@ -65,7 +65,7 @@ def test_shifts_are_found_in_spite_of_outliers(two: tuple[Reference, Reference])
     # The noise is 0.005 in standard deviation, 0.0034 in the median; one in twenty is off by 0.6.
     assert found.residual_median == pytest.approx(0.0034, abs=0.0015)
     assert found.residual_mean == pytest.approx(0.05 * 0.6 + 0.95 * 0.004, abs=0.012)
-    assert found.mean_before > 3 * found.residual_mean - 0.06
+    assert found.mean_before > 2 * found.residual_mean
     assert found.figures()["shifts_ev_per_atom"]["Fe"] == found.shifts[26]
 
 
@@ -91,10 +91,10 @@ def test_the_merged_hull_is_that_of_all_formulas(tmp_path: Path, two: tuple[Refe
         for formula, energy in zip(reference.compositions.formulas(), energies.tolist()):
             key = Composition(formula).reduced_formula
             expected[key] = min(energy, expected.get(key, np.inf))
-    assert len(merged) == len(expected) == 302
+    assert len(merged) == len(expected) == 303
     found = dict(zip(map(_reduced, merged.compositions.formulas()), merged.energies.tolist()))
     assert found == pytest.approx(expected, abs=1e-12)
-    assert found["O2"] == 0.0  # elements are not shifted
+    assert (found["O2"], found["Cl2"]) == (0.0, 0.0)  # elements are not shifted
     entries = [PDEntry(Composition(f), e * Composition(f).num_atoms) for f, e in expected.items()]
     entries += [PDEntry(Composition(s), 0.0) for s in ELEMENTS]
     diagram = PhaseDiagram(entries)
