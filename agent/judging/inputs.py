@@ -22,6 +22,7 @@ _RELAXED = {"candidate_id", "status", "energy_ev_per_atom"}
 _TABLES = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip", ".tsv", ".parquet")
 _NUMBERS = (
     "energy_ev_per_atom",
+    "free_energy_ev_per_atom",
     "formation_energy_ev_per_atom",
     "energy_above_hull_ev_per_atom",
     "space_group_number_after",
@@ -63,6 +64,12 @@ class Sample:
         if column not in self.frame.columns:
             return np.full(len(self.frame), np.nan)
         return self.frame[column].to_numpy(dtype=np.float64)
+
+    @property
+    def energies(self) -> Floats:
+        """float64 [row], eV/atom: of the end with symmetry held, else of the free one; inf where there is neither."""
+        held, free = self.numbers("energy_ev_per_atom"), self.numbers("free_energy_ev_per_atom")
+        return np.nan_to_num(np.where(np.isfinite(held), held, free), nan=np.inf)
 
 
 def is_judged(path: Path) -> bool:
@@ -128,7 +135,8 @@ def _relaxed(path: Path) -> Sample:
             frame[column] = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
     frame["status"], frame["reason"] = frame["status"].astype(str), _texts(frame, "reason")
     structures = []
-    for name in _texts(frame, "cif"):
+    for held, free in zip(_texts(frame, "cif"), _texts(frame, "free_cif")):
+        name = held or free
         file = path.parent / name
         if name and not file.is_file():
             raise JudgingError(f"{path} names {file}, which is not there; keep the folder cif/ beside the table")
@@ -150,7 +158,7 @@ def _summary(path: Path) -> tuple[str, str]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         hull = data.get("hull") or {}
-        potential, reference = str(data.get("model") or "a potential not named"), hull.get("reference")
+        potential, reference = _name_of_potential(data), hull.get("reference")
     except (OSError, ValueError, AttributeError):
         return "a potential not named", ""
     if not reference:
@@ -158,6 +166,15 @@ def _summary(path: Path) -> tuple[str, str]:
     n = hull.get("n_phases")
     phases = f"{n} phases" if n else "number of phases not recorded"
     return potential, f"{Path(str(reference)).name} as `oreflow relax` took it ({phases}, not aligned)"
+
+
+def _name_of_potential(data: dict[str, Any]) -> str:
+    """As `potential` has it, a record with name and version, or `model`, one word for both."""
+    card = data.get("potential")
+    if isinstance(card, dict) and card.get("name"):
+        name, version = str(card["name"]), str(card.get("version") or "")
+        return name if version in name else f"{name} {version}"
+    return str(card or data.get("model") or "a potential not named")
 
 
 @dataclass(frozen=True)
@@ -185,7 +202,7 @@ def decorations(sample: Sample) -> Decorations:
     own = [f"{name}#{row}" for row, name in enumerate(frame["candidate_id"].astype(str))]
     ids = [given or name for given, name in zip(_texts(frame, "decoration_id"), own)]
     best = np.array([text.lower() == "true" for text in _texts(frame, "is_best_geometry")])
-    energy = np.nan_to_num(sample.numbers("energy_ev_per_atom"), nan=np.inf)
+    energy = sample.energies
     converged = (frame["status"] == "converged").to_numpy()
     chosen: dict[str, int] = {}
     drawn: dict[str, float] = {}

@@ -132,8 +132,8 @@ def judge(sample: Sample, rule: Rule, hull: Hull | None, quiet: bool = True) -> 
     known = None if rule.reference is None else KnownStructures(rule.reference, quiet)
     rows = chosen.rows.tolist()
     structures = [sample.structures[row] for row in rows]
-    energy = np.nan_to_num(sample.numbers("energy_ev_per_atom")[chosen.rows], nan=np.inf)
-    same = duplicates(structures, np.argsort(energy, kind="stable").tolist())
+    order = np.argsort(sample.energies[chosen.rows], kind="stable").tolist()
+    same = duplicates(structures, order)
     given = np.array([structure is not None for structure in structures], dtype=np.bool_)
     duplicate_of = np.array([-1 if place is None else place for place in same], dtype=np.int64)
     hashes, groups = anonymous_prototypes(structures)

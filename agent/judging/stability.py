@@ -83,12 +83,12 @@ def tracks(sample: Sample, hull: Hull | None) -> list[Track]:
         JudgingError: when a hull is given and the table has no formation energies.
     """
     held = sample.numbers("formation_energy_ev_per_atom")
-    if hull is not None and not np.isfinite(held).any():
+    free = sample.numbers("free_formation_energy_ev_per_atom")
+    if hull is not None and not (np.isfinite(held).any() or np.isfinite(free).any()):
         raise JudgingError(
             f"{sample.path} has no formation energies, which a hull needs; relax the structures with a potential whose "
             "reference energies of the elements are known"
         )
-    free = sample.numbers("free_formation_energy_ev_per_atom")
     change = sample.numbers("free_energy_change_ev_per_atom")
     free = np.where(np.isfinite(free), free, held + change)
     held_above = sample.numbers("energy_above_hull_ev_per_atom")

@@ -170,6 +170,25 @@ def test_the_hull_is_recomputed_and_aligned(tmp_path: Path) -> None:
     assert counts(result)["formula_not_listed"] == 2  # KBr is a phase of the hull
 
 
+def test_a_table_of_the_free_track_alone(tmp_path: Path) -> None:
+    path = relaxed(tmp_path, ["twin", "substituted", "new"])
+    frame = pd.read_csv(path)
+    frame["free_cif"], frame["free_energy_ev_per_atom"] = frame["cif"], [-4.0, -4.1, -4.2]
+    frame["free_formation_energy_ev_per_atom"] = [-1.9, -1.95, -2.0]
+    for column in ("cif", "energy_ev_per_atom", "energy_above_hull_ev_per_atom", "space_group_number_after"):
+        frame[column] = None
+    frame.to_csv(path, index=False)
+    card = {"name": "7net-0", "version": "11July2024"}
+    (tmp_path / "summary.json").write_text(json.dumps({"potential": card}))
+    result = report(path, Rule(reference(tmp_path)))
+    assert (counts(result)["free_stable"], counts(result)["free_sun"], "stable" in counts(result)) == (3, 2, False)
+    assert judged(result).loc["twin", "duplicate_of"] == "substituted"
+    assert any("7net-0 11July2024, free after a rattle" in line for line in result.lines)
+    (tmp_path / "hull.csv").write_text("formula,formation_energy_per_atom\nKBr,-2.0\n")
+    again = judged(report(path, Rule(hull=tmp_path / "hull.csv")))
+    assert again["free_energy_above_hull_ev_per_atom"].tolist() == pytest.approx([0.1, 0.05, -2.0])
+
+
 def test_two_referees(tmp_path: Path) -> None:
     first = relaxed(tmp_path / "a")
     second = relaxed(tmp_path / "b")
