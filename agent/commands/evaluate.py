@@ -1,4 +1,4 @@
-"""`oreflow evaluate`: metrics of a table of candidates."""
+"""`oreflow evaluate`: metrics of a table of candidates, and verdicts on relaxed crystals."""
 
 import json
 import sys
@@ -26,11 +26,42 @@ from oreflow.agent.commands.common import (
 
 @verb
 def evaluate(
-    candidates: Annotated[Path, typer.Argument(help="A table of formulas: CSV, TSV, Parquet, JSON records.")],
+    candidates: Annotated[
+        Path,
+        typer.Argument(
+            help="A table of formulas; or relaxed.csv of `oreflow relax`, structure files, folders or archives of them."
+        ),
+    ],
     reference: Reference = None,
     formula_column: FormulaColumn = None,
     oxidation_table: TableOption = None,
     mixed_valence: Mixed = False,
+    hull: Annotated[
+        Path | None,
+        typer.Option("--hull", help="Relaxed: phases to take the energy above the hull of, instead of the table's."),
+    ] = None,
+    aligned_by: Annotated[
+        Path | None,
+        typer.Option("--aligned-by", help="Relaxed: formation energies of the potential's kind, to align --hull to."),
+    ] = None,
+    max_residual: Annotated[
+        float, typer.Option("--max-residual", help="Relaxed: eV/atom that the alignment may leave in the mean.")
+    ] = 0.1,
+    same_formula: Annotated[
+        str, typer.Option("--same-formula", help="Relaxed: phases of a row's own formula in --hull: include, exclude.")
+    ] = "include",
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Relaxed: eV/atom above the hull, at most, of a stable crystal.")
+    ] = 0.08,
+    metastable: Annotated[
+        float, typer.Option("--metastable", help="Relaxed: the same of a metastable one, for M.S.U.N.")
+    ] = 0.1,
+    sampled: Annotated[
+        int | None, typer.Option("--sampled", min=1, help="Crystals: objects drawn, if the table does not say it.")
+    ] = None,
+    second: Annotated[
+        Path | None, typer.Option("--second", help="Relaxed: the same candidates relaxed by another potential.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; metrics.json beside the table by default.")
     ] = None,
@@ -41,8 +72,24 @@ def evaluate(
 ) -> int:
     """Metrics of a candidate set: validity by named rule, uniqueness, novelty, recovery, diversity, energies.
 
+    Of relaxed crystals, and of anybody's structure files, it says which are stable, unique and novel, per sampled
+    object, with threshold, hull, potential and novelty reference beside each figure: metrics.json and judged.csv.
+
     Example: oreflow evaluate runs/quickstart/samples/candidates.csv --reference known.csv
     """
+    from oreflow.agent.judging.inputs import is_judged
+
+    if is_judged(candidates):
+        from oreflow.agent.judging.judge import Rule
+
+        rule = Rule(reference, hull, aligned_by, max_residual, same_formula, threshold, metastable, sampled)
+        return _judge(candidates, rule, second, out, overwrite, quiet, as_json)
+    if hull or aligned_by or second or sampled:
+        raise ValueError(
+            f"expected a table of `oreflow relax`, or structures, with --hull, --aligned-by, --second and --sampled; "
+            f"{candidates} is a table of formulas"
+        )
+
     from oreflow.agent.evaluation.candidate_metrics import evaluate as compute
     from oreflow.agent.evaluation.candidate_metrics import evaluate_crystals
     from oreflow.agent.runtime.seeds import stream
@@ -86,6 +133,38 @@ def evaluate(
             elif not isinstance(value, list):
                 print(f"{name:40s} {value}")
         print(f"written to {target}")
+    return DONE
+
+
+def _judge(
+    candidates: Path, rule: Any, second: Path | None, out: Path | None, overwrite: bool, quiet: bool, as_json: bool
+) -> int:
+    """Judge crystals, and write the metrics and the table of verdicts."""
+    from oreflow.agent.judging.report import report
+    from oreflow.agent.storage.atomic_files import to_json, write_text
+    from oreflow.agent.tables.formulas import write_csv
+
+    if rule.same_formula not in ("include", "exclude"):
+        raise ValueError(f"expected --same-formula to be include or exclude, got {rule.same_formula!r}")
+    relaxed_folder = candidates.is_dir() and (candidates / "relaxed.csv").is_file()
+    name = "metrics.json" if candidates.name.endswith(".csv") else f"{candidates.name.split('.')[0]}_metrics.json"
+    target = out or (candidates / "metrics.json" if relaxed_folder else candidates.with_name(name))
+    table = target.with_name(target.stem.replace("metrics", "judged") + ".csv")
+    if table.stem == target.stem:
+        table = target.with_name(f"{target.stem}_judged.csv")
+    if not _is_metrics(target):
+        may_write(target, overwrite)
+    if not _is_judged_table(table):
+        may_write(table, overwrite)
+    result = report(candidates, rule, second, quiet)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, to_json(result.metrics))
+    write_csv(result.table, table)
+    if as_json:
+        print_json(result.metrics)
+    elif not quiet:
+        print("\n".join(result.lines))
+        print(f"written to {target} and {table}")
     return DONE
 
 
@@ -138,3 +217,12 @@ def _is_metrics(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(data, dict) and {"n_unreadable", "neutrality_rule"} <= data.keys()
+
+
+def _is_judged_table(path: Path) -> bool:
+    """Whether a file is a table of verdicts that this verb writes."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().startswith("candidate_id,decoration_id,stands_for_decoration,")
+    except (OSError, ValueError):
+        return False

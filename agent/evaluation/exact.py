@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_first, log_prior
+from oreflow.agent.evaluation.statistics import jensen_shannon
 from oreflow.agent.learners.geometry import log_normaliser
 from oreflow.agent.policy.network import Policy, learned_log_z, learned_log_z_of_strata
 from oreflow.agent.policy.prior import Prior
@@ -207,17 +208,6 @@ def _by_object(kernel: HasLabelings, states: States, learned: Floats, log_r: Flo
 def total_variation(p: Floats, q: Floats) -> float:
     """Half the L1 distance of two distributions."""
     return float(0.5 * np.abs(p - q).sum())
-
-
-def jensen_shannon(p: Floats, q: Floats) -> float:
-    """Jensen-Shannon divergence in nats; 0 log 0 = 0."""
-    m = 0.5 * (p + q)
-    return float(0.5 * (_kullback_leibler(p, m) + _kullback_leibler(q, m)))
-
-
-def _kullback_leibler(p: Floats, q: Floats) -> float:
-    positive = p > 0
-    return float((p[positive] * np.log(p[positive] / q[positive])).sum())
 
 
 def perfect_sampler_floor(target: Floats, n_samples: int, rng: np.random.Generator, repeats: int = 20) -> float:

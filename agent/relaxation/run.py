@@ -85,6 +85,7 @@ def relax_to_folder(
             else {
                 "reference": str(known.path),
                 "sha256": known.sha256,
+                "n_phases": len(known),
                 "same_formula": same_formula,
                 "convention": "formation energy less that of the reference's hull at the same composition; below 0 the "
                 "structure is more stable than every mixture of phases in the reference",

@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.evaluation.exact import compare_exactly, log_target
 from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
+from oreflow.agent.evaluation.statistics import rank_correlation
 from oreflow.agent.learners.reward_families import choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.rollout import draw_objects
@@ -118,17 +118,3 @@ def _kinds(objects: Any) -> dict[str, Any]:
     share = np.unique(kinds, return_counts=True)[1] / len(kinds)
     entropy = float(-(share * np.log(share)).sum())
     return {f"n_{name}_drawn": len(share), f"entropy_{name}_nats": abs(entropy)}
-
-
-def rank_correlation(x: Floats, y: Floats) -> float | None:
-    """Compute Spearman's correlation of paired values, ties at their mean rank; in [-1, 1].
-
-    Pairs without two finite values are left out; None where that leaves fewer than three, or all of x or y equal.
-    """
-    both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < 3:
-        return None
-    ranks = [pd.Series(values[both]).rank().to_numpy() for values in (x, y)]
-    if any(np.ptp(rank) == 0 for rank in ranks):
-        return None
-    return float(np.corrcoef(*ranks)[0, 1])

@@ -64,6 +64,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "complexity",
         "contact_ratio",
         "coordination",
+        "crystal_energy_above_hull",
         "crystal_formation_energy",
         "density",
         "eigensymmetry",
@@ -83,7 +84,8 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "volume_ratio",
     ]
     table = {"reference": str(write(tmp_path, "formula,formation_energy_per_atom\nNaCl,-2.1\n", "known.csv"))}
-    params = {"energy_above_hull": table, "novelty": table, "predicted_property": {"model": "energy_v2"}}
+    params = {"energy_above_hull": table, "crystal_energy_above_hull": table, "novelty": table}
+    params["predicted_property"] = {"model": "energy_v2"}
     for name in built_in:
         assert registry.make_term(name, params.get(name)).name == name
 

@@ -119,6 +119,8 @@ def test_every_oreflow_command_runs_in_order(workplace: Path) -> None:
             if importlib.util.find_spec("chgnet") is None:
                 continue
             words += ["-n", "2", "--steps", "3"]
+        if words[1:3] == ["evaluate", "runs/cubic/relaxed"] and importlib.util.find_spec("chgnet") is None:
+            continue
         if words[1] == "fit-prior":
             words[words.index("--steps") + 1] = "15"
         if words[1] == "fit-energy":

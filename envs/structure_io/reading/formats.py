@@ -174,14 +174,24 @@ def csv_entries(text: str) -> Entries:
         for row, cells in enumerate(reader, start=1):
             block = (id_column and cells[id_column]) or f"row {row}"
             if {"lattice", "sites"} <= set(names):
-                yield block, partial(_row, cells["lattice"], cells["sites"])
+                yield block, partial(row_structure, cells["lattice"], cells["sites"])
             else:
                 yield block, partial(_cif_cell, cells["cif"])
     except csv.Error as error:
         yield "", partial(_fail, Reason.PARSE_ERROR, f"expected a CSV table: {error}")
 
 
-def _row(lattice: str | None, sites: str | None, max_atoms: int, notes: list[str]) -> Any:
+def row_structure(lattice: str | None, sites: str | None, max_atoms: int, notes: list[str]) -> Any:
+    """Make a structure of a row's cells `lattice` (a b c alpha beta gamma) and `sites` (El x y z; ...).
+
+    Args:
+        lattice, sites: the cells.
+        max_atoms: of the cell, at most.
+        notes: is added to where something is read otherwise than written.
+
+    Raises:
+        StructureError: with a code of `Reason`.
+    """
     from pymatgen.core import Lattice
 
     cell = _floats(lattice or "", Reason.BAD_CELL, "the lattice", 6)

@@ -1,0 +1,1 @@
+"""Judging sampled crystals honestly: stable, unique, novel, valid, with what each figure was measured by."""
