@@ -64,6 +64,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "complexity",
         "contact_ratio",
         "coordination",
+        "corner_sharing",
         "crystal_energy_above_hull",
         "crystal_formation_energy",
         "density",
