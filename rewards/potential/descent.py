@@ -34,6 +34,7 @@ class Point:
         force: the largest of all atoms, and of the rows of the cell's gradient over the number of atoms, which is what
             `fmax` of ASE's `FrechetCellFilter` bounds; eV/angstrom and eV.
         atom_force: the largest of all atoms alone.
+        gain_ev_per_atom: by how much the energy is expected to fall yet, as curvatures learnt so far say.
         n_calls: energies asked for so far.
     """
 
@@ -41,6 +42,7 @@ class Point:
     energy: float
     force: float
     atom_force: float
+    gain_ev_per_atom: float
     n_calls: int
 
 
@@ -55,9 +57,9 @@ def descend(potential: Potential, space: FreeParameters) -> Iterator[Point]:
     (found,) = potential.evaluate([cell])
     slope = space.gradient(cell, found)
     n_calls, noise = 1, NOISE_EV_PER_ATOM * len(cell.numbers)
-    yield _point(space, cell, found, n_calls)
+    step = _step(hessian, slope)
+    yield _point(space, cell, found, -slope @ step / 2, n_calls)
     while radius > SMALLEST_RADIUS:
-        step = _step(hessian, slope)
         step *= min(1.0, radius / _size(space, step))
         next_cell = space.cell(q + step)
         (next_found,) = potential.evaluate([next_cell])
@@ -66,16 +68,19 @@ def descend(potential: Potential, space: FreeParameters) -> Iterator[Point]:
         hessian = _learn(hessian, step, next_slope - slope)
         if next_found.energy > found.energy + noise:
             radius = 0.3 * min(radius, _size(space, step))
+            step = _step(hessian, slope)
             continue
         radius = min(1.0, 2.0 * radius)
         q, cell, found, slope = q + step, next_cell, next_found, next_slope
-        yield _point(space, cell, found, n_calls)
+        step = _step(hessian, slope)
+        yield _point(space, cell, found, -slope @ step / 2, n_calls)
 
 
-def _point(space: FreeParameters, cell: Cell, found: Evaluation, n_calls: int) -> Point:
+def _point(space: FreeParameters, cell: Cell, found: Evaluation, gain: float, n_calls: int) -> Point:
     forces, by_cell = space.symmetric(cell, found)
     atoms = float(np.linalg.norm(forces, axis=1).max())
-    return Point(cell, found.energy, max(atoms, float(np.linalg.norm(by_cell, axis=1).max())), atoms, n_calls)
+    largest = max(atoms, float(np.linalg.norm(by_cell, axis=1).max()))
+    return Point(cell, found.energy, largest, atoms, gain / len(cell.numbers), n_calls)
 
 
 def _size(space: FreeParameters, step: Floats) -> float:
