@@ -1,10 +1,10 @@
-"""Rebuilds `NAME_references.csv`: the elements' energies that turn a potential's total energies into formation energies.
+"""Rebuilds `NAME_references.csv`: the energies of the elements that make formation energies of a potential's energies.
 
 Run from the repository root, with the potential installed and a table of relaxed structures:
 `python rewards/data/build_potential_references.py structures.csv.gz --potential 7net-0`; a potential of your own takes
-`--plugin FILE.py` and `--out FILE.csv`. Energies before the corrections of MP2020 are corrected first. The table has the columns `formula`, `nsites`,
-`formation_energy_per_atom` (eV/atom), `lattice` (a b c alpha beta gamma) and `sites` (symbol and three fractional
-coordinates, `;` between sites). It takes one to three minutes on one core.
+`--plugin FILE.py` and `--out FILE.csv`. Energies before the corrections of MP2020 are corrected first. The table has
+the columns `formula`, `nsites`, `formation_energy_per_atom` (eV/atom), `lattice` (a b c alpha beta gamma) and `sites`
+(symbol and three fractional coordinates, `;` between sites). It takes one to three minutes on one core.
 """
 
 import argparse

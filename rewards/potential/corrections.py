@@ -18,16 +18,12 @@ def mp2020_correction(structure: "Structure") -> float:
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
     compatibility, metals = _tables()
-    anion = max(structure.composition.elements, key=lambda element: element.X).symbol
-    # As the project sets up its calculations: +U where the most electronegative element is oxygen or fluorine.
-    hubbards = {
-        symbol: value for symbol, value in metals.get(anion, {}).items() if symbol in structure.composition.as_dict()
-    }
-    parameters = {
-        "run_type": "GGA+U" if hubbards else "GGA",
-        "is_hubbard": bool(hubbards),
-        "hubbards": hubbards,
-    }
+    present = {element.symbol for element in structure.composition.elements}
+    # As the project sets up its calculations: +U where fluorine or oxygen is the most electronegative element, which
+    # each of them is, fluorine first, wherever it is present.
+    anion = next((symbol for symbol in ("F", "O") if symbol in present), "")
+    hubbards = {symbol: value for symbol, value in metals.get(anion, {}).items() if symbol in present}
+    parameters = {"run_type": "GGA+U" if hubbards else "GGA", "is_hubbard": bool(hubbards), "hubbards": hubbards}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         entry = ComputedStructureEntry(structure, 0.0, parameters=parameters)

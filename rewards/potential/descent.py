@@ -2,8 +2,8 @@
 
 BFGS with a Hessian that may have negative curvatures, whose absolute values are taken, as ASE's `BFGS` does (Wales,
 J. Chem. Phys. 101, 3750, 1994), in coordinates scaled by typical stiffness of cell and bonds; a step that raises the
-energy is taken back and teaches the Hessian. ASE's optimisers know neither scaled coordinates nor a step taken back, and
-with a cell filter need about four times as many energies.
+energy is taken back and teaches the Hessian. ASE's optimisers know neither scaled coordinates nor a step taken back,
+and FIRE with a cell filter needs about four times as many energies.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def descend(potential: Potential, space: FreeParameters) -> Iterator[Point]:
     slope = space.gradient(cell, found)
     n_calls, noise = 1, NOISE_EV_PER_ATOM * len(cell.numbers)
     step = _step(hessian, slope)
-    yield _point(space, cell, found, -slope @ step / 2, n_calls)
+    yield _point(space, cell, found, float(-slope @ step) / 2, n_calls)
     while radius > SMALLEST_RADIUS:
         step *= min(1.0, radius / _size(space, step))
         next_cell = space.cell(q + step)
@@ -73,7 +73,7 @@ def descend(potential: Potential, space: FreeParameters) -> Iterator[Point]:
         radius = min(1.0, 2.0 * radius)
         q, cell, found, slope = q + step, next_cell, next_found, next_slope
         step = _step(hessian, slope)
-        yield _point(space, cell, found, -slope @ step / 2, n_calls)
+        yield _point(space, cell, found, float(-slope @ step) / 2, n_calls)
 
 
 def _point(space: FreeParameters, cell: Cell, found: Evaluation, gain: float, n_calls: int) -> Point:

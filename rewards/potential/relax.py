@@ -103,11 +103,7 @@ def relax(
             point, n_steps = following, n_steps + 1
             status, reason = _status(potential, first, point, fmax)
     n = len(point.cell.numbers)
-    if (
-        status != "unphysical"
-        and potential.card.correction != "none"
-        and point.energy / n > MAX_ENERGY_EV_PER_ATOM
-    ):
+    if status != "unphysical" and potential.card.correction != "none" and point.energy / n > MAX_ENERGY_EV_PER_ATOM:
         status = "unphysical"
         reason = f"the energy, {point.energy / n:.3g} eV/atom, is above that of free atoms"
     vectors, fractional = reduced.expand(point.cell.vectors, point.cell.fractional)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oreflow.agent.relaxation.relax import rattled
+from oreflow.agent.relaxation.tracks import rattled
 from tests.agent.relaxation.test_pool import rock_salt
 from tests.agent.relaxation.test_relax import perovskite
 from tests.support.cli import done
