@@ -22,7 +22,6 @@ MODEL_VERSIONS = ("0.3.0", "0.2.0", "r2scan")
 DEFAULT_VERSION = "0.3.0"
 MAX_ATOMIC_NUMBER = 94
 CITATION = "Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-023-00716-3"
-_BATCH_ATOMS = 256  # at once, so that many large cells do not fill the memory
 
 
 def name_of_version(version: str) -> str:
@@ -68,14 +67,7 @@ class Chgnet:
         """
         from oreflow.rewards.potential.chgnet_graph import evaluate
 
-        out: list[Evaluation] = []
-        batch: list[Cell] = []
-        for cell in cells:
-            if batch and sum(len(c.numbers) for c in batch) + len(cell.numbers) > _BATCH_ATOMS:
-                out += evaluate(self._model, batch, gradients)
-                batch = []
-            batch.append(cell)
-        return out + evaluate(self._model, batch, gradients) if batch else out
+        return [evaluate(self._model, cell, gradients) for cell in cells]
 
 
 @contextlib.contextmanager
