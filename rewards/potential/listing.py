@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from oreflow.envs.chemistry.elements import atomic_number
 from oreflow.envs.plugins import Registry
-from oreflow.rewards.errors import MissingPackageError, RewardParameterError, UnknownPotentialError
+from oreflow.rewards.errors import MissingPackageError, PluginError, RewardParameterError, UnknownPotentialError
 from oreflow.rewards.potential.protocol import Card, Potential
 
 
@@ -60,9 +60,13 @@ def listed(name: str) -> Listed:
 
     Raises:
         UnknownPotentialError: with near misses.
-        PluginError: when an entry point cannot be loaded.
+        PluginError: when an entry point cannot be loaded, or registers no potential of this name.
     """
-    found: Listed = POTENTIALS.find(name)
+    found = POTENTIALS.find(name)
+    if not isinstance(found, Listed):  # an entry point names the function, whose module has registered it
+        found = POTENTIALS.own.get(name)
+    if not isinstance(found, Listed):
+        raise PluginError(f"expected the entry point of {name!r} to be decorated with @register_potential({name!r})")
     return found
 
 
