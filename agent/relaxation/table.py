@@ -98,6 +98,11 @@ def relaxed_table(
         _add_hull(frame, reference, same_formula)
     for column in ("converged", "symmetry_kept"):
         frame[column] = frame[column].astype("boolean")
+    for column in ("geometry_rank", "n_times_sampled"):
+        if column in frame.columns:  # read as text; whole numbers, unless somebody else wrote the table
+            numbers = pd.to_numeric(frame[column], errors="coerce")
+            if not ((numbers % 1 != 0) & frame[column].notna()).any():
+                frame[column] = numbers.astype("Int64")
     for column in ("nsites", "n_steps", "n_competing_compounds", *(c for c in COLUMNS if "space_group" in c)):
         frame[column] = frame[column].astype("Int64")
     return frame, structures

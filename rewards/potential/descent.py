@@ -65,6 +65,9 @@ def descend(potential: Potential, space: FreeParameters) -> Iterator[Point]:
         (next_found,) = potential.evaluate([next_cell])
         n_calls += 1
         next_slope = space.gradient(next_cell, next_found)
+        if not (np.isfinite(next_found.energy) and np.isfinite(next_slope).all()):
+            radius, step = 0.3 * min(radius, _size(space, step)), _step(hessian, slope)
+            continue
         hessian = _learn(hessian, step, next_slope - slope)
         if next_found.energy > found.energy + noise:
             radius = 0.3 * min(radius, _size(space, step))

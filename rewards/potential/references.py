@@ -62,7 +62,6 @@ def read_references(path: Path, raw: bool = False) -> ReferenceEnergies:
     return ReferenceEnergies(energies, hashlib.sha256(path.read_bytes()).hexdigest()[:12], raw)
 
 
-@cache
 def shipped_references(name: str = "chgnet") -> ReferenceEnergies:
     """The reference energies of a potential; see `rewards/data/README.md` on those that come with oreflow.
 
@@ -72,4 +71,7 @@ def shipped_references(name: str = "chgnet") -> ReferenceEnergies:
     found = listed(name)
     if found.references is None:
         raise PotentialError(f"no reference energies of the elements are known for {name}, so no formation energies")
-    return read_references(found.references, raw=found.card.correction == "mp2020")
+    return _read_once(found.references, found.card.correction == "mp2020")
+
+
+_read_once = cache(read_references)

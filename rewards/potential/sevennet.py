@@ -82,4 +82,4 @@ def _listed(name: str, error_ev_per_atom: float) -> Listed:
     )
 
 
-SEVENNET_0, SEVENNET_L3I5 = _listed("7net-0", 0.05), _listed("7net-l3i5", 0.05)
+SEVENNET_0, SEVENNET_L3I5 = _listed("7net-0", 0.013), _listed("7net-l3i5", 0.009)

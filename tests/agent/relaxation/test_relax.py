@@ -236,6 +236,8 @@ def test_the_table_says_what_became_of_each(tmp_path: Path) -> None:
     assert frame["hull_energy_ev_per_atom"].tolist() == pytest.approx([-3.12, -3.12])
     assert frame["energy_above_hull_ev_per_atom"].tolist() == pytest.approx([-0.38, -0.28], abs=1e-9)
     assert frame["decomposition"].tolist() == ["0.6 TiO2 + 0.4 SrO"] * 2
+    assert frame["free_formation_energy_ev_per_atom"].tolist() == pytest.approx([-3.51, -3.41], abs=1e-9)
+    assert frame["free_energy_above_hull_ev_per_atom"].tolist() == pytest.approx([-0.39, -0.29], abs=1e-9)
     assert frame["n_competing_compounds"].tolist() == [4, 4]
     data = summary(frame, len(candidates), "chgnet")
     assert (data["n_candidates"], data["n_rows"], data["share_symmetry_kept"]) == (3, 2, 0.5)
@@ -252,6 +254,43 @@ def test_the_table_says_what_became_of_each(tmp_path: Path) -> None:
     # Formation energies are known for the model that the elements' energies were fitted to, and for no other.
     other, _ = relaxed_table(candidates, records, "chgnet-r2scan", None)
     assert other["formation_energy_ev_per_atom"].isna().all()
+
+
+def test_one_geometry_of_a_decoration_is_the_best_and_what_the_table_said_is_kept(tmp_path: Path) -> None:
+    import pandas as pd
+
+    from oreflow.envs.structure_io.crystal_text import crystal_to_text
+
+    text = crystal_to_text(salt_crystals())
+    table = pd.DataFrame(
+        {
+            "decoration_id": ["d0", "d0", "d0", "d1", "d1", None],
+            "geometry_rank": [1, 2, 3, 1, 2, 1],
+            "structure": [text[0], text[0], text[0], text[1], "{}", text[1]],
+        }
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    candidates = read_candidates([tmp_path / "t.csv"])
+    ideal = candidates[0].structure
+    failed = {"status": "crashed", "reason": "", "seconds": 1.0}
+    records: list[dict[str, Any] | None] = [record(ideal, ideal, energy) for energy in (-3.0, -3.2, -3.1)]
+    frame, structures = relaxed_table(candidates, [*records, failed, failed, failed], "chgnet")
+    assert frame["is_best_geometry"].tolist() == [False, True, False, True, False, True]
+    assert frame["decoration_id"].tolist()[:5] == ["d0", "d0", "d0", "d1", "d1"]
+    assert frame["geometry_rank"].tolist() == [1, 2, 3, 1, 2, 1]
+    assert "n_times_sampled" not in frame.columns
+    assert len(structures) == 3
+    # Without decorations each row is its own, and none of these columns is there.
+    alone = [Candidate("a", "", ideal), Candidate("b", "", ideal)]
+    frame, _ = relaxed_table(alone, records[:2], "chgnet")
+    assert frame["is_best_geometry"].all()
+    assert "decoration_id" not in frame.columns
+    # Where the free track is alone, it decides.
+    ends = [{"status": "converged", "reason": "", "free": one} for one in records[:3]]
+    frame, _ = relaxed_table(candidates[:3], ends, "chgnet")
+    assert frame["is_best_geometry"].tolist() == [False, True, False]
+    assert frame["free_energy_ev_per_atom"].tolist() == [-3.0, -3.2, -3.1]
+    assert frame["energy_ev_per_atom"].isna().all()
 
 
 def test_the_reward_gives_formation_energies_and_energies_above_a_hull(tmp_path: Path, potential: Chgnet) -> None:
