@@ -178,7 +178,7 @@ def load_plugin(
     if not added:
         raise PluginError(
             f"{path} registered no reward; decorate its class with @rewards.register('name'), or what else it brings "
-            "with @register_world, @register_policy or @register_objective"
+            "with @register_world, @register_policy, @register_objective or @register_potential"
         )
     _files[path.resolve()] = content, added
     return [name for _, name in added]

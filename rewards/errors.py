@@ -38,3 +38,7 @@ class MissingPackageError(OreflowError, ImportError):
 
 class PotentialError(OreflowError, ValueError):
     """A structure that the interatomic potential has no energy for; the message is a phrase that says why."""
+
+
+class UnknownPotentialError(OreflowError, ValueError):
+    """A name of an interatomic potential that no built-in, entry point or plug-in provides."""

@@ -3,11 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from oreflow.agent.commands.common import DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, print_json, verb
+
+TRACKS = ("both", "held", "free")  # as `relaxation.tracks` has them, which is imported when it is needed
 
 
 @verb
@@ -31,34 +33,55 @@ def relax(
         float,
         typer.Option(
             "--rattle",
-            help="Angstrom by which atoms are displaced before a second, free relaxation, which tells whether the "
-            "symmetry is stable; 0 leaves it out, for half the time.",
+            help="Angstrom by which atoms are displaced before the free track, which tells whether the symmetry is "
+            "stable; 0 leaves that track out.",
         ),
     ] = 0.05,
+    track: Annotated[
+        str,
+        typer.Option("--track", help="held: what keeps the symmetry moves; free: all moves, after a rattle; or both."),
+    ] = "both",
+    potential: Annotated[
+        str, typer.Option("--potential", help="chgnet, 7net-0, 7net-l3i5, or the name that a plug-in registers.")
+    ] = "chgnet",
+    plugin: Annotated[
+        list[Path] | None, typer.Option("--plugin", help="Python file that registers a potential of your own.")
+    ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core by default.")] = None,
     time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for one structure.")] = 600.0,
     model_version: Annotated[
-        str, typer.Option("--model-version", help="CHGNet model: 0.3.0, 0.2.0 or r2scan.")
-    ] = "0.3.0",
+        str | None, typer.Option("--model-version", help="CHGNet model: 0.3.0, 0.2.0 or r2scan; 0.3.0 by default.")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what crashed or ran out of time.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Relax all anew.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Relax structures with the interatomic potential CHGNet: relaxed.csv, summary.json and CIFs.
+    """Relax structures with an interatomic potential: relaxed.csv, summary.json and CIFs.
 
     It says what a structure becomes, with which formation energy, and whether it keeps its symmetry.
 
     Example: oreflow relax runs/crystals/samples/candidates.csv --out runs/crystals/relaxed --reference known.csv
     """
-    from oreflow.rewards.potential.chgnet import check_version, require_chgnet
+    from oreflow.rewards.potential.chgnet import name_of_version
+    from oreflow.rewards.potential.listing import require_potential
+    from oreflow.rewards.registry import load_plugin
 
-    require_chgnet("oreflow relax")
-    check_version(model_version)
+    for path in plugin or ():
+        load_plugin(path)
+    if model_version is not None:
+        if potential != "chgnet":
+            raise ValueError(f"expected --model-version with --potential chgnet only, got it with {potential!r}")
+        potential = name_of_version(model_version)
+    require_potential(potential, "oreflow relax")
     if not (0 < fmax < float("inf") and time_limit > 0):
         raise ValueError(f"expected --fmax and --time-limit above 0, got {fmax:g} and {time_limit:g}")
     if not 0 <= rattle < 1:
         raise ValueError(f"expected --rattle from 0 to below 1 angstrom, got {rattle:g}")
+    if track not in TRACKS:
+        raise ValueError(f"expected --track to be one of {', '.join(TRACKS)}, got {track!r}")
+    if track == "free" and rattle == 0:
+        raise ValueError("expected --rattle above 0 with --track free, which begins with a rattle")
     if same_formula not in ("include", "exclude"):
         raise ValueError(f"expected --same-formula to be include or exclude, got {same_formula!r}")
 
@@ -75,7 +98,9 @@ def relax(
         rattle_a=rattle,
         workers=workers or _n_cores(),
         time_limit_s=time_limit,
-        model_version=model_version,
+        potential=potential,
+        track=cast(Any, track),
+        plugins=plugin or (),
         retry=retry,
         overwrite=overwrite,
         quiet=quiet,
@@ -112,6 +137,9 @@ def _print_summary(result: dict[str, Any], out: Path) -> None:
         print(f"of them relaxed before     {result['n_resumed']}")
     if not result["n_by_status"].get("converged"):
         return
+    if result["settings"]["track"] == "free":
+        _print_free(result)
+        return
     if result["n_rattled_with_symmetry"]:
         lower = -1000 * result["median_free_energy_change_ev_per_atom"]
         n_rattled = result["n_rattled_with_symmetry"]
@@ -125,7 +153,7 @@ def _print_summary(result: dict[str, Any], out: Path) -> None:
     if result["median_formation_energy_ev_per_atom"] is not None:
         print(
             f"median formation energy    {result['median_formation_energy_ev_per_atom']:.3f} eV/atom "
-            f"({result['model']}; mean error {result['formation_energy_error_ev_per_atom']:g} on known compounds)"
+            f"({result['potential']['name']}{_error(result)})"
         )
     if result["median_energy_above_hull_ev_per_atom"] is not None:
         print(
@@ -133,3 +161,19 @@ def _print_summary(result: dict[str, Any], out: Path) -> None:
             f"{result['share_on_or_below_hull']:.1%}, within 0.1 eV/atom "
             f"{result['share_within_0.1_ev_per_atom_of_hull']:.1%}"
         )
+    _print_free(result)
+
+
+def _print_free(result: dict[str, Any]) -> None:
+    median = result["median_free_energy_above_hull_ev_per_atom"]
+    if median is not None:
+        print(
+            f"energy above hull, free    {median:.3f} eV/atom in the median; on or below it "
+            f"{result['share_free_on_or_below_hull']:.1%}, within 0.1 eV/atom "
+            f"{result['share_free_within_0.1_ev_per_atom_of_hull']:.1%}"
+        )
+
+
+def _error(result: dict[str, Any]) -> str:
+    error = result["formation_energy_error_ev_per_atom"]
+    return "" if error is None else f"; mean error {error:g} on known compounds"

@@ -147,7 +147,7 @@ def run_tasks(
                     if n_crashes >= MAX_CRASHES_IN_A_ROW:
                         raise RelaxationError(
                             f"{n_crashes} structures in a row cost a worker process, the last because "
-                            f"{outcome.reason}; look at the machine's memory and the installation of chgnet and torch"
+                            f"{outcome.reason}; look at the machine's memory and the installation of the potential"
                         )
                 if worker.ready and worker.task is None and not worker.gone and waiting:
                     place = waiting.pop()

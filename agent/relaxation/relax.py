@@ -2,58 +2,25 @@
 
 import contextlib
 import functools
-import hashlib
-import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from oreflow.agent.errors import OutputError
 from oreflow.agent.relaxation.inputs import Candidate
 from oreflow.agent.relaxation.journal import Journal, structure_key
 from oreflow.agent.relaxation.pool import Make, Outcome, run_tasks
+from oreflow.agent.relaxation.tracks import Settings, make_relaxer
 from oreflow.agent.runtime.progress import Progress
 from oreflow.envs.arrays import Floats
-from oreflow.rewards.errors import PotentialError
-
-if TYPE_CHECKING:
-    from oreflow.rewards.potential.chgnet import Relaxation
 
 JOURNAL_FILE = "relaxations.jsonl"
 # A relaxation looks at the clock after each step; a worker that is still silent so much later hangs.
 GRACE_S = 30.0
-# Near a saddle forces are small: with those of the first relaxation for a limit the second would stop there.
-_FREE_FMAX = 0.2
 _STATUS_OF = {"raised": "failed", "crashed": "crashed", "hung": "time_limit"}
 _TRIED_AGAIN = ("crashed", "time_limit")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How structures are relaxed.
-
-    Attributes:
-        model_version: of CHGNet.
-        fmax: eV/angstrom, the largest force of a relaxed structure.
-        steps: of the optimiser, at most.
-        rattle_a: angstrom, standard deviation of the displacements after which the structure is relaxed a second time;
-            0 leaves that out.
-        rattle_strain: standard deviation of the components of the strain beside it.
-    """
-
-    model_version: str = "0.3.0"
-    fmax: float = 0.1
-    steps: int = 500
-    rattle_a: float = 0.05
-    rattle_strain: float = 0.01
-
-    def record(self) -> dict[str, Any]:
-        """These and the version of the package, as the journal keeps them."""
-        return asdict(self) | {"chgnet_package": importlib.metadata.version("chgnet")}
 
 
 @dataclass(frozen=True)
@@ -62,8 +29,8 @@ class Relaxed:
 
     Attributes:
         records: one a candidate, in their order; None where an interruption came first. Keys: `status` (of
-            `rewards.potential.chgnet.Relaxation`, or "failed", "crashed", "unreadable"), `reason`, `seconds`, and where
-            there is an end, the fields of `Relaxation`; `free` holds the same of the second relaxation.
+            `rewards.potential.relax.Relaxation`, or "failed", "crashed", "unreadable"), `reason`, `seconds`, and where
+            there is an end of the held track, the fields of `Relaxation`; `free` holds the same of the free one.
         n_resumed: candidates that had been relaxed before.
         interrupted: whether a signal ended it.
         seconds: of wall time, this time.
@@ -73,65 +40,6 @@ class Relaxed:
     n_resumed: int
     interrupted: bool
     seconds: float
-
-
-def make_relaxer(settings: Settings, time_limit_s: float) -> Callable[[Any], dict[str, Any]]:
-    """A function that relaxes one structure, given as vectors, symbols and fractional coordinates.
-
-    Forces that would break a symmetry vanish where it holds, so the first relaxation keeps every symmetry, stable or
-    not. The second begins at its end, with displaced atoms and a strained cell, and is free to go where it likes.
-    """
-    import torch
-    from pymatgen.core import Lattice, Structure
-
-    from oreflow.rewards.potential.chgnet import Chgnet
-
-    torch.set_num_threads(1)
-    potential = Chgnet(settings.model_version)
-
-    def relax(task: tuple[Any, list[str], Any]) -> dict[str, Any]:
-        vectors, species, fractional = task
-        started = time.monotonic()
-        structure = Structure(Lattice(vectors), species, fractional)
-        held = potential.relax(structure, fmax=settings.fmax, steps=settings.steps, time_limit_s=time_limit_s)
-        record = _plain(held)
-        if settings.rattle_a > 0 and held.status in ("converged", "not_converged"):
-            shaken = rattled(held.vectors, held.fractional, settings.rattle_a, settings.rattle_strain)
-            left = max(time_limit_s - (time.monotonic() - started), 0.0)
-            try:
-                free = potential.relax(
-                    Structure(Lattice(shaken[0]), species, shaken[1]),
-                    fmax=settings.fmax * _FREE_FMAX,
-                    steps=settings.steps,
-                    time_limit_s=left,
-                )
-                record["free"] = _plain(free)
-            except PotentialError as error:
-                record["free"] = {"status": "failed", "reason": str(error)}
-        return record
-
-    return relax
-
-
-def rattled(vectors: Floats, fractional: Floats, rattle_a: float, strain: float) -> tuple[Floats, Floats]:
-    """Displace atoms and strain the cell at random, the same way for the same structure.
-
-    Args:
-        vectors, fractional: the structure, float64 [3, 3] and [atom, 3].
-        rattle_a: standard deviation of each Cartesian displacement, angstrom.
-        strain: standard deviation of each component of a symmetric strain.
-    """
-    digest = hashlib.sha256(np.ascontiguousarray(np.round(fractional, 6)).tobytes()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    epsilon = rng.normal(0.0, strain, (3, 3))
-    strained = vectors @ (np.eye(3) + (epsilon + epsilon.T) / 2)
-    moved = fractional + rng.normal(0.0, rattle_a, fractional.shape) @ np.linalg.inv(strained)
-    return strained, moved
-
-
-def _plain(relaxation: "Relaxation") -> dict[str, Any]:
-    """What JSON holds."""
-    return {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in asdict(relaxation).items()}
 
 
 def relax_candidates(

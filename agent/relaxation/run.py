@@ -7,16 +7,18 @@ from typing import Any
 from oreflow.agent.errors import OutputError
 from oreflow.agent.relaxation.inputs import read_candidates
 from oreflow.agent.relaxation.pool import Make
-from oreflow.agent.relaxation.relax import JOURNAL_FILE, Settings, relax_candidates
-from oreflow.agent.relaxation.table import relaxed_table, summary, write_cifs
+from oreflow.agent.relaxation.relax import JOURNAL_FILE, relax_candidates
+from oreflow.agent.relaxation.summary import summary
+from oreflow.agent.relaxation.table import CIF_FOLDER, FREE_CIF_FOLDER, relaxed_table, write_cifs
+from oreflow.agent.relaxation.tracks import Settings, Track
 from oreflow.agent.storage.atomic_files import to_json, write_text
 from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import add_to_manifest, check_place
 from oreflow.agent.tables.formulas import write_csv
-from oreflow.rewards.potential.references import MODEL_VERSION
+from oreflow.rewards.potential.listing import listed
 from oreflow.rewards.reference.known_phases import read_reference
 
-TABLE_FILE, SUMMARY_FILE, CIF_FOLDER = "relaxed.csv", "summary.json", "cif"
+TABLE_FILE, SUMMARY_FILE = "relaxed.csv", "summary.json"
 
 
 def relax_to_folder(
@@ -31,34 +33,39 @@ def relax_to_folder(
     rattle_a: float = Settings.rattle_a,
     workers: int = 1,
     time_limit_s: float = 600.0,
-    model_version: str = MODEL_VERSION,
+    potential: str = Settings.potential,
+    track: Track = "both",
+    plugins: Sequence[Path] = (),
     retry: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
     make: Make | None = None,
 ) -> dict[str, Any]:
-    """Writes `relaxed.csv`, `summary.json`, `cif/` and the journal `relaxations.jsonl`; returns the summary.
+    """Writes `relaxed.csv`, `summary.json`, CIFs of both tracks and the journal `relaxations.jsonl`.
 
-    Called again, it relaxes only what is not in the journal. After an interruption the table holds what was finished,
-    and the summary says `interrupted`.
+    It returns the summary. Called again, it relaxes only what is not in the journal. After an interruption the table
+    holds what was finished, and the summary says `interrupted`.
 
     Raises:
         TableError: when no structure can be read, or the reference cannot.
         RunFolderError: when the folder is in use, or holds relaxations with other settings.
         RelaxationError, OutputError: as `relax_candidates` does.
     """
-    if reference is not None and model_version != MODEL_VERSION:
+    if reference is not None and listed(potential).references is None:
         raise ValueError(
-            f"expected --model-version {MODEL_VERSION} with --reference, got {model_version!r}: reference energies of "
-            "the elements, which formation energies take, are known for that model only"
+            f"expected a potential with reference energies of the elements with --reference, which formation energies "
+            f"take; got {potential}, for which none are known"
         )
     candidates = read_candidates(paths, n)
     known = None if reference is None else read_reference(reference)
     if known is not None:
         known.warn()
-    settings = Settings(model_version, fmax, steps, rattle_a)
+    settings = Settings(
+        potential, fmax, steps, rattle_a, track=track, plugins=tuple(str(path.resolve()) for path in plugins)
+    )
     with RunLock(out):
-        cifs = [f"{CIF_FOLDER}/{candidate.candidate_id}.cif" for candidate in candidates]
+        names = [candidate.candidate_id for candidate in candidates]
+        cifs = [f"{folder}/{name}.cif" for folder in (CIF_FOLDER, FREE_CIF_FOLDER) for name in names]
         # An earlier call of this command is gone on with, or replaced: either way its tables are written anew.
         check_place(out, [TABLE_FILE, SUMMARY_FILE, *cifs], overwrite=True)
         if overwrite:
@@ -73,8 +80,8 @@ def relax_to_folder(
             quiet=quiet,
             make=make,
         )
-        frame, structures = relaxed_table(candidates, relaxed.records, model_version, known, same_formula)
-        result = summary(frame, len(candidates), model_version) | {
+        frame, structures = relaxed_table(candidates, relaxed.records, potential, known, same_formula)
+        result = summary(frame, len(candidates), potential) | {
             "n_resumed": relaxed.n_resumed,
             "interrupted": relaxed.interrupted,
             "seconds": round(relaxed.seconds, 1),
@@ -92,8 +99,8 @@ def relax_to_folder(
             },
         }
         try:
-            add_to_manifest(out, [TABLE_FILE, SUMMARY_FILE, *(f"{CIF_FOLDER}/{name}.cif" for name in structures)])
-            write_cifs(structures, out / CIF_FOLDER)
+            add_to_manifest(out, [TABLE_FILE, SUMMARY_FILE, *structures])
+            write_cifs(structures, out)
             write_csv(frame, out / TABLE_FILE)
             write_text(out / SUMMARY_FILE, to_json(result))
         except OSError as error:

@@ -1,8 +1,7 @@
-"""The table of relaxed structures, their CIFs and the summary."""
+"""The table of relaxed structures, and their CIFs."""
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from oreflow.agent.relaxation.inputs import Candidate
+from oreflow.agent.relaxation.inputs import CARRIED_COLUMNS, Candidate
 from oreflow.agent.relaxation.symmetry import (
     DESIGN_TOLERANCE_A,
     KEPT_TOLERANCE_A,
@@ -23,13 +22,16 @@ from oreflow.envs.arrays import Ints
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import formula_columns
 from oreflow.rewards.errors import PotentialError
-from oreflow.rewards.potential.references import HELD_OUT_MAE_EV_PER_ATOM, MODEL_VERSION, shipped_references
+from oreflow.rewards.potential.listing import listed
+from oreflow.rewards.potential.references import shipped_references
 from oreflow.rewards.reference.convex_hull import CompetingPhases
 from oreflow.rewards.reference.known_phases import Reference
 
 COLUMNS = (
     "candidate_id",
     "source",
+    *CARRIED_COLUMNS,
+    "is_best_geometry",
     "formula_pretty",
     "formula_reduced",
     "nsites",
@@ -52,53 +54,78 @@ COLUMNS = (
     "space_group_number_after",
     "space_group_number_after_tight",
     "free_status",
+    "free_energy_ev_per_atom",
     "free_energy_change_ev_per_atom",
+    "free_formation_energy_ev_per_atom",
+    "free_energy_above_hull_ev_per_atom",
     "free_space_group_number",
     "symmetry_kept",
     "symmetry_deviation_a",
     "relaxation_seconds",
     "cif",
+    "free_cif",
 )
 """Of `relaxed.csv`; `agent/README.md` says what each of them is."""
-N_SHOWN = 10
+CIF_FOLDER, FREE_CIF_FOLDER = "cif", "cif_free"
 
 
 def relaxed_table(
     candidates: Sequence[Candidate],
     records: Sequence[dict[str, Any] | None],
-    model_version: str,
+    potential: str,
     reference: Reference | None = None,
     same_formula: str = "include",
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """One row a candidate that was not left out by an interruption, in order, and the relaxed structures by id.
+    """One row a candidate that was not left out by an interruption, in order, and relaxed structures by file name.
 
     Args:
+        potential: its name.
         reference: of which the convex hull is taken.
         same_formula: "include", or "exclude" entries of a row's own formula from the hull.
     """
-    rows, structures = [], {}
+    rows, structures = [], dict[str, Any]()
     for candidate, record in zip(candidates, records):
         if record is None:
             continue
-        row, structure = _row(candidate, record, model_version)
+        row, ends = _row(candidate, record, potential)
         rows.append(row)
-        if structure is not None:
-            structures[candidate.candidate_id] = structure
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        structures |= {row[column]: structure for column, structure in ends.items()}
+    known = {column for candidate in candidates for column in candidate.carried}
+    columns = [column for column in COLUMNS if column not in CARRIED_COLUMNS or column in known]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["is_best_geometry"] = _best_geometries(frame)
     if reference is not None:
         _add_hull(frame, reference, same_formula)
     for column in ("converged", "symmetry_kept"):
         frame[column] = frame[column].astype("boolean")
+    for column in ("geometry_rank", "n_times_sampled"):
+        if column in frame.columns:  # read as text; whole numbers, unless somebody else wrote the table
+            numbers = pd.to_numeric(frame[column], errors="coerce")
+            if not ((numbers % 1 != 0) & frame[column].notna()).any():
+                frame[column] = numbers.astype("Int64")
     for column in ("nsites", "n_steps", "n_competing_compounds", *(c for c in COLUMNS if "space_group" in c)):
         frame[column] = frame[column].astype("Int64")
     return frame, structures
 
 
+def _best_geometries(frame: pd.DataFrame) -> list[bool]:
+    """One row of each decoration: the lowest in energy, or the first where none was relaxed."""
+    held, free = (pd.to_numeric(frame[column]) for column in ("energy_ev_per_atom", "free_energy_ev_per_atom"))
+    energies = held.fillna(free).fillna(math.inf).to_numpy(dtype=np.float64)
+    best: dict[Any, int] = {}
+    ids = frame["decoration_id"].tolist() if "decoration_id" in frame.columns else [None] * len(frame)
+    for row, name in enumerate(ids):
+        key = ("row", row) if pd.isna(name) else name
+        if key not in best or energies[row] < energies[best[key]]:
+            best[key] = row
+    chosen = set(best.values())
+    return [row in chosen for row in range(len(frame))]
+
+
 def write_cifs(structures: dict[str, Any], folder: Path) -> None:
-    """Each relaxed structure as ID.cif, with the symmetry that it has within 0.1 angstrom, and made exactly so."""
+    """Each relaxed structure under its name below a folder, with the symmetry it has within 0.1 angstrom made exact."""
     from pymatgen.io.cif import CifWriter
 
-    folder.mkdir(parents=True, exist_ok=True)
     for name, structure in structures.items():
         with warnings.catch_warnings():  # of spglib's, about what will change in it
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -106,54 +133,13 @@ def write_cifs(structures: dict[str, Any], folder: Path) -> None:
                 text = str(CifWriter(structure, symprec=KEPT_TOLERANCE_A))
             except (TypeError, ValueError):  # no symmetry found: all atoms as they are
                 text = str(CifWriter(structure))
-        write_text(folder / f"{name}.cif", text)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_text(folder / name, text)
 
 
-def summary(frame: pd.DataFrame, n_candidates: int, model_version: str) -> dict[str, Any]:
-    """Counts and medians over the table's rows. Shares and medians are those of the converged ones."""
-    done = frame[frame["status"] == "converged"]
-
-    def median(column: str, absolute: bool = False) -> float | None:
-        values = pd.to_numeric(done[column]).dropna().to_numpy(dtype=np.float64)
-        return float(np.median(np.abs(values) if absolute else values)) if len(values) else None
-
-    def share(flags: Any) -> float | None:
-        return float(np.mean(flags)) if len(flags) else None
-
-    # Nothing can be lost by others than symmetric ones, nor be told without a second relaxation that converged.
-    twice = done["free_status"] == "converged"
-    symmetric = ((done["space_group_number_before"] > 1) & twice).to_numpy(dtype=np.bool_)
-    above = pd.to_numeric(done["energy_above_hull_ev_per_atom"]).dropna().to_numpy(dtype=np.float64)
-    counts = Counter(frame["status"])
-    failed = frame[frame["cif"].isna()]
-    return {
-        "n_candidates": n_candidates,
-        "n_rows": len(frame),
-        "n_without_structure": len(failed),
-        "n_by_status": {status: counts[status] for status in sorted(counts)},
-        "first_failures": failed[["candidate_id", "source", "status", "reason"]].head(N_SHOWN).to_dict("records"),
-        "share_converged": share((frame["status"] == "converged").to_numpy()),
-        "n_rattled_with_symmetry": int(symmetric.sum()),
-        "share_symmetry_kept": share(done["symmetry_kept"][symmetric].to_numpy(dtype=np.bool_)),
-        "symmetry_rule": (
-            f"the operations that spglib finds in the input within {DESIGN_TOLERANCE_A:g} angstrom still hold within "
-            f"{KEPT_TOLERANCE_A:g} angstrom after a rattle and a free relaxation"
-        ),
-        "median_free_energy_change_ev_per_atom": median("free_energy_change_ev_per_atom"),
-        "median_steps": median("n_steps"),
-        "median_energy_change_ev_per_atom": median("energy_change_ev_per_atom"),
-        "median_absolute_volume_change": median("volume_change", absolute=True),
-        "median_formation_energy_ev_per_atom": median("formation_energy_ev_per_atom"),
-        "formation_energy_error_ev_per_atom": HELD_OUT_MAE_EV_PER_ATOM if model_version == MODEL_VERSION else None,
-        "median_energy_above_hull_ev_per_atom": float(np.median(above)) if len(above) else None,
-        "share_on_or_below_hull": share(above <= 0),
-        "share_within_0.1_ev_per_atom_of_hull": share(above <= 0.1),
-        "model": f"CHGNet {model_version}",
-    }
-
-
-def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tuple[dict[str, Any], Any]:
-    row: dict[str, Any] = {
+def _row(candidate: Candidate, record: dict[str, Any], potential: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A row, and by the column that names its file each structure that came of it."""
+    row: dict[str, Any] = candidate.carried | {
         "candidate_id": candidate.candidate_id,
         "source": candidate.source,
         "status": record["status"],
@@ -163,7 +149,7 @@ def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tu
     }
     before = candidate.structure
     if before is None:
-        return row, None
+        return row, {}
     vectors, fractional = before.lattice.matrix, before.frac_coords
     numbers = np.array([site.specie.Z for site in before])
     values, counts = np.unique(numbers, return_counts=True)
@@ -171,60 +157,83 @@ def _row(candidate: Candidate, record: dict[str, Any], model_version: str) -> tu
     row |= {key: cells[0] for key, cells in formula_columns(composition).items() if key in COLUMNS}
     row["nsites"] = len(before)
     row["space_group_number_before"] = space_group_number(vectors, fractional, numbers, DESIGN_TOLERANCE_A)
-    row["n_steps"] = record.get("n_steps")
-    row["energy_before_ev_per_atom"] = record.get("energy_before_ev_per_atom")
-    if record["status"] == "unphysical" or "vectors" not in record:
-        return row, None
+    ends = {}
+    for column, track, folder in (("cif", record, CIF_FOLDER), ("free_cif", record.get("free"), FREE_CIF_FOLDER)):
+        structure = _end(before, track)
+        if structure is not None:
+            ends[column], row[column] = structure, f"{folder}/{candidate.candidate_id}.cif"
+    row |= _held_track(before, numbers, record, ends.get("cif"))
+    row |= _free_track(before, numbers, record, ends.get("free_cif"))
+    for column, prefix in (("cif", ""), ("free_cif", "free_")):
+        if column in ends and listed(potential).references is not None:
+            try:
+                row[f"{prefix}formation_energy_ev_per_atom"] = shipped_references(potential).formation_energy(
+                    ends[column], row[f"{prefix}energy_ev_per_atom"]
+                )
+            except PotentialError as error:
+                row["reason"] = row["reason"] or str(error)
+    return row, ends
 
+
+def _end(before: Any, track: dict[str, Any] | None) -> Any:
+    """The structure at the end of a track; None where it has none that means something."""
+    if track is None or track["status"] == "unphysical" or "vectors" not in track:
+        return None
     from pymatgen.core import Lattice, Structure
 
-    after_vectors, after = np.array(record["vectors"]), np.array(record["fractional"])
-    structure = Structure(Lattice(after_vectors), before.species, after)
-    energy = record["energy_ev_per_atom"]
-    row |= {
-        "energy_ev_per_atom": energy,
-        "energy_change_ev_per_atom": energy - record["energy_before_ev_per_atom"],
-        "max_force_ev_per_a": record["max_force_ev_per_a"],
-        "volume_a3_per_atom": structure.volume / len(structure),
-        "volume_change": structure.volume / before.volume - 1,
-        "space_group_number_after": space_group_number(after_vectors, after, numbers, KEPT_TOLERANCE_A),
-        "space_group_number_after_tight": space_group_number(after_vectors, after, numbers, DESIGN_TOLERANCE_A),
-        "cif": f"cif/{candidate.candidate_id}.cif",
+    return Structure(Lattice(np.array(track["vectors"])), before.species, np.array(track["fractional"]))
+
+
+def _held_track(before: Any, numbers: Ints, record: dict[str, Any], after: Any) -> dict[str, Any]:
+    """What became of the structure with its symmetry held."""
+    row = {
+        "n_steps": record.get("n_steps"),
+        "energy_before_ev_per_atom": record.get("energy_before_ev_per_atom"),
     }
-    row |= _free_track(before, numbers, energy, record.get("free"))
-    if model_version == MODEL_VERSION:
-        try:
-            row["formation_energy_ev_per_atom"] = shipped_references().formation_energy(structure, energy)
-        except PotentialError as error:
-            row["reason"] = "; ".join(filter(None, (row["reason"], str(error))))
-    return row, structure
+    if after is None:
+        return row
+    ends = after.lattice.matrix, after.frac_coords, numbers
+    return row | {
+        "energy_ev_per_atom": record["energy_ev_per_atom"],
+        "energy_change_ev_per_atom": record["energy_ev_per_atom"] - record["energy_before_ev_per_atom"],
+        "max_force_ev_per_a": record["max_force_ev_per_a"],
+        "volume_a3_per_atom": after.volume / len(after),
+        "volume_change": after.volume / before.volume - 1,
+        "space_group_number_after": space_group_number(*ends, KEPT_TOLERANCE_A),
+        "space_group_number_after_tight": space_group_number(*ends, DESIGN_TOLERANCE_A),
+    }
 
 
-def _free_track(before: Any, numbers: Ints, energy: float, free: dict[str, Any] | None) -> dict[str, Any]:
+def _free_track(before: Any, numbers: Ints, record: dict[str, Any], after: Any) -> dict[str, Any]:
     """What the relaxation after a rattle says of the design's symmetry; nothing where there was none, or it failed."""
+    free = record.get("free")
     if free is None:
         return {}
     row: dict[str, Any] = {"free_status": free["status"]}
-    if free["status"] == "unphysical" or "vectors" not in free:
+    if after is None:
         return row
-    vectors, fractional = before.lattice.matrix, before.frac_coords
-    free_vectors, free_fractional = np.array(free["vectors"]), np.array(free["fractional"])
-    kept = operations(vectors, fractional, numbers)
-    deviation = deviation_a(kept, vectors, fractional, free_vectors, free_fractional)
+    kept = operations(before.lattice.matrix, before.frac_coords, numbers)
+    vectors, fractional = after.lattice.matrix, after.frac_coords
+    deviation = deviation_a(kept, before.lattice.matrix, before.frac_coords, vectors, fractional)
+    if "energy_ev_per_atom" in record:
+        row["free_energy_change_ev_per_atom"] = free["energy_ev_per_atom"] - record["energy_ev_per_atom"]
     return row | {
-        "free_energy_change_ev_per_atom": free["energy_ev_per_atom"] - energy,
-        "free_space_group_number": space_group_number(free_vectors, free_fractional, numbers, KEPT_TOLERANCE_A),
+        "free_energy_ev_per_atom": free["energy_ev_per_atom"],
+        "free_space_group_number": space_group_number(vectors, fractional, numbers, KEPT_TOLERANCE_A),
         "symmetry_kept": deviation <= KEPT_TOLERANCE_A,
         "symmetry_deviation_a": deviation,
     }
 
 
 def _add_hull(frame: pd.DataFrame, reference: Reference, same_formula: str) -> None:
-    """The energy that each formation energy lies above the reference's hull at its composition; negative below it."""
+    """The energy that formation energies lie above the reference's hull at their composition; negative below it."""
     from oreflow.envs.objects.formulas import parse_formulas
 
-    energies = pd.to_numeric(frame["formation_energy_ev_per_atom"]).to_numpy(dtype=np.float64)
-    rows = np.flatnonzero(np.isfinite(energies))
+    held, free = (
+        pd.to_numeric(frame[column]).to_numpy(dtype=np.float64)
+        for column in ("formation_energy_ev_per_atom", "free_formation_energy_ev_per_atom")
+    )
+    rows = np.flatnonzero(np.isfinite(held) | np.isfinite(free))
     if not len(rows):
         return
     batch, _, _ = parse_formulas([str(text) for text in frame["formula_reduced"].iloc[rows]])
@@ -232,7 +241,8 @@ def _add_hull(frame: pd.DataFrame, reference: Reference, same_formula: str) -> N
     hull = phases.hull(batch, include_same_formula=same_formula == "include")
     columns = {
         "hull_energy_ev_per_atom": hull.energies,
-        "energy_above_hull_ev_per_atom": energies[rows] - hull.energies,
+        "energy_above_hull_ev_per_atom": held[rows] - hull.energies,
+        "free_energy_above_hull_ev_per_atom": free[rows] - hull.energies,
         "decomposition": phases.decompositions(hull),
         "n_competing_compounds": hull.n_competing,
     }

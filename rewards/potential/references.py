@@ -1,11 +1,10 @@
-"""From the total energies of CHGNet to formation energies, by one reference energy for each element."""
+"""From the total energies of a potential to formation energies, by one reference energy for each element."""
 
 import csv
 import hashlib
 import math
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +13,11 @@ import numpy as np
 from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number
 from oreflow.rewards.errors import PotentialError
+from oreflow.rewards.potential.corrections import mp2020_correction
+from oreflow.rewards.potential.listing import listed
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-FILE = "data/chgnet_references.csv"
-MODEL_VERSION = "0.3.0"  # the model whose energies the file was fitted to
-# Mean absolute error of formation energies against the Materials Project, of 240 structures that the fit of the file
-# did not use. CHGNet was trained on them, or on ones like them: what nobody has computed yet is predicted less well.
-HELD_OUT_MAE_EV_PER_ATOM = 0.024
 
 
 @dataclass(frozen=True)
@@ -32,10 +27,12 @@ class ReferenceEnergies:
     Attributes:
         energies_ev_per_atom: float64 [119], by atomic number; NaN where unknown.
         version: twelve digits that tell one file from another.
+        raw: whether the corrections of MP2020 are added to the total energies first.
     """
 
     energies_ev_per_atom: Floats
     version: str
+    raw: bool = False
 
     def formation_energy(self, structure: "Structure", energy_ev_per_atom: float) -> float:
         """Formation energy in eV/atom of a structure with this total energy.
@@ -51,20 +48,30 @@ class ReferenceEnergies:
             if math.isnan(mu):
                 raise PotentialError(f"no reference energy of {symbol} is known, so no formation energy")
             total += amount * mu
-        return energy_ev_per_atom - total / n_atoms
+        correction = mp2020_correction(structure) if self.raw else 0.0
+        return energy_ev_per_atom + correction - total / n_atoms
 
 
-def read_references(path: Path) -> ReferenceEnergies:
+def read_references(path: Path, raw: bool = False) -> ReferenceEnergies:
     """Reads a file with the columns `element` and `reference_energy_ev_per_atom`."""
     energies = np.full(N_ELEMENTS + 1, np.nan)
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             energies[atomic_number(row["element"])] = float(row["reference_energy_ev_per_atom"])
     energies.setflags(write=False)
-    return ReferenceEnergies(energies, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+    return ReferenceEnergies(energies, hashlib.sha256(path.read_bytes()).hexdigest()[:12], raw)
 
 
-@cache
-def shipped_references() -> ReferenceEnergies:
-    """The reference energies that come with oreflow, for CHGNet 0.3.0; see `rewards/data/README.md`."""
-    return read_references(Path(str(files("oreflow.rewards").joinpath(FILE))))
+def shipped_references(name: str = "chgnet") -> ReferenceEnergies:
+    """The reference energies of a potential; see `rewards/data/README.md` on those that come with oreflow.
+
+    Raises:
+        PotentialError: where none are known.
+    """
+    found = listed(name)
+    if found.references is None:
+        raise PotentialError(f"no reference energies of the elements are known for {name}, so no formation energies")
+    return _read_once(found.references, found.card.correction == "mp2020")
+
+
+_read_once = cache(read_references)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from oreflow.rewards.composite import build as build_reward
     from oreflow.rewards.contract.protocol import RewardTerm, TermValues
     from oreflow.rewards.contract.term import Term
+    from oreflow.rewards.potential.listing import register_potential
     from oreflow.rewards.registry import register as register_reward
 
 # The threads of torch and numba would otherwise spin while they wait for one another. On a machine that has other work
@@ -70,6 +71,7 @@ _PUBLIC = {
     "load_config": "oreflow.agent.config.run:load_config",
     "register_objective": "oreflow.agent.registry:register_objective",
     "register_policy": "oreflow.agent.registry:register_policy",
+    "register_potential": "oreflow.rewards.potential.listing:register_potential",
     "register_reward": "oreflow.rewards.registry:register",
     "register_world": "oreflow.envs.registry:register_world",
     "sample": "oreflow.agent.api:sample",
@@ -107,6 +109,7 @@ __all__ = [
     "load_config",
     "register_objective",
     "register_policy",
+    "register_potential",
     "register_reward",
     "register_world",
     "rewards",

@@ -15,8 +15,11 @@ from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.contract.protocol import BatchType, Requires, TermValues
 from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import PotentialError, RewardParameterError
-from oreflow.rewards.potential.chgnet import CITATION, Chgnet, Relaxation, require_chgnet
-from oreflow.rewards.potential.references import MODEL_VERSION, shipped_references
+from oreflow.rewards.potential.chgnet import CITATION, DEFAULT_VERSION, Chgnet
+from oreflow.rewards.potential.listing import require_potential
+from oreflow.rewards.potential.protocol import cell_of, energies_per_atom
+from oreflow.rewards.potential.references import shipped_references
+from oreflow.rewards.potential.relax import Relaxation, relax
 from oreflow.rewards.reference.convex_hull import CompetingPhases
 from oreflow.rewards.reference.known_phases import ENERGY_COLUMN, read_reference
 
@@ -75,7 +78,7 @@ class ChgnetEnergy(Term):
             RewardParameterError: for a parameter out of range.
             TableError: when the reference cannot be read or used.
         """
-        require_chgnet("reward 'chgnet_energy'")
+        require_potential("chgnet", "reward 'chgnet_energy'")
         if isinstance(fmax, bool) or not isinstance(fmax, int | float) or not 0 < fmax < math.inf:
             raise RewardParameterError(f"chgnet_energy: expected fmax above 0 eV/angstrom, got {fmax!r}")
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -88,7 +91,7 @@ class ChgnetEnergy(Term):
         self.include_same_formula = same_formula == "include"
         self.references = shipped_references()
         self.phases: CompetingPhases | None = None
-        self.version = f"chgnet-{MODEL_VERSION}-references-{self.references.version}"
+        self.version = f"chgnet-{DEFAULT_VERSION}-references-{self.references.version}"
         if reference is not None:
             known = read_reference(reference, formula_column=formula_column, energy_column=energy_column, sha256=sha256)
             known.warn()
@@ -98,7 +101,7 @@ class ChgnetEnergy(Term):
 
     @cached_property
     def _potential(self) -> Chgnet:
-        return Chgnet(MODEL_VERSION)
+        return Chgnet(DEFAULT_VERSION)
 
     def __call__(self, batch: "Sequence[Structure]") -> TermValues:
         """Values of pymatgen structures; NaN where invalid."""
@@ -130,20 +133,20 @@ class ChgnetEnergy(Term):
 
     def _relaxed(self, structure: "Structure") -> Relaxation | str:
         try:
-            end = self._potential.relax(structure, fmax=self.fmax, steps=self.steps)
+            end = relax(self._potential, cell_of(structure), hold_symmetry=True, fmax=self.fmax, steps=self.steps)
         except PotentialError as error:
             return str(error)
         return end.reason if end.status == "unphysical" else end
 
     def _energies(self, batch: "Sequence[Structure]") -> tuple[Floats, dict[int, str]]:
         try:
-            return self._potential.energies(batch), {}
+            return energies_per_atom(self._potential, batch), {}
         except PotentialError:
             pass
         energies, reasons = np.full(len(batch), np.nan), {}
         for row, structure in enumerate(batch):
             try:
-                energies[row] = self._potential.energies([structure])[0]
+                energies[row] = energies_per_atom(self._potential, [structure])[0]
             except PotentialError as error:
                 reasons[row] = str(error)
         return energies, reasons

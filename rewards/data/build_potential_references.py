@@ -1,9 +1,10 @@
-"""Rebuilds `chgnet_references.csv`: the elements' energies that turn CHGNet's total energies into formation energies.
+"""Rebuilds `NAME_references.csv`: the energies of the elements that make formation energies of a potential's energies.
 
-Run from the repository root, with oreflow's extra `chgnet` installed and a table of relaxed structures:
-`python rewards/data/build_chgnet_references.py structures.csv.gz`. The table has the columns `formula`, `nsites`,
-`formation_energy_per_atom` (eV/atom), `lattice` (a b c alpha beta gamma) and `sites` (symbol and three fractional
-coordinates, `;` between sites). It takes less than a minute on one core.
+Run from the repository root, with the potential installed and a table of relaxed structures:
+`python rewards/data/build_potential_references.py structures.csv.gz --potential 7net-0`; a potential of your own takes
+`--plugin FILE.py` and `--out FILE.csv`. Energies before the corrections of MP2020 are corrected first. The table has
+the columns `formula`, `nsites`, `formation_energy_per_atom` (eV/atom), `lattice` (a b c alpha beta gamma) and `sites`
+(symbol and three fractional coordinates, `;` between sites). It takes one to three minutes on one core.
 """
 
 import argparse
@@ -18,9 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from oreflow.envs.chemistry.elements import atomic_number, symbols
 from oreflow.envs.objects.compositions import Compositions
-from oreflow.rewards.potential.chgnet import Chgnet
-from oreflow.rewards.potential.references import MODEL_VERSION
+from oreflow.rewards.potential.corrections import mp2020_correction
+from oreflow.rewards.potential.listing import require_potential
+from oreflow.rewards.potential.protocol import energies_per_atom
 from oreflow.rewards.reference.tables import read_table
+from oreflow.rewards.registry import load_plugin
 
 COLUMNS = ("element", "reference_energy_ev_per_atom", "n_structures", "median_absolute_residual_ev_per_atom")
 MAX_SITES = 12
@@ -73,9 +76,12 @@ def structure(row: Any) -> Any:
 
 
 def main() -> None:
-    """Write the reference energies of the elements under CHGNet."""
+    """Write the reference energies of the elements under a potential."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
+    parser.add_argument("--potential", default="chgnet")
+    parser.add_argument("--plugin", type=Path)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--n-fit", type=int, default=720)
     parser.add_argument("--n-held-out", type=int, default=240)
     arguments = parser.parse_args()
@@ -96,24 +102,32 @@ def main() -> None:
     rest = np.array([row for row, formula in enumerate(formulas) if formula not in kept])
     chosen = rest[select(fractions[rest], [formulas[row] for row in rest], arguments.n_fit, rng)]
 
-    potential = Chgnet(MODEL_VERSION)
+    if arguments.plugin is not None:
+        load_plugin(arguments.plugin)
+    potential = require_potential(arguments.potential, "this script").load()
+    known = np.isin(np.arange(fractions.shape[1]), list(potential.card.elements))
+    chosen, held_out = (part[~fractions[part][:, ~known].any(axis=1)] for part in (chosen, held_out))
     rows = np.concatenate([chosen, held_out])
     totals = np.empty(len(rows))
     for start in range(0, len(rows), 32):
         part = rows[start : start + 32]
-        totals[start : start + 32] = potential.energies([structure(frame.iloc[row]) for row in part])
+        structures = [structure(frame.iloc[row]) for row in part]
+        totals[start : start + 32] = energies_per_atom(potential, structures)
+        if potential.card.correction == "mp2020":
+            totals[start : start + 32] += [mp2020_correction(one) for one in structures]
         print(f"{start + len(part)}/{len(rows)}", file=sys.stderr, flush=True)
     targets = totals - frame["formation_energy_per_atom"].astype(float).to_numpy()[rows]
     n = len(chosen)
     mu = fit(fractions[chosen], targets[:n])
     residuals = np.abs(targets - fractions[rows] @ np.nan_to_num(mu))
-    known = ~(np.isnan(mu) & (fractions[held_out] > 0)).any(axis=1)
-    for name, values in (("fit", residuals[:n]), ("held out", residuals[n:][known])):
+    told = ~(np.isnan(mu) & (fractions[held_out] > 0)).any(axis=1)
+    for name, values in (("fit", residuals[:n]), ("held out", residuals[n:][told])):
         print(
             f"{name}: {len(values)} structures, mean absolute error {values.mean():.4f}, "
             f"median {np.median(values):.4f}, 95 % below {np.quantile(values, 0.95):.4f} eV/atom"
         )
-    with Path(__file__).with_name("chgnet_references.csv").open("w", encoding="utf-8", newline="") as file:
+    out = arguments.out or Path(__file__).with_name(f"{arguments.potential}_references.csv")
+    with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for z in np.flatnonzero(~np.isnan(mu)).tolist():
