@@ -38,3 +38,7 @@ class OutputError(OreflowError, OSError):
 
 class RelaxationError(OreflowError, RuntimeError):
     """Relaxations that cannot go on: a worker that does not start, or structure after structure that crashes."""
+
+
+class RealisationError(OreflowError, ValueError):
+    """A decoration that no geometry can be found for."""
