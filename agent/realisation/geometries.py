@@ -1,6 +1,7 @@
 """The geometries of one decoration: searched in two potentials, distinct ones kept, the best of them chosen."""
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -89,6 +90,7 @@ class Found:
         n_trials: points drawn.
         n_energies: pair energies computed.
         n_distinct: distinct minima that the best were chosen from.
+        search_seconds: of CPU time, in the compiled search.
     """
 
     geometries: list[Geometry]
@@ -97,6 +99,7 @@ class Found:
     n_trials: int
     n_energies: int
     n_distinct: int
+    search_seconds: float
 
 
 def decoration_key(decoration: Crystals, settings: dict[str, Any]) -> str:
@@ -128,11 +131,13 @@ def find_geometries(decoration: Crystals, settings: Settings, rank: Rank | None 
     n_free = free + n - 1 - int(frames[0].parameter[-1])
     seed = int(decoration_key(decoration, {"seed": settings.seed})[:16], 16)
     n_draws = 1 if n == 1 else max(int(300 * settings.effort * min(n, 20)), 20)
-    n_trials, n_energies = 0, 0
+    n_trials, n_energies, seconds = 0, 0, 0.0
     pools: list[list[Geometry]] = []
     for potential, frame in zip(POTENTIALS, frames):
         points = draw_points(frame, n_draws, np.random.default_rng(seed))
+        started = time.thread_time()
         energies, minima, used = search(frame, points, max(n_draws // 10, 1), 200)
+        seconds += time.thread_time() - started
         n_trials, n_energies = n_trials + n_draws, n_energies + used
         finite = np.isfinite(energies)
         energies, minima = energies[finite] / n_atoms, minima[finite]
@@ -147,7 +152,7 @@ def find_geometries(decoration: Crystals, settings: Settings, rank: Rank | None 
     keep = settings.keep or min(max(n_free, 1), 3)
     back = np.argsort(order)
     chosen = [replace(geometry, crystal=_reordered(geometry.crystal, back)) for geometry in merged[:keep]]
-    return Found(chosen, free, n_free, n_trials, n_energies, len(merged))
+    return Found(chosen, free, n_free, n_trials, n_energies, len(merged), seconds)
 
 
 def _frames(decoration: Crystals) -> list[Frame]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from oreflow.agent.realisation.inputs import Row
+from oreflow.agent.tables.structures import numbers_or_text
 from oreflow.envs.chemistry.radii import covalent_radii
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.objects.distances import contacts
@@ -87,7 +88,9 @@ def realised_table(
     formula = [name for name in measured if name not in OWN_COLUMNS]
     frame = frame[[*OWN_COLUMNS[:4], *formula, *OWN_COLUMNS[4:]]]
     taken = {*frame.columns, "structure"}
+    # A table is read as text; as text, numbers below 0 would be quoted again.
     others = pd.DataFrame([{k: v for k, v in columns.items() if k not in taken} for columns in further])
+    others = pd.DataFrame({name: numbers_or_text(others[name]) for name in others.columns}, index=frame.index)
     for name in ("n_free_coordinates", "n_free_parameters", "n_trials", "n_distinct"):
         frame[name] = frame[name].astype("Int64")
     return pd.concat([frame, others], axis=1).assign(structure=crystal_to_text(crystals)), crystals
