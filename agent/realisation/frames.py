@@ -20,6 +20,7 @@ from oreflow.envs.symmetry.lattices import cell_of
 from oreflow.envs.symmetry.space_groups import DENOMINATOR, space_group
 
 AXIS_SPREAD = 0.35  # standard deviation of the logarithm of a ratio of axes
+_MOVE = 0.06  # of a cell vector: standard deviation of small moves
 _SYSTEMS = {
     "cubic": CUBIC,
     "tetragonal": UNIAXIAL,
@@ -90,6 +91,30 @@ def draw_points(frame: Frame, n: int, rng: np.random.Generator) -> Floats:
     angles = rng.random((n, n_shape - n_ratios))
     points[:, n_free + n_ratios : -1] = -0.5 * angles if frame.system == MONOCLINIC else angles - 0.5
     return points
+
+
+def changed_points(frame: Frame, points: Floats, rng: np.random.Generator) -> Floats:
+    """Change each of some points, float64 [point, parameter], so that a descent may end elsewhere.
+
+    Half of them have one site, and some a second one, put anywhere; of the others half have all atoms moved a little,
+    and half a new shape of the cell as well.
+    """
+    n, n_free = len(points), int(frame.parameter[-1])
+    fresh = draw_points(frame, n, rng)
+    out = points.copy()
+    way = rng.random(n)
+    free_sites = np.flatnonzero(np.diff(frame.parameter))
+    for row in range(n):
+        if way[row] < 0.5 and len(free_sites):
+            for site in rng.choice(free_sites, 1 + int(way[row] < 0.15)):
+                own = slice(frame.parameter[site], frame.parameter[site + 1])
+                out[row, own] = fresh[row, own]
+        else:
+            out[row, :n_free] += _MOVE * rng.standard_normal(n_free)
+            if way[row] > 0.75:
+                out[row, n_free:-1] = fresh[row, n_free:-1]
+    out[:, -1] = 0.0
+    return out
 
 
 def n_parameters(frame: Frame) -> int:

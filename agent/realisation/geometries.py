@@ -11,7 +11,14 @@ import numpy as np
 from oreflow.agent.errors import RealisationError
 from oreflow.agent.realisation.distinct import fingerprint, same_crystal
 from oreflow.agent.realisation.energy_compiled import Frame
-from oreflow.agent.realisation.frames import crystals_of, draw_points, free_coordinates, make_frame, n_parameters
+from oreflow.agent.realisation.frames import (
+    changed_points,
+    crystals_of,
+    draw_points,
+    free_coordinates,
+    make_frame,
+    n_parameters,
+)
 from oreflow.agent.realisation.potentials import (
     SPACING_A,
     STIFFNESS_EV,
@@ -28,6 +35,9 @@ from oreflow.envs.symmetry.flat_tables import N_CENTRING, group_tables
 
 POTENTIALS: tuple[Potential, ...] = ("mean_force", "mean_force_coulomb")
 MAX_ATOMS = 200
+HARD = 10  # parameters; above, the lowest minima are changed and descended from again
+ROUNDS, N_PARENTS = 2, 30
+_MOST_LOOKED_AT = 3
 _LEAST_CONTACT_RATIO = 0.4
 # Minima this near in energy and volume are one, reached from two starts.
 _SAME_ENERGY_EV_PER_ATOM, _SAME_LOG_VOLUME = 3e-4, 1e-3
@@ -43,7 +53,7 @@ class Settings:
     Attributes:
         keep: geometries of a decoration; 0 for as many as it has free parameters, from 1 to 3.
         effort: how many points are drawn, in units of 300 for each parameter and potential; a tenth of them descend.
-        n_ranked: distinct minima that are ranked by an energy, at most.
+        n_ranked: distinct minima that are ranked by an energy, at most; twice as many of more than ten parameters.
         rank: "chgnet", or "contacts" for the pair potentials alone.
         seed: of the draws.
     """
@@ -131,17 +141,22 @@ def find_geometries(decoration: Crystals, settings: Settings, rank: Rank | None 
     n_free = free + n - 1 - int(frames[0].parameter[-1])
     seed = int(decoration_key(decoration, {"seed": settings.seed})[:16], 16)
     n_draws = 1 if n == 1 else max(int(300 * settings.effort * min(n, 20)), 20)
+    n_ranked = settings.n_ranked * (2 if n > HARD else 1)
     n_trials, n_energies, seconds = 0, 0, 0.0
     pools: list[list[Geometry]] = []
     for potential, frame in zip(POTENTIALS, frames):
-        points = draw_points(frame, n_draws, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        points = draw_points(frame, n_draws, rng)
         started = time.thread_time()
         energies, minima, used = search(frame, points, max(n_draws // 10, 1), 200)
+        if n > HARD:
+            energies, minima, more = _improved(frame, energies, minima, n_draws // 20, rng)
+            used += more
         seconds += time.thread_time() - started
         n_trials, n_energies = n_trials + n_draws, n_energies + used
         finite = np.isfinite(energies)
         energies, minima = energies[finite] / n_atoms, minima[finite]
-        pools.append(_distinct(ordered, frame, energies, minima, potential, settings.n_ranked // len(POTENTIALS)))
+        pools.append(_distinct(ordered, frame, energies, minima, potential, n_ranked // len(POTENTIALS)))
     merged = _merged(pools)
     if not merged:
         raise RealisationError("no cell was found in which its atoms keep apart")
@@ -168,6 +183,28 @@ def _frames(decoration: Crystals) -> list[Frame]:
     ]
 
 
+def _improved(
+    frame: Frame, energies: Floats, minima: Floats, n_children: int, rng: np.random.Generator
+) -> tuple[Floats, Floats, int]:
+    """Lower minima from changes of the lowest ones, round after round: many parameters are not met by chance at once.
+
+    Returns:
+        energies and minima of all rounds, ascending, and how many energies were computed.
+    """
+    from oreflow.agent.realisation.search_compiled import search
+
+    n_energies = 0
+    for _ in range(ROUNDS):
+        _, different = np.unique(np.round(energies / int(frame.first[-1]), 3), return_index=True)
+        parents = minima[different[:N_PARENTS][rng.integers(0, min(len(different), N_PARENTS), n_children)]]
+        children = changed_points(frame, parents, rng)
+        values, found, used = search(frame, children, n_children, 200)
+        energies, minima = np.concatenate([energies, values]), np.concatenate([minima, found])
+        order = np.argsort(energies, kind="stable")
+        energies, minima, n_energies = energies[order], minima[order], n_energies + used
+    return energies, minima, n_energies
+
+
 def _distinct(
     decoration: Crystals, frame: Frame, energies: Floats, minima: Floats, potential: Potential, n: int
 ) -> list[Geometry]:
@@ -178,6 +215,7 @@ def _distinct(
     """
     kept: list[Geometry] = []
     places: list[int] = []
+    seen = 0
     crystals = crystals_of(decoration, frame, minima)
     if not len(crystals):
         return kept
@@ -186,7 +224,10 @@ def _distinct(
         gaps = [(energies[place] - energies[i], abs(minima[place, -1] - minima[i, -1])) for i in places]
         if any(e < _SAME_ENERGY_EV_PER_ATOM and v < _SAME_LOG_VOLUME for e, v in gaps):
             continue
-        crystal = crystals[[place]]
+        seen += 1
+        if seen > _MOST_LOOKED_AT * n:  # crowds of nearly equal minima would take all the time
+            break
+        crystal = crystals[place : place + 1]
         (structure,) = pymatgen_structures(crystal)
         geometry = Geometry(crystal, structure, fingerprint(structure), potential, float(energies[place] - energies[0]))
         if any(_same(geometry, other) for other in kept):

@@ -65,7 +65,7 @@ def read_rows(path: Path, n: int | None = None) -> list[Row]:
     frame = frame if n is None else frame.head(n)
     crystals, places, bad = crystals_of(frame, str(path), decorations=True)
     reasons = {int(match[1]) - 2: line for line in bad if (match := re.search(r": row (\d+):", line))}
-    by_place = {place: crystals[[k]] for k, place in enumerate(places.tolist())}
+    by_place = {place: crystals[k : k + 1] for k, place in enumerate(places.tolist())}
     id_column = next((name for name in ID_COLUMNS if name in frame.columns), None)
     rows, used = [], set()
     for place, (index, columns) in enumerate(zip(frame.index.tolist(), frame.to_dict("records"))):

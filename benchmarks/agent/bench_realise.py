@@ -106,9 +106,7 @@ def main() -> None:
                 hit = matcher.fit(Structure(Lattice(end.vectors), one.species, end.fractional), structure)
         relaxed[name].append(hit)
     n = sum(map(len, found.values()))
-    print(
-        f"{n_trials / search_s:.0f} trials a second and core in the search; {cpu_s / n:.2f} s of CPU a decoration in all"
-    )
+    print(f"{n_trials / search_s:.0f} trials a second and core in the search; {cpu_s / n:.2f} s of CPU a decoration")
     print(f"{'free coordinates':20s}" + "".join(f"{name:>10s}" for name in CLASSES))
     for label, shares in (("found", found), ("relaxed", relaxed if arguments.starts else {})):
         if shares:
