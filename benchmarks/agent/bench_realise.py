@@ -12,6 +12,7 @@ pair potentials) by CPU time of one core.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,16 +34,24 @@ from oreflow.rewards.errors import PotentialError
 CLASSES = {"0": 0, "1 to 2": 2, "3 to 5": 5, "6 to 10": 10, "above": 10**6}
 
 
+def shuffled(frame: pd.DataFrame, seed: int) -> Iterator[Any]:
+    """Yield the structures of a table in random order, read in blocks, as most are not needed."""
+    order = np.random.default_rng(seed).permutation(len(frame))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "block.csv"
+        for start in range(0, len(order), 200):
+            frame.iloc[order[start : start + 200]].to_csv(path, index=False)
+            yield from (entry.structure for entry in read_structure_files([path]) if entry.structure is not None)
+
+
 def known_crystals(arguments: argparse.Namespace) -> Iterator[tuple[str, Crystals, Any]]:
     """Yield class, crystal and structure of those that are asked for."""
     frame = pd.read_csv(arguments.data, keep_default_na=False)
-    hull = frame["e_above_hull"].astype(float) if "e_above_hull" in frame.columns else pd.Series(0.0, frame.index)
-    entries = [entry for entry in read_structure_files([arguments.data]) if entry.structure is not None]
-    near = set(np.flatnonzero(hull.to_numpy() <= arguments.max_hull).tolist())
+    if "e_above_hull" in frame.columns:
+        frame = frame[frame["e_above_hull"].astype(float) <= arguments.max_hull]
     missing = dict.fromkeys(CLASSES, arguments.n)
-    for number in np.random.default_rng(arguments.seed).permutation(len(entries)).tolist():
-        structure = entries[number].structure
-        if len(structure) > arguments.max_sites or (len(entries) == len(frame) and number not in near):
+    for structure in shuffled(frame, arguments.seed):
+        if len(structure) > arguments.max_sites:
             continue
         crystals, rows, _ = encode_structures([structure])
         if not len(rows) or not (arguments.all or is_held_out(crystals.compositions.reduced().formulas()[0])):
