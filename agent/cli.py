@@ -11,6 +11,7 @@ from oreflow.agent.commands import (
     fit_prior,
     init,
     list,
+    realise,
     relax,
     sample,
     score,
@@ -38,6 +39,7 @@ app.command("compare")(compare.compare)
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)
+app.command("realise")(realise.realise)
 app.command("relax")(relax.relax)
 app.command("fit-energy")(fit_energy.fit_energy)
 app.command("fit-prior")(fit_prior.fit_prior)

@@ -42,3 +42,7 @@ class RelaxationError(OreflowError, RuntimeError):
 
 class JudgingError(OreflowError, ValueError):
     """Crystals that cannot be judged as asked: nothing to read, no structures to compare with, no energies."""
+
+
+class RealisationError(OreflowError, ValueError):
+    """A decoration that no geometry can be found for."""

@@ -29,6 +29,7 @@ class Journal:
     Args:
         path: of the file, which need not exist. A last line that was cut off by a crash is dropped.
         settings: what all records of a file have in common.
+        what: the records are of, as messages call it.
 
     Attributes:
         records: by key, those of earlier and of this run.
@@ -37,8 +38,8 @@ class Journal:
         RunFolderError: when the file belongs to other settings, or is none of these.
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, path: Path, settings: dict[str, Any], what: str = "relaxations") -> None:
+        self.path, self.what = path, what
         self.records: dict[str, dict[str, Any]] = {}
         header = {"schema_version": SCHEMA_VERSION, "settings": settings}
         whole = b""
@@ -58,11 +59,11 @@ class Journal:
             self.records = {record["key"]: record for record in lines}
         except (ValueError, KeyError, TypeError):
             raise RunFolderError(
-                f"{self.path} is damaged, or no journal of relaxations; choose another folder, or --overwrite"
+                f"{self.path} is damaged, or no journal of {self.what}; choose another folder, or --overwrite"
             ) from None
         if first != json.loads(json.dumps(header)):
             raise RunFolderError(
-                f"{self.path.parent} holds relaxations with {_differences(first, header)}; choose another folder, or "
+                f"{self.path.parent} holds {self.what} with {_differences(first, header)}; choose another folder, or "
                 "--overwrite"
             )
 

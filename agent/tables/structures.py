@@ -160,7 +160,7 @@ def export(
     add_to_manifest(out, names)
     if format_ == "extxyz":
         columns = {
-            name: _numbers_or_text(chosen[name]) for name in chosen.columns if name not in (*ID_COLUMNS, "structure")
+            name: numbers_or_text(chosen[name]) for name in chosen.columns if name not in (*ID_COLUMNS, "structure")
         }
         with replacing(out / names[0]) as (temporary,):
             write_extxyz(temporary, crystals, ids, columns)
@@ -199,8 +199,8 @@ def _file_names(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _numbers_or_text(column: pd.Series) -> list[Any]:
-    """Values of a column; text as numbers where all of it is, empty cells as None."""
+def numbers_or_text(column: pd.Series) -> list[Any]:
+    """List the values of a column; text as numbers where all of it is, empty cells as None."""
     values = [None if value is None or value != value or value == "" else value for value in column.tolist()]
     if all(value is None or (isinstance(value, str) and _NUMBER.fullmatch(value)) for value in values):
         return [

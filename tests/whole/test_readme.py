@@ -99,6 +99,7 @@ def test_the_readme_shows_every_verb() -> None:
     } | {
         "encode",
         "export",
+        "realise",
         "relax",
     }
 

@@ -1,0 +1,267 @@
+"""The geometries of one decoration: searched in two potentials, distinct ones kept, the best of them chosen."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from oreflow.agent.errors import RealisationError
+from oreflow.agent.realisation.distinct import fingerprint, same_crystal
+from oreflow.agent.realisation.energy_compiled import Frame
+from oreflow.agent.realisation.frames import (
+    changed_points,
+    crystals_of,
+    draw_points,
+    free_coordinates,
+    make_frame,
+    n_parameters,
+)
+from oreflow.agent.realisation.potentials import (
+    SPACING_A,
+    STIFFNESS_EV,
+    Potential,
+    expected_volume,
+    pair_tables,
+)
+from oreflow.envs.arrays import Floats, Ints
+from oreflow.envs.chemistry.radii import covalent_radii
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.distances import contacts
+from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
+from oreflow.envs.symmetry.flat_tables import N_CENTRING, group_tables
+
+POTENTIALS: tuple[Potential, ...] = ("mean_force", "mean_force_coulomb")
+MAX_ATOMS = 200
+HARD = 10  # parameters; above, the lowest minima are changed and descended from again
+ROUNDS, N_PARENTS = 2, 30
+_MOST_LOOKED_AT = 3
+_LEAST_CONTACT_RATIO = 0.4
+# Minima this near in energy and volume are one, reached from two starts.
+_SAME_ENERGY_EV_PER_ATOM, _SAME_LOG_VOLUME = 3e-4, 1e-3
+
+Rank = Callable[[Sequence[Any]], Floats]
+"""Energies in eV/atom of pymatgen structures, NaN where there is none."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How geometries are searched.
+
+    Attributes:
+        keep: geometries of a decoration; 0 for as many as it has free parameters, from 1 to 3.
+        effort: how many points are drawn, in units of 300 for each parameter and potential; a tenth of them descend.
+        n_ranked: distinct minima that are ranked by an energy, at most; twice as many of more than ten parameters.
+        rank: "chgnet", or "contacts" for the pair potentials alone.
+        seed: of the draws.
+    """
+
+    keep: int = 0
+    effort: float = 1.0
+    n_ranked: int = 24
+    rank: str = "contacts"
+    seed: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """These as the journal keeps them."""
+        return asdict(self) | {"potentials": list(POTENTIALS), "search_version": 1}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One geometry of a decoration.
+
+    Attributes:
+        crystal: a batch of one.
+        structure: the same as a pymatgen `Structure`, of the primitive cell.
+        fingerprint: of the structure, see `oreflow.agent.realisation.distinct`.
+        potential: in which it is a minimum.
+        pair_energy: of that potential, eV/atom above the lowest minimum that the search found in it.
+        energy: eV/atom of the ranking potential; NaN where there is none.
+    """
+
+    crystal: Crystals
+    structure: Any
+    fingerprint: Floats
+    potential: Potential
+    pair_energy: float
+    energy: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        geometries: the best, best first.
+        n_free_coordinates, n_free_parameters: the second counts the shape of the cell too, and not its volume.
+        n_trials: points drawn.
+        n_energies: pair energies computed.
+        n_distinct: distinct minima that the best were chosen from.
+        search_seconds: of CPU time, in the compiled search.
+    """
+
+    geometries: list[Geometry]
+    n_free_coordinates: int
+    n_free_parameters: int
+    n_trials: int
+    n_energies: int
+    n_distinct: int
+    search_seconds: float
+
+
+def decoration_key(decoration: Crystals, settings: dict[str, Any]) -> str:
+    """Digest of a decoration, sites in whatever order, and of what decides how it is searched."""
+    sites = sorted(zip(decoration.letter.tolist(), decoration.atomic_number.tolist()))
+    return hashlib.sha256(repr((int(decoration.space_group[0]), sites, sorted(settings.items()))).encode()).hexdigest()[
+        :32
+    ]
+
+
+def find_geometries(decoration: Crystals, settings: Settings, rank: Rank | None = None) -> Found:
+    """Search the geometries of one decoration: the same ones whatever was searched before.
+
+    Args:
+        decoration: one crystal; a geometry that it has plays no part.
+        settings: how.
+        rank: energies that decide which are the best; by default the pair potentials do.
+
+    Raises:
+        RealisationError: when there is none.
+    """
+    from oreflow.agent.realisation.search_compiled import search
+
+    order = np.lexsort((decoration.atomic_number, decoration.letter))
+    ordered = _reordered(decoration, order)
+    frames = _frames(ordered)
+    n_atoms, n = int(frames[0].first[-1]), n_parameters(frames[0])
+    free = free_coordinates(decoration)
+    n_free = free + n - 1 - int(frames[0].parameter[-1])
+    seed = int(decoration_key(decoration, {"seed": settings.seed})[:16], 16)
+    n_draws = 1 if n == 1 else max(int(300 * settings.effort * min(n, 20)), 20)
+    n_ranked = settings.n_ranked * (2 if n > HARD else 1)
+    n_trials, n_energies, seconds = 0, 0, 0.0
+    pools: list[list[Geometry]] = []
+    for potential, frame in zip(POTENTIALS, frames):
+        rng = np.random.default_rng(seed)
+        points = draw_points(frame, n_draws, rng)
+        started = time.thread_time()
+        energies, minima, used = search(frame, points, max(n_draws // 10, 1), 200)
+        if n > HARD:
+            energies, minima, more = _improved(frame, energies, minima, n_draws // 20, rng)
+            used += more
+        seconds += time.thread_time() - started
+        n_trials, n_energies = n_trials + n_draws, n_energies + used
+        finite = np.isfinite(energies)
+        energies, minima = energies[finite] / n_atoms, minima[finite]
+        pools.append(_distinct(ordered, frame, energies, minima, potential, n_ranked // len(POTENTIALS)))
+    merged = _merged(pools)
+    if not merged:
+        raise RealisationError("no cell was found in which its atoms keep apart")
+    if rank is not None and len(merged) > 1:
+        energies = rank([geometry.structure for geometry in merged])
+        merged = [replace(geometry, energy=energy) for geometry, energy in zip(merged, energies.tolist())]
+        merged.sort(key=lambda geometry: (np.isnan(geometry.energy), geometry.energy))
+    keep = settings.keep or min(max(n_free, 1), 3)
+    back = np.argsort(order)
+    chosen = [replace(geometry, crystal=_reordered(geometry.crystal, back)) for geometry in merged[:keep]]
+    return Found(chosen, free, n_free, n_trials, n_energies, len(merged), seconds)
+
+
+def _frames(decoration: Crystals) -> list[Frame]:
+    """What the decoration fixes, in each of the potentials."""
+    multiplicity = decoration.multiplicity // group_tables().group[decoration.space_group[0], N_CENTRING]
+    numbers = np.repeat(decoration.atomic_number, multiplicity).astype(np.int64)
+    if len(numbers) > MAX_ATOMS:
+        raise RealisationError(f"expected at most {MAX_ATOMS} atoms in the primitive cell, got {len(numbers)}")
+    volume, kinds = expected_volume(numbers), np.unique(numbers)
+    return [
+        make_frame(decoration, volume, kinds, pair_tables(numbers, potential), SPACING_A, STIFFNESS_EV)
+        for potential in POTENTIALS
+    ]
+
+
+def _improved(
+    frame: Frame, energies: Floats, minima: Floats, n_children: int, rng: np.random.Generator
+) -> tuple[Floats, Floats, int]:
+    """Lower minima from changes of the lowest ones, round after round: many parameters are not met by chance at once.
+
+    Returns:
+        energies and minima of all rounds, ascending, and how many energies were computed.
+    """
+    from oreflow.agent.realisation.search_compiled import search
+
+    n_energies = 0
+    for _ in range(ROUNDS):
+        _, different = np.unique(np.round(energies / int(frame.first[-1]), 3), return_index=True)
+        parents = minima[different[:N_PARENTS][rng.integers(0, min(len(different), N_PARENTS), n_children)]]
+        children = changed_points(frame, parents, rng)
+        values, found, used = search(frame, children, n_children, 200)
+        energies, minima = np.concatenate([energies, values]), np.concatenate([minima, found])
+        order = np.argsort(energies, kind="stable")
+        energies, minima, n_energies = energies[order], minima[order], n_energies + used
+    return energies, minima, n_energies
+
+
+def _distinct(
+    decoration: Crystals, frame: Frame, energies: Floats, minima: Floats, potential: Potential, n: int
+) -> list[Geometry]:
+    """The lowest n minima that are different crystals and whose atoms keep apart.
+
+    Args:
+        energies: float64 [minimum], eV/atom, ascending; minima: float64 [minimum, parameter].
+    """
+    kept: list[Geometry] = []
+    places: list[int] = []
+    seen = 0
+    crystals = crystals_of(decoration, frame, minima)
+    if not len(crystals):
+        return kept
+    _, ratios = contacts(crystals.atoms(), covalent_radii())
+    for place in np.flatnonzero(ratios >= _LEAST_CONTACT_RATIO).tolist():
+        gaps = [(energies[place] - energies[i], abs(minima[place, -1] - minima[i, -1])) for i in places]
+        if any(e < _SAME_ENERGY_EV_PER_ATOM and v < _SAME_LOG_VOLUME for e, v in gaps):
+            continue
+        seen += 1
+        if seen > _MOST_LOOKED_AT * n:  # crowds of nearly equal minima would take all the time
+            break
+        crystal = crystals[place : place + 1]
+        (structure,) = pymatgen_structures(crystal)
+        geometry = Geometry(crystal, structure, fingerprint(structure), potential, float(energies[place] - energies[0]))
+        if any(_same(geometry, other) for other in kept):
+            continue
+        kept.append(geometry)
+        places.append(place)
+        if len(kept) == n:
+            break
+    return kept
+
+
+def _merged(pools: list[list[Geometry]]) -> list[Geometry]:
+    """Minima of all potentials in turn, lowest first, without those that are the same crystal."""
+    merged: list[Geometry] = []
+    for rank in range(max(map(len, pools), default=0)):
+        for pool in pools:
+            if rank < len(pool) and not any(
+                pool[rank].potential != geometry.potential and _same(pool[rank], geometry) for geometry in merged
+            ):
+                merged.append(pool[rank])
+    return merged
+
+
+def _same(one: Geometry, other: Geometry) -> bool:
+    return same_crystal(one.structure, one.fingerprint, other.structure, other.fingerprint)
+
+
+def _reordered(crystal: Crystals, order: Ints) -> Crystals:
+    """A batch of one with its sites in another order."""
+    return Crystals(
+        crystal.space_group,
+        crystal.site_offsets,
+        crystal.letter[order],
+        crystal.atomic_number[order],
+        crystal.lattice,
+        crystal.parameters[order],
+    )
