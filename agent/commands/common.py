@@ -170,6 +170,11 @@ def condition_line(condition: dict[str, Any]) -> str:
     return f"{text} (default; choose with {option})" if condition["is_default"] else text
 
 
+def n_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def print_json(data: Any) -> None:
     """The result on stdout, as strict readers of JSON need it."""
     from oreflow.agent.storage.atomic_files import to_json

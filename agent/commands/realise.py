@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oreflow.agent.commands.common import BAD_INPUT, DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, print_json, verb
+from oreflow.agent.commands.common import BAD_INPUT, DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, n_cores, print_json, verb
 
 
 @verb
@@ -37,6 +37,7 @@ def realise(
     effort: Annotated[float, typer.Option("--effort", help="So many times as many trials.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random starts.")] = 0,
     anew: Annotated[bool, typer.Option("--anew", help="Search rows too that have a geometry; else they pass.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Search all anew.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -55,13 +56,15 @@ def realise(
     if rank is not None and rank not in RANKS:
         raise ValueError(f"expected --rank to be {' or '.join(RANKS)}, got {rank!r}")
     if rank == "chgnet":
-        from oreflow.rewards.potential.chgnet import require_chgnet
+        from oreflow.rewards.potential.listing import require_potential
 
-        require_chgnet("--rank chgnet")
+        require_potential("chgnet", "--rank chgnet")
     if not 0.01 <= effort <= 1000:
         raise ValueError(f"expected --effort from 0.01 to 1000, got {effort:g}")
     settings = Settings(keep or 0, effort, rank=rank or default_rank(), seed=seed)
-    result = realise_to_folder(candidates, out, settings, n=n, anew=anew, overwrite=overwrite, quiet=quiet)
+    result = realise_to_folder(
+        candidates, out, settings, n=n, anew=anew, workers=workers or n_cores(), overwrite=overwrite, quiet=quiet
+    )
     if as_json:
         print_json(result)
     elif not quiet:

@@ -1,13 +1,12 @@
 """`relax`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from oreflow.agent.commands.common import DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, print_json, verb
+from oreflow.agent.commands.common import DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, n_cores, print_json, verb
 
 TRACKS = ("both", "held", "free")  # as `relaxation.tracks` has them, which is imported when it is needed
 
@@ -96,7 +95,7 @@ def relax(
         fmax=fmax,
         steps=steps,
         rattle_a=rattle,
-        workers=workers or _n_cores(),
+        workers=workers or n_cores(),
         time_limit_s=time_limit,
         potential=potential,
         track=cast(Any, track),
@@ -124,10 +123,6 @@ def relax(
             file=sys.stderr,
         )
     return STOPPED_BY_SIGNAL if result["interrupted"] else DONE
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _print_summary(result: dict[str, Any], out: Path) -> None:

@@ -29,20 +29,20 @@ def ranking(name: str) -> Rank | None:
         raise ValueError(f"expected --rank to be {' or '.join(RANKS)}, got {name!r}")
     if name == "contacts":
         return None
-    from oreflow.rewards.potential.chgnet import Chgnet, require_chgnet
+    from oreflow.rewards.potential.listing import require_potential
+    from oreflow.rewards.potential.protocol import energies_per_atom
 
-    require_chgnet("--rank chgnet")
-    potential = Chgnet()
+    potential = require_potential("chgnet", "--rank chgnet").load()
 
     def rank(structures: Sequence[Any]) -> Floats:
         try:
-            return potential.energies(structures)
+            return energies_per_atom(potential, structures)
         except PotentialError:  # of one of them: it alone goes without an energy
             return np.array([_one(structure) for structure in structures])
 
     def _one(structure: Any) -> float:
         try:
-            return float(potential.energies([structure])[0])
+            return float(energies_per_atom(potential, [structure])[0])
         except PotentialError:
             return float("nan")
 

@@ -1,8 +1,9 @@
-"""What the verb `realise` does: reads decorations, finds their geometries one after another, writes a folder."""
+"""What the verb `realise` does: reads decorations, finds their geometries, writes a folder."""
 
 import contextlib
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,20 @@ from oreflow.agent.realisation.inputs import Row, read_rows, table_of
 from oreflow.agent.realisation.ranking import ranking
 from oreflow.agent.realisation.table import failed_table, realised_table, summary
 from oreflow.agent.relaxation.journal import Journal
+from oreflow.agent.relaxation.pool import run_tasks
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.storage.atomic_files import to_json, write_text
 from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import add_to_manifest, check_place
 from oreflow.agent.tables.formulas import write_csv
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.envs.structure_io.crystal_text import crystal_to_text
+from oreflow.envs.structure_io.crystal_text import crystal_from_text, crystal_to_text
 from oreflow.envs.structure_io.writers import cif_text
 
 TABLE_FILE, FAILED_FILE, SUMMARY_FILE, CIF_FOLDER = "realised.csv", "not_realised.csv", "summary.json", "cif"
 JOURNAL_FILE = "realisations.jsonl"
+_LEAST_PER_WORKER = 4  # decorations that are worth the start of a process
+_TIME_LIMIT_S = 600.0
 
 
 def realise_to_folder(
@@ -32,6 +36,7 @@ def realise_to_folder(
     *,
     n: int | None = None,
     anew: bool = False,
+    workers: int = 1,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def realise_to_folder(
         settings: of the search.
         n: only the first n rows.
         anew: whether rows that have a geometry are searched too; otherwise they are passed on as they are.
+        workers: processes, each with one thread.
         overwrite: whether all are searched anew.
 
     Raises:
@@ -60,7 +66,7 @@ def realise_to_folder(
         check_place(out, [TABLE_FILE, FAILED_FILE, SUMMARY_FILE], overwrite=True)
         if overwrite:
             (out / JOURNAL_FILE).unlink(missing_ok=True)
-        records, n_resumed, interrupted = _realise(rows, out, settings, anew, quiet)
+        records, n_resumed, interrupted = _realise(rows, out, settings, anew, workers, quiet)
         frame, crystals = realised_table(rows, records)
         failed = failed_table(rows, records)
         result = summary(rows, records, frame, failed) | {
@@ -87,7 +93,7 @@ def realise_to_folder(
 
 
 def _realise(
-    rows: Sequence[Row], out: Path, settings: Settings, anew: bool, quiet: bool
+    rows: Sequence[Row], out: Path, settings: Settings, anew: bool, workers: int, quiet: bool
 ) -> tuple[list[dict[str, Any] | None], int, bool]:
     """A record of each row, how many were in the journal, and whether a signal came first."""
     record = settings.record()
@@ -104,26 +110,54 @@ def _realise(
     interrupted = False
     with contextlib.closing(Journal(out / JOURNAL_FILE, record, "realisations")) as journal:
         n_resumed = sum(key in journal.records for key in searched.values())
+        todo = {key: rows[place].crystal for place, key in searched.items() if key not in journal.records}
         try:
-            with Progress("realise", len(searched), quiet) as progress:
-                rank: Rank | None = None
-                loaded = False
+            with (
+                Progress("realise", len(todo), quiet) as progress,
+                contextlib.closing(_entries(todo, settings, workers)) as entries,
+            ):
                 n_trials, spent = 0, 1e-9
-                for done, (place, key) in enumerate(searched.items(), start=1):
-                    if key not in journal.records:
-                        if not loaded:
-                            rank, loaded = ranking(settings.rank), True
-                        crystal = rows[place].crystal
-                        assert crystal is not None
-                        entry = _entry(crystal, key, settings, rank)
-                        n_trials, spent = n_trials + entry.get("n_trials", 0), spent + entry["seconds"]
-                        _add(journal, entry)
+                for done, entry in enumerate(entries, start=1):
+                    n_trials, spent = n_trials + entry.get("n_trials", 0), spent + entry["seconds"]
+                    _add(journal, entry)
                     progress.update(done, trials_per_second=n_trials / spent)
         except KeyboardInterrupt:
             interrupted = True
         for place, key in searched.items():
             records[place] = journal.records.get(key)
     return records, n_resumed, interrupted
+
+
+def _entries(
+    crystals: dict[str, Crystals | None], settings: Settings, workers: int
+) -> Generator[dict[str, Any], None, None]:
+    """What the journal keeps of decorations, as they are finished; here, or in several processes."""
+    tasks = [(key, crystal_to_text(crystal)[0]) for key, crystal in crystals.items() if crystal is not None]
+    workers = min(workers, max(len(tasks) // _LEAST_PER_WORKER, 1))
+    if workers == 1:
+        realise = make_realiser(settings) if tasks else None
+        for task in tasks:
+            assert realise is not None
+            yield realise(task)
+        return
+    make = functools.partial(make_realiser, settings)
+    with contextlib.closing(run_tasks(tasks, make, workers=workers, time_limit_s=_TIME_LIMIT_S)) as outcomes:
+        for number, outcome in outcomes:
+            if outcome.kind == "done":
+                yield outcome.value
+            else:
+                yield {"key": tasks[number][0], "reason": outcome.reason, "seconds": round(outcome.seconds, 3)}
+
+
+def make_realiser(settings: Settings) -> Callable[[tuple[str, str]], dict[str, Any]]:
+    """A function that finds the geometries of one decoration, given as its key and its text."""
+    rank = ranking(settings.rank)
+
+    def realise(task: tuple[str, str]) -> dict[str, Any]:
+        key, text = task
+        return _entry(crystal_from_text([text]), key, settings, rank)
+
+    return realise
 
 
 def _entry(crystal: Crystals, key: str, settings: Settings, rank: Rank | None) -> dict[str, Any]:
