@@ -176,3 +176,16 @@ def test_ranking_by_chgnet_asks_for_the_package_and_survives_what_it_does_not_kn
         ranking.ranking("chgnet")
     with pytest.raises(ValueError, match="expected --rank to be chgnet or contacts"):
         ranking.ranking("energy")
+
+
+def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
+    texts = [
+        SALT.replace("Na", metal).replace("Cl", halide) for metal in ("Li", "Na", "K", "Rb") for halide in ("F", "Br")
+    ]
+    source = write_table(tmp_path / "t.csv", [*texts, RADON, SALT])
+    tables = []
+    for workers in (1, 2):
+        realise_to_folder(source, tmp_path / str(workers), Settings(effort=0.02, rank="contacts"), workers=workers)
+        tables.append([table(tmp_path / str(workers), name) for name in ("realised.csv", "not_realised.csv")])
+    assert tables[0] == tables[1]
+    assert len(tables[0][0]) == 9
