@@ -94,3 +94,5 @@ SHAPES: dict[str, Callable[..., Shape]] = {
     "verdict": verdict,
     "logarithm": logarithm,
 }
+BOUNDED_SHAPES = ("target", "below", "above", "between", "verdict")
+"""Those whose log-score is never above 0."""

@@ -114,6 +114,7 @@ def _samplers() -> dict[str, dict[str, str]]:
         "samplers (sampler.kind)": {
             "gflownet": "draws each object with probability R/Z",
             "policy_gradient": "the same, learned as entropy-regularised reinforcement learning",
+            "rejection": "takes draws of a prior by their reward: P0 R / Z exactly, without training",
             "random": "baseline: random allowed actions",
             "metropolis_hastings": "baseline: parallel chains that leave R/Z unchanged; sample continues them",
             "genetic": "baseline: an optimiser, no sampler of R/Z",

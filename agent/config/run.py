@@ -18,8 +18,9 @@ from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.config.world import AnyWorld, PartConfig, WorldSection, section_of
 from oreflow.agent.errors import ConfigError
 from oreflow.envs.chemistry.oxidation import resolve_table
-from oreflow.envs.registry import WORLDS
+from oreflow.envs.registry import STRUCTURE, WORLDS
 from oreflow.envs.suggestions import nearest
+from oreflow.rewards.shaping import BOUNDED_SHAPES
 
 SCHEMA_VERSION = 1
 # These take an oxidation-state table.
@@ -106,14 +107,14 @@ class Config(Closed):
         if self.target == TargetConfig():
             return self
         if self.target.prior is not None and (
-            self.sampler.kind not in ("gflownet", "policy_gradient")
+            self.sampler.kind not in ("gflownet", "policy_gradient", "rejection")
             or self.sampler.engine == "torchgfn"
             or self.sampler.family.kind != "none"
             or self.sampler.backward == "learned"
         ):
             raise ValueError(
-                "target.prior: works with gflownet and policy_gradient, without torchgfn's engine, families and a "
-                "learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
+                "target.prior: works with gflownet, policy_gradient and rejection, without torchgfn's engine, families and "
+                "a learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
             )
         if self.target == TargetConfig(prior=self.target.prior, tau=self.target.tau):
             return self
@@ -152,6 +153,31 @@ class Config(Closed):
         for fault, holds in (faults | own).items():
             if holds:
                 raise ValueError(f"target.measure: normalised, but {fault}; change one of the two, or choose density")
+
+    @model_validator(mode="after")
+    def _rejection_has_a_prior_and_a_bound(self) -> "Config":
+        if self.sampler.kind != "rejection":
+            return self
+        if self.target.prior is None:
+            raise ValueError("sampler.kind: rejection takes draws of a prior; add target.prior, or choose gflownet")
+        if self.world.space().object_kind == STRUCTURE and getattr(self.world, "geometry", False):
+            raise ValueError(
+                "sampler.kind: rejection draws what the prior does, and that is decorations; set world.geometry to "
+                "false, or choose gflownet"
+            )
+        unbounded = [term.name for term in self.reward.terms if term.shape.get("kind") not in BOUNDED_SHAPES]
+        if unbounded and "log_max" not in self.reward.model_fields_set:
+            raise ValueError(
+                f"sampler.kind: rejection needs a largest log R, and the shape of {', '.join(unbounded)} has none; "
+                f"choose one of {', '.join(BOUNDED_SHAPES)}, or set reward.log_max"
+            )
+        return self
+
+    @property
+    def largest_log_reward(self) -> float:
+        """What log R cannot exceed."""
+        bounded = all(term.shape.get("kind") in BOUNDED_SHAPES for term in self.reward.terms)
+        return min(self.reward.log_max, 0.0) if bounded else self.reward.log_max
 
     @model_validator(mode="after")
     def _measures_what_has_probabilities(self) -> "Config":

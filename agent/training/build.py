@@ -207,6 +207,12 @@ def make_searcher(config: Config, kernel: TransitionKernel) -> Searcher:
     from oreflow.agent.search.searcher import RandomFeasible
 
     match config.sampler.kind:
+        case "rejection":
+            from oreflow.agent.learners.rejection import Rejection
+
+            prior = make_prior(config, kernel)
+            assert prior is not None
+            return Rejection(kernel, prior, config.target.tau, config.largest_log_reward)
         case "metropolis_hastings":
             return MetropolisHastings(kernel, config.sampler.batch)
         case "genetic":

@@ -1,0 +1,104 @@
+"""Rejection sampling from a prior: exact draws of P0(x) R(x)^(1/tau) / Z without any training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from oreflow.agent.errors import TrainingError
+from oreflow.agent.policy.prior import Prior
+from oreflow.agent.rollout.rollout import draw_objects
+from oreflow.agent.search.searcher import Score
+from oreflow.envs.arrays import Arrays, Floats, States
+from oreflow.envs.contract.finding import FindsCompositions, FindsCrystals
+from oreflow.envs.contract.protocol import TransitionKernel
+
+_BATCH = 1024
+_MOST_IN_VAIN = 2_000_000  # draws of the prior without one that is taken
+
+
+class Rejection:
+    """Takes a draw of the prior with probability (R(x) / R_max)^(1 / tau) (von Neumann 1951).
+
+    Draws that lie outside the world, and those without a valid reward, are not taken. What is taken follows
+    P0(x) R(x)^(1/tau) / Z within the world exactly, each draw independent of the others. The rounds of propose and tell
+    only measure how many are taken.
+
+    Args:
+        kernel: of the world.
+        prior: whose draws are judged.
+        tau: R counts to the power of 1 / tau.
+        log_max: the largest log R that there can be.
+    """
+
+    scores_states = True
+
+    def __init__(self, kernel: TransitionKernel, prior: Prior, tau: float, log_max: float) -> None:
+        assert isinstance(kernel, FindsCompositions | FindsCrystals)
+        self._find: Callable[[Any], Any] = kernel.find
+        self.kernel, self.prior, self.tau, self.log_max = kernel, prior, tau, log_max
+        self._proposed = self._drawn = 0
+        self._taken = 0.0
+
+    def propose(self, n: int, rng: np.random.Generator) -> States:
+        """Draw n objects of the world from the prior, [n, *state_shape].
+
+        Raises:
+            TrainingError: when the prior does not come upon the world.
+        """
+        parts = [self.kernel.initial(0)]
+        n_found = n_in_vain = 0
+        while n_found < n:
+            drawn = draw_objects(self.prior.kernel, self.prior.policy, _BATCH, rng)
+            self._drawn += len(drawn)
+            found, inside, *_ = self._find(self.prior.kernel.objects(drawn))
+            parts.append(found[inside][: n - n_found])
+            n_found += len(parts[-1])
+            n_in_vain = 0 if inside.any() else n_in_vain + len(drawn)
+            if n_in_vain >= _MOST_IN_VAIN:
+                raise TrainingError(
+                    f"none of {n_in_vain:,} draws of the prior lies in this world; widen the world, or train a sampler "
+                    "(kind gflownet), which is drawn within it"
+                )
+        self._proposed += n
+        return np.concatenate(parts)
+
+    def tell(self, log_reward: Floats, rng: np.random.Generator) -> dict[str, float]:
+        """Take log R of what was proposed; return the share of it that would be taken, in the mean over all so far."""
+        self._taken += float(np.exp(self._log_probability(log_reward)).sum())
+        return {"acceptance": self._taken / max(self._proposed, 1)}
+
+    def arrays(self) -> Arrays:
+        """Give all that is needed to go on exactly, by name."""
+        return {"counts": np.array([self._proposed, self._drawn], dtype=np.int64), "taken": np.array([self._taken])}
+
+    def load_arrays(self, arrays: Arrays) -> None:
+        """Take up the state that `arrays` gave."""
+        self._proposed, self._drawn = (int(n) for n in arrays["counts"])
+        self._taken = float(arrays["taken"][0])
+
+    def draw(self, n: int, rng: np.random.Generator, score: Score) -> States:
+        """Draw n objects of P0 R^(1/tau) / Z, terminal states [n, *state_shape].
+
+        Raises:
+            TrainingError: when hardly a draw of the prior is taken.
+        """
+        parts = [self.kernel.initial(0)]
+        n_taken = n_in_vain = 0
+        while n_taken < n:
+            proposed = self.propose(_BATCH, rng)
+            taken = np.log(rng.random(len(proposed))) < self._log_probability(score(proposed))
+            parts.append(proposed[taken][: n - n_taken])
+            n_taken += len(parts[-1])
+            n_in_vain = 0 if taken.any() else n_in_vain + len(proposed)
+            if n_in_vain >= _MOST_IN_VAIN:
+                raise TrainingError(
+                    f"none of {n_in_vain:,} draws of the prior was taken: the reward is too sharp for rejection; raise "
+                    "target.tau, soften the shapes, or train a sampler (kind gflownet)"
+                )
+        return np.concatenate(parts)
+
+    def _log_probability(self, log_reward: Floats) -> Floats:
+        """log of the probability to take objects, float64 [batch]; -inf where log R is invalid."""
+        valid = np.where(np.isnan(log_reward), -np.inf, log_reward)
+        return np.minimum((valid - self.log_max) / self.tau, 0.0)
