@@ -12,6 +12,7 @@ from oreflow.agent.commands import (
     init,
     list,
     relax,
+    report,
     sample,
     score,
     structures,
@@ -35,6 +36,7 @@ app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("exact")(exact.exact)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)

@@ -1,0 +1,282 @@
+"""What a report is made of: runs and tables, read from where they lie."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from oreflow.agent.config.run import Config
+from oreflow.agent.errors import RunFolderError
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.tables.formulas import formulas_of, read_table, row_errors
+from oreflow.envs.arrays import Floats, Ints
+from oreflow.envs.errors import FormulaError
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.reference.tables import read_formula
+
+MOST_ROWS = 100_000
+"""Rows that a page holds; of a larger table a random part, and its first rows in any case."""
+_FIRST_ROWS = 1000
+_CONFIG = "config.resolved.yaml"
+_TABLES = ("candidates.parquet", "candidates.csv")
+
+
+@dataclass(frozen=True)
+class TermColumn:
+    """A reward term in a table.
+
+    Attributes:
+        column: of its values; None where the table has none.
+        scored: of what its shape is applied to; mostly the same.
+        shape: `kind` and parameters; empty where no config says them.
+    """
+
+    name: str
+    unit: str
+    column: str | None
+    scored: str | None
+    shape: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name and unit for people."""
+        unit = f" / {self.unit}" if self.unit not in ("", "1") else ""
+        return self.name.replace("_", " ") + unit
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run, or one table.
+
+    Attributes:
+        label: what it is called in the report.
+        table_path: of the candidates.
+        run: its folder; None for a table without one.
+        rows: the candidates that the page holds, numbered from 0; a column `formula_shown`, where there are formulas.
+        n_rows: in the file.
+        compositions: of the rows; None where objects have no formula.
+        reward: of `reward` in the summary; empty without.
+        notes: what was left out, and why.
+    """
+
+    label: str
+    table_path: Path
+    run: RunFolder | None
+    config: Config | None
+    rows: pd.DataFrame
+    n_rows: int
+    compositions: Compositions | None
+    terms: tuple[TermColumn, ...]
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def numbers(self, column: str | None) -> Floats | None:
+        """A column as float64 [row], NaN for what is missing; None where there is none, or nothing in it."""
+        if column is None or column not in self.rows.columns:
+            return None
+        values = pd.to_numeric(self.rows[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        return values if np.isfinite(values).any() else None
+
+
+def read_sources(paths: list[Path], formula_column: str | None = None) -> list[Source]:
+    """Read runs, folders of runs (of one config over seeds), folders of candidates, and tables.
+
+    Args:
+        formula_column: its name in tables; by default one of the usual ones.
+
+    Raises:
+        RunFolderError: for a run that nothing was sampled from, and a folder that holds neither.
+        TableError: for a file that is no table of formulas.
+    """
+    places: list[tuple[Path, RunFolder | None]] = []
+    for path in paths:
+        places += _places(path)
+    labels = _labels([run.path if run is not None else table for table, run in places])
+    return [_read(table, run, label, formula_column) for (table, run), label in zip(places, labels)]
+
+
+def _places(path: Path) -> list[tuple[Path, RunFolder | None]]:
+    """Tables of candidates below a path, and the runs that they are of."""
+    if not path.is_dir():
+        return [(path, _run_above(path.parent))]
+    if (path / _CONFIG).is_file():
+        return [(_newest_table(path), RunFolder(path))]
+    table = _table_in(path)
+    if table is not None:
+        return [(table, _run_above(path))]
+    runs = sorted(found.parent for found in path.glob(f"*/{_CONFIG}"))
+    sampled = [run for run in runs if _newest_or_none(run) is not None]
+    if sampled:
+        return [(_newest_table(run), RunFolder(run)) for run in sampled]
+    if runs:
+        raise RunFolderError(f"no candidates in any run of {path}; run `oreflow sample {runs[0]}` first")
+    raise RunFolderError(f"expected a run, a folder of candidates or a table, found none of them in {path}")
+
+
+def _run_above(folder: Path) -> RunFolder | None:
+    """The run whose candidates lie in a folder."""
+    return RunFolder(folder.parent) if (folder.parent / _CONFIG).is_file() else None
+
+
+def _table_in(folder: Path) -> Path | None:
+    return next((folder / name for name in _TABLES if (folder / name).is_file()), None)
+
+
+def _newest_or_none(run: Path) -> Path | None:
+    folders = [folder for folder in run.glob("samples*") if folder.name == "samples" or _number(folder)]
+    tables = [table for folder in sorted(folders, key=_number) if (table := _table_in(folder)) is not None]
+    return tables[-1] if tables else None
+
+
+def _number(folder: Path) -> int:
+    """2 of samples_2; 0 of a name of another form."""
+    text = folder.name.removeprefix("samples_")
+    return int(text) if text.isdigit() else 0
+
+
+def _newest_table(run: Path) -> Path:
+    table = _newest_or_none(run)
+    if table is None:
+        raise RunFolderError(f"{run} holds no candidates yet; run `oreflow sample {run} -n 1000 --unique` first")
+    return table
+
+
+def _labels(paths: list[Path]) -> list[str]:
+    """Names of runs and tables, with as many folders before them as tell them apart."""
+    for n_parts in range(1, 1 + max(len(path.parts) for path in paths)):
+        labels = ["/".join(path.parts[-n_parts:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(path) for path in paths]
+
+
+def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | None) -> Source:
+    rows, n_rows = _rows(table)
+    notes = []
+    if len(rows) < n_rows:
+        notes.append(
+            f"{n_rows:,} rows in the table; this page and its figures hold {len(rows):,} of them: the first "
+            f"{_FIRST_ROWS:,} and others drawn at random"
+        )
+    compositions = None
+    if "object" not in rows.columns:
+        texts = formulas_of(rows, str(table), formula_column)
+        compositions, read, errors = _compositions(texts)
+        bad = row_errors(rows, errors)
+        if bad:
+            notes.append(f"{len(bad):,} rows without a readable formula are left out; {bad[0]}")
+        shown = rows["formula_pretty"].astype(str).tolist() if "formula_pretty" in rows.columns else texts
+        rows = rows.assign(formula_shown=shown).iloc[read]
+    rows = rows.reset_index(drop=True)
+    summary = _json(table.with_name("summary.json"))
+    config = None if run is None else run.load_config()
+    return Source(
+        label=label,
+        table_path=table,
+        run=run,
+        config=config,
+        rows=rows,
+        n_rows=n_rows,
+        compositions=compositions,
+        terms=_terms(config, summary, rows),
+        summary=summary,
+        provenance={} if run is None else _json(run.provenance_path),
+        notes=tuple(notes),
+    )
+
+
+def _compositions(texts: list[str]) -> tuple[Compositions, Ints, list[str]]:
+    """The readable formulas of a column, their places in it, and an error for each place, "" where readable."""
+    found, read, errors = [], [], [""] * len(texts)
+    for place, text in enumerate(texts):
+        try:
+            found.append(read_formula(text))
+            read.append(place)
+        except FormulaError as error:
+            errors[place] = str(error)
+    return Compositions.from_dicts(found), np.array(read, dtype=np.int64), errors
+
+
+def _rows(path: Path) -> tuple[pd.DataFrame, int]:
+    """The rows of a table that a page holds, and how many there are; a large Parquet file is never read whole."""
+    if path.suffix != ".parquet":
+        frame = _typed(read_table(path))
+        return frame.iloc[_chosen(len(frame))], len(frame)
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, ValueError):
+        return read_table(path), 0  # which says what is wrong
+    n_rows = file.metadata.num_rows
+    chosen = _chosen(n_rows)
+    parts, first = [], 0
+    for batch in file.iter_batches():
+        inside = chosen[(chosen >= first) & (chosen < first + len(batch))] - first
+        parts.append(batch.take(inside).to_pandas())
+        first += len(batch)
+    frame = pd.concat(parts, ignore_index=True) if parts else file.schema_arrow.empty_table().to_pandas()
+    return frame, n_rows
+
+
+def _chosen(n: int) -> Ints:
+    """Ascending numbers of the rows that a page holds."""
+    if n <= MOST_ROWS:
+        return np.arange(n)
+    drawn = np.random.default_rng(0).choice(n - _FIRST_ROWS, MOST_ROWS - _FIRST_ROWS, replace=False)
+    return np.concatenate([np.arange(_FIRST_ROWS), _FIRST_ROWS + np.sort(drawn)])
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of text with numbers and truth values where all filled cells of a column are some."""
+    out = {}
+    for name in frame.columns:
+        cells = frame[name]
+        if cells.dtype != object:
+            out[str(name)] = cells
+            continue
+        filled = cells[cells.notna() & (cells != "")].astype(str)
+        if len(filled) and filled.isin(["True", "False"]).all():
+            out[str(name)] = cells.map({"True": True, "False": False}).astype("boolean")
+            continue
+        numbers = pd.to_numeric(filled, errors="coerce")
+        # "NaN" is sodium nitride, and "Infinity" no number that a chemist means
+        if len(filled) and np.isfinite(numbers).all():
+            out[str(name)] = numbers.reindex(cells.index)
+        else:
+            out[str(name)] = cells.map(lambda cell: cell[1:] if str(cell)[:2] in ("'=", "'+", "'-", "'@") else cell)
+    return pd.DataFrame(out, index=frame.index)
+
+
+def _terms(config: Config | None, summary: dict[str, Any], rows: pd.DataFrame) -> tuple[TermColumn, ...]:
+    """The terms of a config, or else those whose columns a table has."""
+    columns = [str(name) for name in rows.columns]
+    units = {term["name"]: term["unit"] for term in (summary.get("reward") or {}).get("terms", [])}
+    if config is None:
+        names = [name.removesuffix("_log_score") for name in columns if name.endswith("_log_score")]
+        shapes: dict[str, Mapping[str, Any]] = {}
+    else:
+        names = [term.label or term.name for term in config.reward.terms]
+        shapes = {term.label or term.name: term.shape for term in config.reward.terms}
+    found = []
+    for name in names:
+        place = columns.index(f"{name}_valid") - 1 if f"{name}_valid" in columns else -1
+        column = columns[place] if place >= 0 else None
+        scored = f"{name}_scored" if f"{name}_scored" in columns else column
+        found.append(TermColumn(name, units.get(name, ""), column, scored, shapes.get(name, {})))
+    return tuple(found)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON file beside the table; empty where it is missing, or somebody else's."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
