@@ -23,7 +23,9 @@ from oreflow.agent.commands.common import (
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Runs, folders of runs as train --seeds makes, tables of candidates.", metavar="RUN_OR_TABLE..."),
+        typer.Argument(
+            help="Runs, folders of runs as train --seeds makes, tables of candidates.", metavar="RUN_OR_TABLE..."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write; RUN/report by default, report/ beside a table.")

@@ -7,6 +7,8 @@ import numpy as np
 
 from oreflow.envs.arrays import Bools, Floats
 
+NO_UNIT = ("", "1", "count", "ratio", "verdict")
+"""Units that nobody writes behind a number."""
 _ROUNDING = 1e-9
 
 
@@ -40,7 +42,7 @@ def satisfied(shape: Mapping[str, Any], values: Floats) -> Bools | None:
 
 def wish_in_words(shape: Mapping[str, Any], unit: str) -> str:
     """Say what a shape asks for, with the unit: "at most -1 eV/atom", "as low as possible"."""
-    of = "" if unit in ("", "1") else f" {unit}"
+    of = "" if unit in NO_UNIT else f" {unit}"
     kind = shape["kind"]
     if kind == "below":
         return f"at most {shape['threshold']:g}{of}"

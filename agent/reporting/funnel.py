@@ -19,6 +19,8 @@ _FLAGS = (
     ("is_novel", "not in the reference (novel)"),
 )
 
+_TERM_OF = {"electronegativity_ok": "electronegativity_balance", "is_novel": "novelty"}  # which says the same
+
 
 @dataclass(frozen=True)
 class Line:
@@ -49,19 +51,22 @@ def meets_all(source: Source) -> Bools | None:
 
 def funnel(sources: list[Source]) -> list[Line]:
     """Lines for each term of any source, for all together, and for what else the tables say of their rows."""
-    lines = []
+    lines: list[Line] = []
     names = list(dict.fromkeys(term.name for source in sources for term in source.terms))
     for name in names:
         terms = [next((term for term in source.terms if term.name == name), None) for source in sources]
         wishes = dict.fromkeys(wish_in_words(term.shape, term.unit) for term in terms if term and term.shape)
         title = next(term.title for term in terms if term)
-        medians = tuple(_median(source, term) for source, term in zip(sources, terms))
+        yes_or_no = all(term is None or term.shape.get("kind") == "verdict" for term in terms)
+        medians = () if yes_or_no else tuple(_median(source, term) for source, term in zip(sources, terms))
         shares = tuple(None if term is None else _share(meets(source, term)) for source, term in zip(sources, terms))
         lines.append(Line(title, " or ".join(wishes), shares, medians))
     everything = tuple(_share(meets_all(source)) for source in sources)
     if any(share is not None for share in everything):
         lines.append(Line("all of these thresholds", "", everything))
     for column, title in _FLAGS:
+        if _TERM_OF.get(column) in names:
+            continue
         shares = tuple(_share(flags(source, column)) for source in sources)
         if any(share is not None for share in shares):
             lines.append(Line(title, "", shares))
@@ -92,8 +97,8 @@ def verdict(source: Source) -> str:
     if everything >= _WORTH:
         return f"Worth reading: {said}.{loose}"
     remedy = (
-        f"{worst.name.replace('_', ' ')} fails most often ({share:.0%} satisfy it): train longer, give it more weight, or "
-        "move its threshold"
+        f"{worst.name.replace('_', ' ')} fails most often ({share:.0%} satisfy it): train longer, give it more weight, "
+        "or move its threshold"
     )
     if everything >= _SOME:
         return f"Worth reading in part: {said}; {remedy}.{loose}"

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from oreflow.agent.reporting.comparisons import Known, read_known_compounds, term_values
+from oreflow.agent.reporting.comparisons import Known, read_known_compounds, reference_of, term_values
 from oreflow.agent.reporting.figures.compositions import element_section, map_section
 from oreflow.agent.reporting.figures.crystals import gallery, space_group_section
 from oreflow.agent.reporting.figures.distributions import distributions
@@ -71,7 +71,13 @@ def make_report(
         check_place(out, [PAGE], overwrite)
         with Progress("read", len(paths), quiet) as progress:
             sources = read_sources(paths, formula_column)
+            notes = []
+            if reference is None and (own := reference_of(sources)) is not None:
+                reference = own
+                notes.append(f"Known compounds are those that the reward compares with: {own}.")
             known = None if reference is None else read_known_compounds(reference, formula_column, quiet)
+            if known is not None and known.bad_rows:
+                notes.append(f"{len(known.bad_rows)} rows of the reference are left out; {known.bad_rows[0]}")
             progress.update(len(paths))
         sections = _sections(sources, known, quiet)
         figures = [figure for section in sections for figure in section.figures]
@@ -80,7 +86,7 @@ def make_report(
         lines = funnel(sources)
         tables = [page_table(source) for source in sources]
         with writing_to(out):
-            files[PAGE].write_text(_page(sources, sections, lines, tables, solids, known), encoding="utf-8")
+            files[PAGE].write_text(_page(sources, sections, lines, tables, solids, notes), encoding="utf-8")
             if static:
                 files |= _static(figures, scratch, quiet)
             check_place(out, files, overwrite or bool(own_files(out)))
@@ -117,7 +123,7 @@ def _sections(sources: list[Source], known: Known | None, quiet: bool) -> list[S
 def _static(figures: list[Figure], scratch: Path, quiet: bool) -> dict[str, Path]:
     """Files of all figures by their names in the report's folder."""
     (scratch / _FIGURES).mkdir()
-    found = {}
+    found: dict[str, Path] = {}
     with Progress("draw", len(figures), quiet) as progress:
         for figure in figures:
             name = f"{_FIGURES}/{re.sub(r'[^A-Za-z0-9_-]+', '_', figure.key)}"
@@ -134,21 +140,20 @@ def _page(
     lines: list[Any],
     tables: list[dict[str, Any]],
     solids: list[dict[str, Any]],
-    known: Known | None,
+    notes: list[str],
 ) -> str:
     """The page as text; jinja2 escapes whatever stands in it, and data is packed."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     environment.filters["formula"] = _formula_html
     data = {
         "tables": tables,
         "figures": {figure.key: plotly_figure(figure) for section in sections for figure in section.figures},
         "structures": [solid["data"] for solid in solids],
     }
-    notes = []
-    if known is not None and known.bad_rows:
-        notes.append(f"{len(known.bad_rows)} rows of the reference are left out; {known.bad_rows[0]}")
     from markupsafe import Markup
 
     return environment.from_string(page_file("report.html.j2")).render(
@@ -156,6 +161,7 @@ def _page(
         sources=[_words(source) for source in sources],
         notes=notes,
         sections=sections,
+        left_out=[section for section in sections if section.note and not section.figures],
         funnel=lines,
         rows_shown=", ".join(f"{len(source.rows):,}" for source in sources),
         gallery=solids,

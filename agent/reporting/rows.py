@@ -72,6 +72,8 @@ def _chosen(source: Source) -> list[str]:
     """Names of columns in order: what an object is, log R, the terms, what is always there, and the others."""
     present = [str(name) for name in source.rows.columns]
     terms = [term.column for term in source.terms if term.column is not None]
+    if any(_same(source, term, "formation_energy_per_atom_pred") for term in terms):
+        present.remove("formation_energy_per_atom_pred")
     of_terms = {f"{term.name}_{end}" for term in source.terms for end in ("valid", "log_score", "scored", "mean")}
     wanted = [*_FIRST, *terms, *_THEN]
     others = [name for name in present if name not in (*wanted, *_HIDDEN) and name not in of_terms]
@@ -86,6 +88,9 @@ def _column(name: str, source: Source) -> dict[str, Any]:
     if name == "space_group_number":
         groups = [None if pd.isna(cell) else _group(cell) for cell in cells.tolist()]
         return {"key": name, "title": title, "kind": "text", "digits": 0, "values": groups}
+    yes_or_no = any(t.column == name and t.shape.get("kind") == "verdict" for t in source.terms)
+    if yes_or_no and cells.dropna().isin([0, 1]).all():
+        cells = cells.astype("Float64").astype("boolean")
     if cells.dtype.kind == "b" or str(cells.dtype) == "boolean":
         values = [None if pd.isna(cell) else int(cell) for cell in cells.tolist()]
         return {"key": name, "title": title, "kind": "flag", "digits": 0, "values": values}
@@ -98,6 +103,14 @@ def _column(name: str, source: Source) -> dict[str, Any]:
         values = [value if ok else None for value, ok in zip(plain, finite.tolist())]
         return {"key": name, "title": title, "kind": "number", "digits": digits, "values": values}
     return {"key": name, "title": title, "kind": "text", "digits": 0, "values": _texts(cells)}
+
+
+def _same(source: Source, column: str, other: str) -> bool:
+    """Whether two columns hold the same numbers."""
+    if column == other or column not in source.rows.columns or other not in source.rows.columns:
+        return False
+    ours, others = source.numbers(column), source.numbers(other)
+    return ours is not None and others is not None and np.array_equal(ours, others, equal_nan=True)
 
 
 def _group(cell: Any) -> str:
@@ -114,13 +127,10 @@ def _texts(cells: pd.Series) -> list[str | None]:
 
 
 def _digits(numbers: Any, title: str) -> int:
-    """Digits behind the point: none for counts, three for energies, two for logarithms, else four in all."""
+    """Digits behind the point: those that the numbers have, at most three of energies, two of logarithms, else four."""
     known = numbers[np.isfinite(numbers)]
     if not len(known) or (known == np.round(known)).all():
         return 0
-    if "eV" in title:
-        return 3
-    if "nats" in title:
-        return 2
     size = float(np.quantile(np.abs(known), 0.9))
-    return int(np.clip(3 - np.floor(np.log10(size)), 0, 6)) if size > 0 else 3
+    most = 3 if "eV" in title else 2 if "nats" in title else int(np.clip(3 - np.floor(np.log10(max(size, 1e-9))), 0, 6))
+    return next((n for n in range(most) if np.allclose(known, np.round(known, n), rtol=0, atol=1e-12)), most)

@@ -8,20 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.errors import RunFolderError
+from oreflow.agent.evaluation.satisfaction import NO_UNIT
+from oreflow.agent.reporting.table_rows import FIRST_ROWS, MOST_ROWS, compositions_of, table_rows
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.tables.formulas import formulas_of, read_table, row_errors
-from oreflow.envs.arrays import Floats, Ints
-from oreflow.envs.errors import FormulaError
+from oreflow.agent.tables.formulas import formulas_of, row_errors
+from oreflow.envs.arrays import Floats
 from oreflow.envs.objects.compositions import Compositions
-from oreflow.rewards.reference.tables import read_formula
 
-MOST_ROWS = 100_000
-"""Rows that a page holds; of a larger table a random part, and its first rows in any case."""
-_FIRST_ROWS = 1000
 _CONFIG = "config.resolved.yaml"
 _TABLES = ("candidates.parquet", "candidates.csv")
 
@@ -45,7 +41,7 @@ class TermColumn:
     @property
     def title(self) -> str:
         """Name and unit for people."""
-        unit = f" / {self.unit}" if self.unit not in ("", "1") else ""
+        unit = f" / {self.unit}" if self.unit not in NO_UNIT else ""
         return self.name.replace("_", " ") + unit
 
 
@@ -97,8 +93,9 @@ def read_sources(paths: list[Path], formula_column: str | None = None) -> list[S
     places: list[tuple[Path, RunFolder | None]] = []
     for path in paths:
         places += _places(path)
-    labels = _labels([run.path if run is not None else table for table, run in places])
-    return [_read(table, run, label, formula_column) for (table, run), label in zip(places, labels)]
+    labels = _labels([_called(table, run) for table, run in places])
+    most = MOST_ROWS // len(places)
+    return [_read(table, run, label, formula_column, most) for (table, run), label in zip(places, labels)]
 
 
 def _places(path: Path) -> list[tuple[Path, RunFolder | None]]:
@@ -147,6 +144,12 @@ def _newest_table(run: Path) -> Path:
     return table
 
 
+def _called(table: Path, run: RunFolder | None) -> Path:
+    """What a source is called by: the run, the folder of candidates, or the table."""
+    path = (table if run is None else run.path).resolve()
+    return path.parent if path.name in _TABLES else path
+
+
 def _labels(paths: list[Path]) -> list[str]:
     """Names of runs and tables, with as many folders before them as tell them apart."""
     for n_parts in range(1, 1 + max(len(path.parts) for path in paths)):
@@ -156,18 +159,18 @@ def _labels(paths: list[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | None) -> Source:
-    rows, n_rows = _rows(table)
+def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | None, most_rows: int) -> Source:
+    rows, n_rows = table_rows(table, most_rows)
     notes = []
     if len(rows) < n_rows:
         notes.append(
             f"{n_rows:,} rows in the table; this page and its figures hold {len(rows):,} of them: the first "
-            f"{_FIRST_ROWS:,} and others drawn at random"
+            f"{FIRST_ROWS:,} and others drawn at random"
         )
     compositions = None
     if "object" not in rows.columns:
         texts = formulas_of(rows, str(table), formula_column)
-        compositions, read, errors = _compositions(texts)
+        compositions, read, errors = compositions_of(texts)
         bad = row_errors(rows, errors)
         if bad:
             notes.append(f"{len(bad):,} rows without a readable formula are left out; {bad[0]}")
@@ -189,67 +192,6 @@ def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | 
         provenance={} if run is None else _json(run.provenance_path),
         notes=tuple(notes),
     )
-
-
-def _compositions(texts: list[str]) -> tuple[Compositions, Ints, list[str]]:
-    """The readable formulas of a column, their places in it, and an error for each place, "" where readable."""
-    found, read, errors = [], [], [""] * len(texts)
-    for place, text in enumerate(texts):
-        try:
-            found.append(read_formula(text))
-            read.append(place)
-        except FormulaError as error:
-            errors[place] = str(error)
-    return Compositions.from_dicts(found), np.array(read, dtype=np.int64), errors
-
-
-def _rows(path: Path) -> tuple[pd.DataFrame, int]:
-    """The rows of a table that a page holds, and how many there are; a large Parquet file is never read whole."""
-    if path.suffix != ".parquet":
-        frame = _typed(read_table(path))
-        return frame.iloc[_chosen(len(frame))], len(frame)
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, ValueError):
-        return read_table(path), 0  # which says what is wrong
-    n_rows = file.metadata.num_rows
-    chosen = _chosen(n_rows)
-    parts, first = [], 0
-    for batch in file.iter_batches():
-        inside = chosen[(chosen >= first) & (chosen < first + len(batch))] - first
-        parts.append(batch.take(inside).to_pandas())
-        first += len(batch)
-    frame = pd.concat(parts, ignore_index=True) if parts else file.schema_arrow.empty_table().to_pandas()
-    return frame, n_rows
-
-
-def _chosen(n: int) -> Ints:
-    """Ascending numbers of the rows that a page holds."""
-    if n <= MOST_ROWS:
-        return np.arange(n)
-    drawn = np.random.default_rng(0).choice(n - _FIRST_ROWS, MOST_ROWS - _FIRST_ROWS, replace=False)
-    return np.concatenate([np.arange(_FIRST_ROWS), _FIRST_ROWS + np.sort(drawn)])
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table of text with numbers and truth values where all filled cells of a column are some."""
-    out = {}
-    for name in frame.columns:
-        cells = frame[name]
-        if cells.dtype != object:
-            out[str(name)] = cells
-            continue
-        filled = cells[cells.notna() & (cells != "")].astype(str)
-        if len(filled) and filled.isin(["True", "False"]).all():
-            out[str(name)] = cells.map({"True": True, "False": False}).astype("boolean")
-            continue
-        numbers = pd.to_numeric(filled, errors="coerce")
-        # "NaN" is sodium nitride, and "Infinity" no number that a chemist means
-        if len(filled) and np.isfinite(numbers).all():
-            out[str(name)] = numbers.reindex(cells.index)
-        else:
-            out[str(name)] = cells.map(lambda cell: cell[1:] if str(cell)[:2] in ("'=", "'+", "'-", "'@") else cell)
-    return pd.DataFrame(out, index=frame.index)
 
 
 def _terms(config: Config | None, summary: dict[str, Any], rows: pd.DataFrame) -> tuple[TermColumn, ...]:
@@ -278,5 +220,3 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-

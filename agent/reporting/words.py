@@ -21,13 +21,17 @@ def asked(source: Source) -> list[tuple[str, list[str]]]:
         lines.append(("Sampled", [str(target)]))
     if "condition" in source.summary:
         lines.append(("Under", [_plain(source.summary["condition"])]))
-    terms = [f"{t.name.replace('_', ' ')}: {wish_in_words(t.shape, t.unit)} ({_shape(t.shape)})" for t in source.terms if t.shape]
+    terms = [
+        f"{t.name.replace('_', ' ')}: {wish_in_words(t.shape, t.unit)} ({_shape(t.shape)})"
+        for t in source.terms
+        if t.shape
+    ]
     if terms:
         lines.append(("Wanted", terms))
     elif source.terms:
         lines.append(("Judged by", [t.title for t in source.terms]))
     if config is not None:
-        lines.append(("World", [_world(config.world.model_dump(mode="json", exclude_defaults=True), config.world.kind)]))
+        lines.append(("World", [_world(config.world.model_dump(mode="json"), config.world.kind)]))
     return lines
 
 
@@ -37,7 +41,11 @@ def _shape(shape: Any) -> str:
 
 
 def _world(fields: dict[str, Any], kind: str) -> str:
-    parts = [f"{name.replace('_', ' ')} {_plain(value)}" for name, value in fields.items() if name != "kind"]
+    parts = [
+        f"{name.replace('_', ' ')} {_plain(value)}"
+        for name, value in fields.items()
+        if name != "kind" and value not in (None, False, [], {})
+    ]
     return "; ".join([kind, *parts])
 
 
@@ -61,7 +69,12 @@ def provenance(source: Source) -> list[tuple[str, str]]:
         lines.append(("run", str(source.run.path)))
     if isinstance(record.get("command"), list):
         lines.append(("trained by", shlex.join(map(str, record["command"]))))
-    for key, title in (("created", "trained at"), ("git_commit", "commit"), ("platform", "machine"), ("python", "Python")):
+    for key, title in (
+        ("created", "trained at"),
+        ("git_commit", "commit"),
+        ("platform", "machine"),
+        ("python", "Python"),
+    ):
         if record.get(key):
             lines.append((title, str(record[key])))
     if isinstance(record.get("versions"), dict):

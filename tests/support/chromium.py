@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROGRAM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+PROGRAM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 
 
 class Chromium:
@@ -89,9 +91,9 @@ class Chromium:
         method, params = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
             self.problems.append(json.dumps(params["exceptionDetails"])[:800])
-        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
             self.problems.append(json.dumps(params["args"])[:800])
-        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.problems.append(json.dumps(params["entry"])[:800])
         elif method == "Network.requestWillBeSent":
             address = params["request"]["url"]
@@ -100,7 +102,9 @@ class Chromium:
 
     def open(self, page: Path, width: int = 1280, height: int = 900, dark: bool = False, ready: str = "ready") -> None:
         """Open a page and wait until its root element says that it is `ready` (tableReady, ready, drawn)."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self._url = page.resolve().as_uri()

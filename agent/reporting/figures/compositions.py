@@ -12,6 +12,7 @@ from oreflow.envs.chemistry.elements import N_ELEMENTS, groups, symbols
 from oreflow.envs.objects.compositions import Compositions
 
 _LAST_OF_PERIOD = (2, 10, 18, 36, 54, 86, 118)
+_LAST_SHOWN = 103  # grey where no candidate holds it; what is heavier only where one does
 _SHOWN = 1500  # points of a kind on the map
 _FITTED = 5000
 
@@ -48,12 +49,12 @@ def _periodic_table(compositions: Compositions, label: str, key: str) -> Figure:
     cells = [
         Cell(*place_of(z), float(100 * shares[z]), symbols()[z], f"{symbols()[z]}: {shares[z]:.1%} of the candidates")
         for z in range(1, N_ELEMENTS + 1)
-        if shares[z] > 0
+        if shares[z] > 0 or z <= _LAST_SHOWN
     ]
     most = np.argsort(-shares, kind="stable")[:5]
     listed = ", ".join(f"{symbols()[z]} {shares[z]:.0%}" for z in most.tolist() if shares[z] > 0)
     return Figure(
-        key, label, f"Share of candidates that contain each element; most often {listed}. Elements left out are in none.",
+        key, label, f"Share of candidates that contain each element; most often {listed}. Grey elements are in none.",
         cells=cells, cell_label="% of candidates",
     )  # fmt: skip
 
@@ -104,8 +105,8 @@ def _map(source: Source, known: Compositions | None, number: int) -> Figure:
     return Figure(
         f"map_{number}",
         source.label,
-        f"Principal components of element fractions; together {share[:2].sum():.0%} of the variance. Each axis names the "
-        "elements that it tells apart.",
+        f"Principal components of element fractions; together {share[:2].sum():.0%} of the variance. Each axis names "
+        "the elements that it tells apart.",
         f"{_ends(directions[0])} ({share[0]:.0%})",
         f"{_ends(directions[1])} ({share[1]:.0%})",
         series,
@@ -122,4 +123,3 @@ def _ends(direction: Floats) -> str:
 
 def _some(n: int, most: int, rng: np.random.Generator) -> Ints:
     return rng.permutation(n)[:most]
-

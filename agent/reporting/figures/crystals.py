@@ -91,6 +91,8 @@ def _picture(crystal: Crystals) -> list[dict[str, Any]] | None:
     traces = [_lines([(corners[a] @ vectors, corners[b] @ vectors) for a, b in edges], GREY, 2)]
     distance = np.linalg.norm(at[:, None] - at[None], axis=2)
     near = distance < _BOND * (radii[numbers][:, None] + radii[numbers][None])
+    if len(np.unique(numbers)) > 1:
+        near &= numbers[:, None] != numbers[None]
     bonds = [(at[i], at[j]) for i, j in zip(*np.nonzero(np.triu(near, 1))) if distance[i, j] > 0.1]
     traces.append(_lines(bonds, "#b0b0b0", 6))
     for i, z in enumerate(np.unique(numbers).tolist()):

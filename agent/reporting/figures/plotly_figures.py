@@ -1,6 +1,7 @@
 """Figures as plotly's own plain data, which the page hands to plotly.js."""
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,10 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
     Texts that come from users are escaped: plotly reads some tags in them.
     """
     if figure.cells:
-        return {"data": [_map(figure)], "layout": _layout(figure) | {"showlegend": False}}
+        return {
+            "data": [_map(figure)],
+            "layout": _layout(figure) | {"showlegend": False, "annotations": _empty(figure)},
+        }
     data = [trace for series in figure.series for trace in _traces(series)]
     named = [series for series in figure.series if series.name]
     layout = _layout(figure) | {"showlegend": len(named) > 1, "barmode": "group"}
@@ -33,8 +37,6 @@ def plain(text: str) -> str:
 def _layout(figure: Figure) -> dict[str, Any]:
     x: dict[str, Any] = {"title": {"text": plain(figure.x_label)}, "automargin": True, "zeroline": False}
     y: dict[str, Any] = {"title": {"text": plain(figure.y_label)}, "automargin": True, "zeroline": False}
-    if figure.x_log:
-        x |= {"type": "log", "dtick": 1}
     if figure.y_log:
         y |= {"type": "log", "exponentformat": "power"}
     if figure.bare:
@@ -44,20 +46,22 @@ def _layout(figure: Figure) -> dict[str, Any]:
         y |= {"scaleanchor": "x", "scaleratio": 1}
     if figure.cells:
         y |= {"autorange": "reversed"}
-    margin = {"l": 8, "r": 8, "t": 8, "b": 8} if figure.bare else {"l": 56, "r": 12, "t": 12, "b": 48}
+    margin = {"l": 8, "r": 8, "t": 28, "b": 8} if figure.bare else {"l": 56, "r": 12, "t": 28, "b": 48}
     legend = {"orientation": "h", "y": -0.22, "x": 0}
     return {"xaxis": x, "yaxis": y, "margin": margin, "legend": legend, "hovermode": "closest", "dragmode": "zoom"}
 
 
 def _map(figure: Figure) -> dict[str, Any]:
-    """A heat map; squares without a number stay empty."""
+    """A heat map; squares without a number stay empty. Shares span decades, so that colours are of logarithms."""
     wide = max(cell.column for cell in figure.cells) + 1
     high = max(cell.row for cell in figure.cells) + 1
     values: list[list[float | None]] = [[None] * wide for _ in range(high)]
     texts = [[""] * wide for _ in range(high)]
     hover = [[""] * wide for _ in range(high)]
     for cell in figure.cells:
-        values[cell.row][cell.column] = cell.value
+        if cell.value <= 0:
+            continue
+        values[cell.row][cell.column] = float(f"{np.log10(cell.value):.4g}")
         texts[cell.row][cell.column] = plain(cell.text)
         hover[cell.row][cell.column] = plain(cell.hover)
     return {
@@ -71,8 +75,26 @@ def _map(figure: Figure) -> dict[str, Any]:
         "colorscale": "Cividis",
         "xgap": 2,
         "ygap": 2,
-        "colorbar": {"title": {"text": plain(figure.cell_label), "side": "right"}, "thickness": 12, "len": 0.9},
+        "zmax": 2,
+        "zmin": math.floor(min((row for line in values for row in line if row is not None), default=0)),
+        "colorbar": {
+            "title": {"text": plain(figure.cell_label), "side": "right"},
+            "thickness": 12,
+            "len": 0.9,
+            "tickvals": list(range(-3, 3)),
+            "ticktext": ["0.001", "0.01", "0.1", "1", "10", "100"],
+        },
     }
+
+
+def _empty(figure: Figure) -> list[dict[str, Any]]:
+    """The squares whose number is 0: their text alone, in grey."""
+    font = {"color": GREY, "size": 11}
+    return [
+        {"x": cell.column, "y": cell.row, "text": plain(cell.text), "showarrow": False, "font": font}
+        for cell in figure.cells
+        if cell.value <= 0
+    ]
 
 
 def _traces(series: Series) -> list[dict[str, Any]]:
@@ -85,8 +107,7 @@ def _traces(series: Series) -> list[dict[str, Any]]:
         hover = {"customdata": [plain(text) for text in series.hover], "hovertemplate": "%{customdata}<extra></extra>"}
     if series.kind == "bars":
         pattern = {"shape": ("", "/", "\\", "x", ".", "-")[max(series.look, 0) % 6], "solidity": 0.3}
-        bar = {"type": "bar", "marker": {"color": colour, "pattern": pattern}}
-        return [bar | place | named | hover]
+        return [{"type": "bar", "marker": {"color": colour, "pattern": pattern}} | place | named | hover]
     if series.kind == "steps":
         edges, heights = list(series.x), list(series.y)
         place = {"x": numbers([edges[0], *edges]), "y": numbers([0, *heights, 0])}
@@ -95,7 +116,10 @@ def _traces(series: Series) -> list[dict[str, Any]]:
         if series.look == FURNITURE:
             line |= {"width": 1, "dash": "solid"}
             hover = hover or {"hoverinfo": "skip"}
-        return [*_band(series, colour, named), {"type": "scatter", "mode": "lines", "line": line} | place | named | hover]
+        return [
+            *_band(series, colour, named),
+            {"type": "scatter", "mode": "lines", "line": line} | place | named | hover,
+        ]
     marker: dict[str, Any] = {
         "color": colour,
         "symbol": _MARKERS[max(series.look, 0) % len(_MARKERS)],
@@ -103,10 +127,17 @@ def _traces(series: Series) -> list[dict[str, Any]]:
         "opacity": 0.55 if series.small else 1.0,
     }
     if len(series.shades):
-        bar = {"title": {"text": plain(series.shade_label), "side": "right"}, "thickness": 12, "len": 0.9}
+        bar: dict[str, Any] = {
+            "title": {"text": plain(series.shade_label), "side": "right"},
+            "thickness": 12,
+            "len": 0.9,
+        }
         marker |= {"color": numbers(series.shades), "colorscale": "Cividis", "showscale": True, "colorbar": bar}
     mode = "markers+text" if len(series.labels) else "markers"
-    text = {"text": [plain(label) for label in series.labels], "textposition": "top center"} if series.labels else {}
+    text: dict[str, Any] = {}
+    if len(series.labels):
+        places = ["top center", "bottom center"] * -(-len(series.labels) // 2)
+        text = {"text": [plain(label) for label in series.labels], "textposition": places, "cliponaxis": False}
     return [{"type": "scatter", "mode": mode, "marker": marker} | place | named | hover | text]
 
 

@@ -40,7 +40,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Cell:
-    """One square of a map: where, its number, what stands in it."""
+    """One square of a map: where, its percentage (0 for none), what stands in it."""
 
     column: int
     row: int
@@ -69,7 +69,6 @@ class Figure:
     series: Sequence[Series] = ()
     cells: Sequence[Cell] = ()
     cell_label: str = ""
-    x_log: bool = False
     y_log: bool = False
     bare: bool = False
     equal: bool = False

@@ -19,7 +19,7 @@ def draw_static(figure: Figure, png: Path, svg: Path) -> None:
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "oreflow", "text.parse_math": False}):
-        canvas = Canvas(figsize=(9.0, 5.0) if figure.cells else (5.0, 3.8), layout="constrained")
+        canvas = Canvas(figsize=(9.0, 4.6) if figure.cells else (5.0, 3.8), layout="constrained")
         FigureCanvasAgg(canvas)
         panel = canvas.subplots()
         if figure.cells:
@@ -31,6 +31,8 @@ def draw_static(figure: Figure, png: Path, svg: Path) -> None:
 
 
 def _series(canvas: Any, panel: Any, figure: Figure) -> None:
+    from matplotlib.ticker import NullFormatter
+
     n_bars = sum(series.kind == "bars" for series in figure.series)
     places: dict[str, int] = {}
     for i, series in enumerate(figure.series):
@@ -42,10 +44,10 @@ def _series(canvas: Any, panel: Any, figure: Figure) -> None:
         panel.set_xticks(range(len(places)), list(places), rotation=60, ha="right", fontsize=7)
     panel.set_xlabel(figure.x_label)
     panel.set_ylabel(figure.y_label)
-    if figure.x_log:
-        panel.set_xscale("log")
     if figure.y_log:
         panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
     if figure.equal:
         panel.set_aspect("equal", adjustable="datalim")
     if figure.bare:
@@ -77,25 +79,31 @@ def _draw(canvas: Any, panel: Any, series: Series) -> None:
         size = 6 if series.small else 30
         marker = "o" if furniture else _MARKERS[series.look % len(_MARKERS)]
         if len(series.shades):
-            drawn = panel.scatter(series.x, series.y, c=series.shades, cmap="cividis", s=size, marker=marker, label=label)
+            drawn = panel.scatter(
+                series.x, series.y, c=series.shades, cmap="cividis", s=size, marker=marker, label=label
+            )
             canvas.colorbar(drawn, ax=panel, label=series.shade_label)
         else:
             panel.scatter(series.x, series.y, color=colour, s=size, marker=marker, label=label, linewidths=0)
-        for x, y, text in zip(series.x, series.y, series.labels):
-            panel.annotate(text, (x, y), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=7)
+        for i, (x, y, text) in enumerate(zip(series.x, series.y, series.labels)):
+            up = {"xytext": (0, 5), "va": "bottom"} if i % 2 == 0 else {"xytext": (0, -5), "va": "top"}
+            panel.annotate(text, (x, y), textcoords="offset points", ha="center", fontsize=7, **up)
 
 
 def _map(canvas: Any, panel: Any, figure: Figure) -> None:
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import NullFormatter
+
     wide = max(cell.column for cell in figure.cells) + 1
     high = max(cell.row for cell in figure.cells) + 1
     values = np.full((high, wide), np.nan)
     for cell in figure.cells:
-        values[cell.row, cell.column] = cell.value
-    drawn = panel.imshow(values, cmap="cividis")
-    canvas.colorbar(drawn, ax=panel, label=figure.cell_label, shrink=0.7)
+        values[cell.row, cell.column] = cell.value if cell.value > 0 else np.nan
+    low = 10.0 ** np.floor(np.log10(np.nanmin(values, initial=100)))
+    drawn = panel.imshow(values, cmap="cividis", norm=LogNorm(low, 100))
+    bar = canvas.colorbar(drawn, ax=panel, label=figure.cell_label, shrink=0.7, format="{x:g}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     for cell in figure.cells:
-        dark = drawn.norm(cell.value) < 0.5
-        panel.text(
-            cell.column, cell.row, cell.text, ha="center", va="center", fontsize=9, color="white" if dark else "black"
-        )
+        ink = GREY if cell.value <= 0 else "white" if drawn.norm(cell.value) < 0.5 else "black"
+        panel.text(cell.column, cell.row, cell.text, ha="center", va="center", fontsize=9, color=ink)
     panel.set_axis_off()

@@ -156,7 +156,7 @@
   // ---- figures ----
   const drawn = new Set();
   let figures = {}, structures = [];
-  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const options = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
 
   function colours() {
     const style = getComputedStyle(document.documentElement), of = (name) => style.getPropertyValue(name).trim();
@@ -168,7 +168,7 @@
     out.paper_bgcolor = out.plot_bgcolor = "rgba(0,0,0,0)";
     out.font = { color: c.ink, size: narrow ? 11 : 12, family: "system-ui, sans-serif" };
     out.hoverlabel = { align: "left" };
-    out.modebar = { bgcolor: "rgba(0,0,0,0)", color: c.ink };
+    out.modebar = { bgcolor: "rgba(0,0,0,0)", color: c.ink, activecolor: "#D55E00" };
     for (const axis of ["xaxis", "yaxis"]) out[axis] = Object.assign({}, out[axis], { gridcolor: c.rule, linecolor: c.rule });
     return out;
   }
@@ -180,18 +180,18 @@
     const data = structuredClone(figure.data), layout = dressed(figure.layout, narrow);
     for (const trace of data) {
       const bar = trace.colorbar || (trace.marker && trace.marker.colorbar);
-      if (bar && narrow) Object.assign(bar, { orientation: "h", y: -0.05, yanchor: "top", len: 1 });
-      if (bar && narrow) bar.title.side = "bottom";
+      if (bar && narrow) Object.assign(bar, { orientation: "h", y: 1, yanchor: "bottom", len: 1 });
+      if (bar && narrow) bar.title.side = "top";
       if (trace.type === "heatmap" && narrow) trace.xgap = trace.ygap = 1;
     }
     if (data.some((t) => t.type === "heatmap")) {
       for (const axis of [layout.xaxis, layout.yaxis]) { axis.visible = false; axis.fixedrange = narrow; }
-      layout.margin = { l: 4, r: 4, t: 4, b: 4 };
+      layout.margin = { l: 4, r: 4, t: narrow ? 4 : 28, b: 4 };
       Object.assign(layout.yaxis, { scaleanchor: "x", constrain: "domain" });
       layout.xaxis.constrain = "domain";
     }
     if (narrow) layout.dragmode = false;
-    window.Plotly.newPlot(box, data, layout, options);
+    window.Plotly.newPlot(box, data, layout, narrow ? { ...options, displayModeBar: false } : options);
   }
 
   function redress() {
