@@ -21,3 +21,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = folder / "runs" / f"seed_{seed}"
         done("sample", run, "-n", 60, "--unique", "--reference", folder / "known.csv", "-q")
     return folder
+
+
+@pytest.fixture(scope="package")
+def page(runs: Path) -> Path:
+    """The report of the first seed, with figures for papers beside it."""
+    done("report", runs / "runs" / "seed_0", "--reference", runs / "known.csv", "--figures", "-q")
+    return runs / "runs" / "seed_0" / "report" / "index.html"

@@ -1,5 +1,6 @@
 """What figures show, against numbers worked out another way; and that plotly takes them."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_histograms_hold_every_row_and_the_medians(source: Source, runs: Path) -
         assert sum(series.y) == pytest.approx(1.0)
     values = source.rows["formation_energy_ev_per_atom"].to_numpy()
     edges = np.array(energy.series[0].x)
-    inside = [((values >= a) & (values < b)).mean() for a, b in zip(edges[1:-2], edges[2:-1])]
+    inside = [((values >= a) & (values < b)).mean() for a, b in pairwise(edges[1:-1])]
     np.testing.assert_allclose(energy.series[0].y[1:-1], inside)
     assert f"candidates {np.median(values):.4g}" in energy.caption
     assert len(compared[0][0]["random"]["formation_energy"]) == 2000
@@ -174,9 +175,9 @@ def test_plotly_takes_every_figure(source: Source, runs: Path) -> None:
     assert len(figures) > 10
     for figure in figures:
         graph_objects.Figure(plotly_figure(figure))  # raises for a property that plotly does not know
+    broken = plotly_figure(Figure("a", "b", "c", series=[Series("points", [1], [2])]))
+    broken["data"][0]["marker"]["symbol"] = "blob"
     with pytest.raises(ValueError, match="marker"):
-        broken = plotly_figure(Figure("a", "b", "c", series=[Series("points", [1], [2])]))
-        broken["data"][0]["marker"]["symbol"] = "blob"
         graph_objects.Figure(broken)
 
 

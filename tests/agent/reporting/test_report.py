@@ -16,12 +16,6 @@ from tests.support.cli import done, oreflow, refused
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 
 
-@pytest.fixture(scope="module")
-def page(runs: Path) -> Path:
-    done("report", runs / "runs" / "seed_0", "--reference", runs / "known.csv", "--figures", "-q")
-    return runs / "runs" / "seed_0" / "report" / "index.html"
-
-
 def test_the_funnel_is_that_of_the_table(page: Path) -> None:
     frame = pd.read_parquet(page.parents[1] / "samples" / "candidates.parquet")
     balanced = frame["charge_balance_e"] <= 1.0
