@@ -15,6 +15,7 @@ from oreflow.agent.commands import (
     report,
     sample,
     score,
+    select,
     structures,
     train,
 )
@@ -37,6 +38,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("exact")(exact.exact)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("select")(select.select)
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)

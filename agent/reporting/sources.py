@@ -12,14 +12,23 @@ import pandas as pd
 from oreflow.agent.config.run import Config
 from oreflow.agent.errors import RunFolderError
 from oreflow.agent.evaluation.satisfaction import NO_UNIT
-from oreflow.agent.reporting.table_rows import FIRST_ROWS, MOST_ROWS, compositions_of, table_rows
 from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.tables.candidate_rows import (
+    FIRST_ROWS,
+    TABLES,
+    compositions_of,
+    newest_or_none,
+    newest_table,
+    table_in,
+    table_rows,
+)
 from oreflow.agent.tables.formulas import formulas_of, row_errors
 from oreflow.envs.arrays import Floats
 from oreflow.envs.objects.compositions import Compositions
 
 _CONFIG = "config.resolved.yaml"
-_TABLES = ("candidates.parquet", "candidates.csv")
+MOST_ROWS = 100_000
+"""Rows that a page holds, of all its tables together."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +112,14 @@ def _places(path: Path) -> list[tuple[Path, RunFolder | None]]:
     if not path.is_dir():
         return [(path, _run_above(path.parent))]
     if (path / _CONFIG).is_file():
-        return [(_newest_table(path), RunFolder(path))]
-    table = _table_in(path)
+        return [(newest_table(path), RunFolder(path))]
+    table = table_in(path)
     if table is not None:
         return [(table, _run_above(path))]
     runs = sorted(found.parent for found in path.glob(f"*/{_CONFIG}"))
-    sampled = [run for run in runs if _newest_or_none(run) is not None]
+    sampled = [run for run in runs if newest_or_none(run) is not None]
     if sampled:
-        return [(_newest_table(run), RunFolder(run)) for run in sampled]
+        return [(newest_table(run), RunFolder(run)) for run in sampled]
     if runs:
         raise RunFolderError(f"no candidates in any run of {path}; run `oreflow sample {runs[0]}` first")
     raise RunFolderError(f"expected a run, a folder of candidates or a table, found none of them in {path}")
@@ -121,33 +130,10 @@ def _run_above(folder: Path) -> RunFolder | None:
     return RunFolder(folder.parent) if (folder.parent / _CONFIG).is_file() else None
 
 
-def _table_in(folder: Path) -> Path | None:
-    return next((folder / name for name in _TABLES if (folder / name).is_file()), None)
-
-
-def _newest_or_none(run: Path) -> Path | None:
-    folders = [folder for folder in run.glob("samples*") if folder.name == "samples" or _number(folder)]
-    tables = [table for folder in sorted(folders, key=_number) if (table := _table_in(folder)) is not None]
-    return tables[-1] if tables else None
-
-
-def _number(folder: Path) -> int:
-    """2 of samples_2; 0 of a name of another form."""
-    text = folder.name.removeprefix("samples_")
-    return int(text) if text.isdigit() else 0
-
-
-def _newest_table(run: Path) -> Path:
-    table = _newest_or_none(run)
-    if table is None:
-        raise RunFolderError(f"{run} holds no candidates yet; run `oreflow sample {run} -n 1000 --unique` first")
-    return table
-
-
 def _called(table: Path, run: RunFolder | None) -> Path:
     """What a source is called by: the run, the folder of candidates, or the table."""
     path = (table if run is None else run.path).resolve()
-    return path.parent if path.name in _TABLES else path
+    return path.parent if path.name in TABLES else path
 
 
 def _labels(paths: list[Path]) -> list[str]:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oreflow.agent.reporting import table_rows
 from oreflow.agent.storage.lock import RunLock
+from oreflow.agent.tables import candidate_rows
 from tests.agent.reporting.pages import cells, data_of, large_table, words_of
 from tests.support.cli import done, oreflow, refused
 
@@ -169,7 +169,7 @@ def test_a_large_table_is_sampled_and_that_is_said(tmp_path: Path, monkeypatch: 
     from oreflow.agent.reporting import sources
 
     monkeypatch.setattr(sources, "MOST_ROWS", 500)
-    monkeypatch.setattr(table_rows, "FIRST_ROWS", 100)
+    monkeypatch.setattr(candidate_rows, "FIRST_ROWS", 100)
     table = large_table(tmp_path / "large.parquet", 3000)
     ids = pd.read_parquet(table)["candidate_id"].tolist()
     pd.read_parquet(table).to_csv(tmp_path / "large.csv", index=False)

@@ -1,4 +1,4 @@
-"""Rows of tables, from oreflow or another program: as many as a page holds, with numbers as numbers."""
+"""Candidates to read: where a run has them, and the rows of any table with numbers as numbers."""
 
 from pathlib import Path
 
@@ -6,16 +6,47 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from oreflow.agent.errors import RunFolderError
 from oreflow.agent.tables.formulas import read_table
 from oreflow.envs.arrays import Ints
 from oreflow.envs.errors import FormulaError
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.reference.tables import read_formula
 
-MOST_ROWS = 100_000
-"""Rows that a page holds, of all its tables together."""
+TABLES = ("candidates.parquet", "candidates.csv")
+"""Names of the tables that `oreflow sample` writes, the better one first."""
 FIRST_ROWS = 1000
-"""Of a larger table these are among them in any case."""
+"""How many first rows of a table are among those that are read of it in any case."""
+
+
+def table_in(folder: Path) -> Path | None:
+    """Find the table of candidates in a folder; None where there is none."""
+    return next((folder / name for name in TABLES if (folder / name).is_file()), None)
+
+
+def newest_or_none(run: Path) -> Path | None:
+    """Find the newest candidates of a run, by the number of their folder; None where nothing was sampled."""
+    folders = [folder for folder in run.glob("samples*") if folder.name == "samples" or _number(folder)]
+    tables = [table for folder in sorted(folders, key=_number) if (table := table_in(folder)) is not None]
+    return tables[-1] if tables else None
+
+
+def _number(folder: Path) -> int:
+    """2 of samples_2; 0 of a name of another form."""
+    text = folder.name.removeprefix("samples_")
+    return int(text) if text.isdigit() else 0
+
+
+def newest_table(run: Path) -> Path:
+    """Find the newest candidates of a run.
+
+    Raises:
+        RunFolderError: when nothing was sampled from it; with the command that does.
+    """
+    table = newest_or_none(run)
+    if table is None:
+        raise RunFolderError(f"{run} holds no candidates yet; run `oreflow sample {run} -n 1000 --unique` first")
+    return table
 
 
 def compositions_of(texts: list[str]) -> tuple[Compositions, Ints, list[str]]:
@@ -37,7 +68,7 @@ def compositions_of(texts: list[str]) -> tuple[Compositions, Ints, list[str]]:
 
 
 def table_rows(path: Path, most: int) -> tuple[pd.DataFrame, int]:
-    """Read the rows of a table that a page holds; a large Parquet file is never in memory whole.
+    """Read the rows of a table, not more than wanted; a large Parquet file is never in memory whole.
 
     Args:
         most: how many at most; of a larger table its first rows, and others at random.
@@ -68,7 +99,7 @@ def table_rows(path: Path, most: int) -> tuple[pd.DataFrame, int]:
 
 
 def _chosen(n: int, most: int) -> Ints:
-    """Ascending numbers of the rows that a page holds."""
+    """Ascending numbers of the rows that are read."""
     if n <= most:
         return np.arange(n)
     first = min(FIRST_ROWS, most)
