@@ -26,16 +26,16 @@ def select(
         list[str] | None,
         typer.Option(
             "--by",
-            help="Column that says how good a row is, - before its name for less is better; repeatable; log_reward by "
-            "default.",
+            help="Column that says how good a row is, - before its name for less is better; repeatable; by default "
+            "log_target (of runs with a prior), else log_reward.",
         ),
     ] = None,
     within: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="How far below the mean of the n best a pick may be: 1 nat of log_reward by default, half a standard "
-            "deviation of others.",
+            help="How far below the mean of the n best a pick may be: by default 1 nat of log_target or log_reward, "
+            "half a standard deviation of others.",
         ),
     ] = None,
     one_per: Annotated[
@@ -76,7 +76,7 @@ def select(
     found = pick(
         source,
         n,
-        by=by or ["log_reward"],
+        by=by,
         within=within,
         one_per=one_per,
         known=formulas,

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from oreflow.envs.arrays import Bools, Floats, Ints
+from oreflow.envs.arrays import Floats
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.compositions import Compositions
@@ -81,43 +81,3 @@ def _area(places: Floats, shares: Floats, other_places: Floats, other_shares: Fl
         area += abs(height) * (at - last)
         height += step
         last = at
-
-
-@njit
-def _nearer(distances: Floats, nearest: Floats, owner: Ints, number: int) -> None:
-    for i in range(len(distances)):
-        if distances[i] < nearest[i]:
-            nearest[i], owner[i] = distances[i], number
-
-
-def farthest_points(
-    compositions: Compositions, n: int, may: Bools, group: Ints, first: int
-) -> tuple[Ints, Ints, Floats]:
-    """Pick rows that lie far apart: each next one is the farthest from all picks so far (Gonzalez 1985).
-
-    The least distance between two picks is at least half of what the best choice of as many rows would have.
-
-    Args:
-        may: bool [row], which rows may be picked.
-        group: int64 [row]; of each group one row at most is picked, -1 for no group.
-        first: the row to begin with. Of rows that are equally far, the earlier one is picked.
-
-    Returns:
-        picks: int64 [at most n], rows in the order in which they were picked.
-        owner: int64 [row], which pick is nearest, by its place among the picks.
-        nearest: float64 [row], the distance to it.
-    """
-    free = may.copy()
-    picks: list[int] = []
-    nearest, owner = np.full(len(compositions), np.inf), np.zeros(len(compositions), dtype=np.int64)
-    row = first
-    while True:
-        distances = element_movers_distances(compositions[np.array([row])], compositions)[0]
-        _nearer(distances, nearest, owner, len(picks))
-        picks.append(row)
-        free[row] = False
-        if group[row] >= 0:
-            free &= group != group[row]
-        if len(picks) == n or not free.any():
-            return np.array(picks, dtype=np.int64), owner, nearest
-        row = int(np.argmax(np.where(free, nearest, -np.inf)))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from oreflow.agent.selection.pettifor import element_movers_distances, farthest_points
+from oreflow.agent.selection.pettifor import element_movers_distances
+from oreflow.agent.selection.spread import spread_out
 from oreflow.agent.tables.candidate_rows import compositions_of, newest_table, table_in, table_rows
 from oreflow.agent.tables.formulas import formulas_of, row_errors
 from oreflow.envs.arrays import Floats, Ints
@@ -19,7 +20,8 @@ from oreflow.envs.suggestions import nearest as nearest_name
 MOST_ROWS = 1_000_000
 ONE_PER = ("formula", "chemsys", "prototype")
 _LOG_REWARD = "log_reward"
-_WITHIN = {_LOG_REWARD: 1.0}  # nats
+_LOG_TARGET = "log_target"  # of runs with a prior: what is likely, times R
+_WITHIN = {_LOG_REWARD: 1.0, _LOG_TARGET: 1.0}  # nats
 _WITHIN_STD = 0.5  # of any other quality, in its standard deviations
 
 
@@ -54,7 +56,7 @@ def select(
     path: Path,
     n: int,
     *,
-    by: list[str],
+    by: list[str] | None = None,
     within: float | None = None,
     one_per: str | None = None,
     known: Compositions | None = None,
@@ -63,13 +65,15 @@ def select(
     """Pick rows of a table that are nearly as good as its best, and lie far apart in composition.
 
     Rows may be picked whose quality is at most `within` below the mean of the n best ones, so that the mean of the
-    picks is no further below it. Among them the best is the first pick, each next one the farthest from all before.
+    picks is no further below it. Among them the best is the first pick, each next one far from all before
+    and near to many rows that no pick is near to (`spread_out`).
 
     Args:
         by: columns of numbers, the more the better; "-" before a name for the less the better. Of several the mean of
-            their values in standard deviations counts.
-        within: in the unit of the column, or in standard deviations of several; by default 1 nat of log_reward, and
-            half a standard deviation of anything else.
+            their values in standard deviations counts. By default log_target, which runs with a prior have: what is
+            likely, times R; else log_reward.
+        within: in the unit of the column, or in standard deviations of several; by default 1 nat of these two, and half
+            a standard deviation of anything else.
         one_per: of ONE_PER; at most one pick of each formula (also where none is named), chemical system or prototype.
 
     Raises:
@@ -81,6 +85,7 @@ def select(
     bad = row_errors(frame, errors)
     notes += [f"{len(bad)} rows without a readable formula are left out; {bad[0]}"] if bad else []
     frame = frame.iloc[read].reset_index(drop=True)
+    by = by or [_LOG_TARGET if _LOG_TARGET in frame.columns else _LOG_REWARD]
     quality = _quality(frame, by, str(path))
     rated = np.flatnonzero(np.isfinite(quality))
     if len(rated) < len(frame):
@@ -94,7 +99,7 @@ def select(
     lowest = float(quality[:n].mean()) - within
     may = quality >= lowest
     group = _groups(frame, compositions, one_per, str(path))
-    picks, owner, _ = farthest_points(compositions, n, may, group, 0)
+    picks, owner, _ = spread_out(compositions, n, may, group)
     table, figures = _described(frame, compositions, quality, picks, owner, by)
     if known is not None:
         table = _with_known(table, compositions[np.sort(picks)], known)

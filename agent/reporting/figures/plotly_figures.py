@@ -132,7 +132,14 @@ def _traces(series: Series) -> list[dict[str, Any]]:
             "thickness": 12,
             "len": 0.9,
         }
-        marker |= {"color": numbers(series.shades), "colorscale": "Cividis", "showscale": True, "colorbar": bar}
+        line = {"color": GREY, "width": 1}  # the dark end of the scale is as dark as a dark page
+        marker |= {
+            "color": numbers(series.shades),
+            "colorscale": "Cividis",
+            "showscale": True,
+            "colorbar": bar,
+            "line": line,
+        }
     mode = "markers+text" if len(series.labels) else "markers"
     text: dict[str, Any] = {}
     if len(series.labels):

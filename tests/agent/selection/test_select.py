@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from scipy.stats import wasserstein_distance
 
-from oreflow.agent.selection.pettifor import element_movers_distances, farthest_points, pettifor_numbers
+from oreflow.agent.selection.pettifor import element_movers_distances, pettifor_numbers
 from oreflow.agent.selection.select import select
+from oreflow.agent.selection.spread import spread_out
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import parse_formulas
@@ -57,16 +58,20 @@ def test_distances_are_scipys() -> None:
     assert element_movers_distances(formulas("LiF"), formulas("NaF", "Li2F2"))[0].tolist() == [0.5, 0.0]
 
 
-def test_picks_are_farthest_points() -> None:
+@pytest.mark.parametrize(("far", "tried"), [(1.0, 1), (0.7, 8)])
+def test_picks_are_far_apart_and_bring_the_others_near(far: float, tried: int) -> None:
     batch = formulas(*random_formulas(120, 2))
     distances = element_movers_distances(batch, batch)
     may = np.arange(120) % 3 != 1
     group = np.arange(120) // 2
-    picks, owner, nearest = farthest_points(batch, 10, may, group, 0)
+    picks, owner, nearest = spread_out(batch, 10, may, group, far, tried)
     chosen = [0]
     while len(chosen) < 10:
         free = [i for i in range(120) if may[i] and group[i] not in group[chosen]]
-        chosen.append(max(free, key=lambda i: (distances[i, chosen].min(), -i)))
+        farthest = max(distances[i, chosen].min() for i in free)
+        far_enough = [i for i in free if distances[i, chosen].min() >= far * farthest][:tried]
+        left = {i: distances[:, [*chosen, i]].min(axis=1).sum() for i in far_enough}
+        chosen.append(min(far_enough, key=lambda i: (round(left[i], 9), i)))
     assert picks.tolist() == chosen
     np.testing.assert_array_equal(owner, distances[:, chosen].argmin(axis=1))
     np.testing.assert_allclose(nearest, distances[:, chosen].min(axis=1))
