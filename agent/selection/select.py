@@ -22,6 +22,7 @@ ONE_PER = ("formula", "chemsys", "prototype")
 _LOG_REWARD = "log_reward"
 _LOG_TARGET = "log_target"  # of runs with a prior: what is likely, times R
 _WITHIN = {_LOG_REWARD: 1.0, _LOG_TARGET: 1.0}  # nats
+_LITTLE_CHOICE = 3  # rows a pick, below which variety is a matter of luck
 _WITHIN_STD = 0.5  # of any other quality, in its standard deviations
 
 
@@ -106,6 +107,10 @@ def select(
     figures |= {"n_rows": len(frame), "n_within": int(may.sum()), "within": within, "lowest_quality": lowest, "by": by}
     if len(picks) < n:
         notes.append(f"{len(picks)} of {n}: no further row is within {within:g} of the best; raise --within")
+    elif len(frame) > may.sum() < _LITTLE_CHOICE * n:
+        notes.append(
+            f"{may.sum()} rows are within {within:g} of the mean of the {n} best; for more variety raise --within"
+        )
     return Portfolio(table, figures, tuple(notes))
 
 

@@ -172,3 +172,22 @@ def test_bad_input(table: Path, tmp_path: Path) -> None:
     none = tmp_path / "none.csv"
     none.write_text("formula,log_reward\n")
     refused("found none", "select", none, "-n", 2)
+
+
+def test_of_each_group_one_pick(tmp_path: Path) -> None:
+    texts = ["Li9O", "LiO9", "LiO", "NaO", "KO"]  # the three of Li and O are farther apart than all others
+    path = tmp_path / "systems.csv"
+    rows = pd.DataFrame({"formula": texts, "log_reward": [0.0, -0.1, -0.2, -0.3, -0.4]})
+    rows.assign(protostructure=["a:Li-O", "b:Li-O", "b:Li-O", "b:Na-O", "a:K-O"]).to_csv(path, index=False)
+    assert set(select(path, 3, one_per=None).table["formula"]) >= {"Li9O", "LiO9"}
+    found = select(path, 5, one_per="chemsys")
+    assert sorted(found.table["formula"]) == ["KO", "Li9O", "NaO"]
+    assert "3 of 5" in found.notes[0]
+    assert sorted(select(path, 5, one_per="prototype").table["formula"]) == ["Li9O", "LiO9"]
+
+
+def test_little_choice_is_said(table: Path) -> None:
+    assert "raise --within" not in " ".join(select(table, 20).notes)
+    notes = select(table, 10, within=0.05).notes
+    assert len(notes) == 1
+    assert "rows are within 0.05 of the mean of the 10 best; for more variety raise --within" in notes[0]
