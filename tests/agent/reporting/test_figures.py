@@ -160,6 +160,17 @@ def test_space_groups_and_structures(tmp_path: Path) -> None:
     assert starts.shape[1] == 54  # the edges of 27 points on a grid of three by three by three
 
 
+def test_an_atom_on_a_face_stands_on_the_opposite_one_too(tmp_path: Path) -> None:
+    at = np.array([[0.99995, 0.5, 0.00005]])
+    cell = np.array([[5.0, 5.0, 5.0, 90.0, 90.0, 90.0]])
+    number = np.array([atomic_number("Po")], dtype=np.int16)
+    crystal = Crystals(np.array([1]), np.array([0, 1]), np.array([0]), number, cell, at)
+    source = of_rows(tmp_path, formula=["Po"], structure=crystal_to_text(crystal))
+    (atoms,) = gallery([source], 1)[0]["data"][2:]
+    found = sorted(zip(np.round(atoms["x"], 1).tolist(), atoms["y"], np.round(atoms["z"], 1).tolist()))
+    assert found == [(0.0, 2.5, 0.0), (0.0, 2.5, 5.0), (5.0, 2.5, 0.0), (5.0, 2.5, 5.0)]
+
+
 def test_plotly_takes_every_figure(source: Source, runs: Path) -> None:
     graph_objects = pytest.importorskip("plotly.graph_objects")
     known = read_known_compounds(runs / "known.csv")

@@ -130,6 +130,18 @@ def test_text_that_looks_like_html_stays_text(tmp_path: Path) -> None:
     assert columns["note"] == [HOSTILE[:120], "=1+1", "-->"]
 
 
+def test_a_formula_that_looks_like_html_stays_text(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    pd.DataFrame({"formula_reduced": ["NaCl", "KCl"], "formula_pretty": [HOSTILE, "Cl2<sub>9"]}).to_csv(
+        table, index=False
+    )
+    done("report", table, "--out", tmp_path / "out", "-q")
+    text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "<img" not in text
+    assert "&lt;img src=x" in text
+    assert "Cl<sub>2</sub>&lt;sub&gt;9" in text
+
+
 def test_a_table_of_another_program(tmp_path: Path) -> None:
     table = tmp_path / "foreign.csv"
     table.write_text("Formula,band gap,comment\nNaCl,8.5,salt\nNaN,,nitride\nnonsense!,1.0,\nTiO2,3.2,rutile\n")
