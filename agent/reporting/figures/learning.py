@@ -31,13 +31,15 @@ def learning_section(sources: Sequence[Source]) -> Section:
     except RunFolderError as error:
         return Section("learning", "Learning curves", note=str(error))
     names = [name for name in _CURVES if all(name in group.series for group in groups)]
-    figures = [_curve(groups, name) for name in names]
+    labels = {source.run.path: source.label for source in sources if source.run is not None}
+    titles = [labels[group.runs[0]] if len(group.runs) == 1 else group.name for group in groups]
+    figures = [_curve(groups, titles, name) for name in names]
     return Section("learning", "Learning curves", [figure for figure in figures if figure.series])
 
 
-def _curve(groups: list[SeedGroup], name: str) -> Figure:
+def _curve(groups: list[SeedGroup], titles: list[str], name: str) -> Figure:
     series, positive = [], True
-    for look, group in enumerate(groups):
+    for look, (group, title) in enumerate(zip(groups, titles)):
         steps, values = group.series[name]
         known = np.isfinite(values).any(axis=0)
         steps, values = steps[known], values[:, known]
@@ -49,8 +51,8 @@ def _curve(groups: list[SeedGroup], name: str) -> Figure:
         positive = positive and bool(low.min() > 0)
         seeds = len(group.seeds)
         band = {"low": low.tolist(), "high": high.tolist()} if seeds > 1 else {}
-        title = f"{group.name} ({seeds} seeds)" if seeds > 1 else group.name
-        series.append(Series("line", steps.tolist(), mean.tolist(), title, look, **band))
+        named = f"{title} ({seeds} seeds)" if seeds > 1 else title
+        series.append(Series("line", steps.tolist(), mean.tolist(), named, look, **band))
     ends = [value for line in series for value in line.y]
     y_log = positive and len(ends) > 0 and max(ends) > 30 * min(ends)
     bands = "; the line is the mean over seeds, the band their range" if any(len(g.seeds) > 1 for g in groups) else ""

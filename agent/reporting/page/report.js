@@ -203,6 +203,15 @@
     }
   }
 
+  // Paper is narrower than the screen, and drawings do not follow it by themselves.
+  function onPaper(printing) {
+    for (const box of drawn) {
+      const wide = box.closest("figure").classList.contains("wide");
+      window.Plotly.relayout(box, printing ? { autosize: false, width: wide ? 640 : 300, height: wide ? 380 : 290, "legend.y": -0.42 }
+        : { autosize: true, width: null, height: null, "legend.y": -0.22 });
+    }
+  }
+
   // Structures: a picture of each, made one after the other; the one that is clicked turns. Browsers have few 3D contexts.
   const hidden = { visible: false, showspikes: false };
   const solidLayout = () => ({
@@ -210,7 +219,7 @@
       camera: { projection: { type: "orthographic" }, eye: { x: 1.5, y: 0.7, z: 0.5 } } },
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", showlegend: true,
     legend: { orientation: "h", x: 0, y: 0, bgcolor: "rgba(0,0,0,0)", itemsizing: "trace" },
-    font: { color: colours().ink, size: 12, family: "system-ui, sans-serif" },
+    font: { color: "#808080", size: 12, family: "system-ui, sans-serif" }, // a picture is seen on light and dark pages
   });
   let turning = null;
 
@@ -265,7 +274,8 @@
     const boxes = [...document.querySelectorAll(".plot")];
     const watch = new IntersectionObserver((seen) => seen.filter((s) => s.isIntersecting).forEach((s) => draw(s.target)));
     boxes.forEach((box) => watch.observe(box));
-    addEventListener("beforeprint", () => boxes.forEach(draw));
+    addEventListener("beforeprint", () => { boxes.forEach(draw); onPaper(true); });
+    addEventListener("afterprint", () => onPaper(false));
     for (const scheme of ["(prefers-color-scheme: dark)", "print"]) matchMedia(scheme).addEventListener("change", redress);
     for (const box of boxes) { await rest(); draw(box); }
     for (const box of document.querySelectorAll(".solid")) {

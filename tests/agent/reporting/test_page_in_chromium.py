@@ -121,8 +121,11 @@ def test_the_browser_sees_problems_and_requests(tmp_path: Path, browser: Chromiu
 
 
 def test_in_print_the_first_rows_stand_in_for_the_table(page: Path, browser: Chromium, tmp_path: Path) -> None:
-    browser.open(page, ready="drawn")
+    browser.open(page, width=720, ready="drawn")
     browser.send("Emulation.setEmulatedMedia", media="print")
+    browser.run("window.dispatchEvent(new Event('beforeprint'))")
+    sticking_out = "[...document.querySelectorAll('.plot')].filter(b => b.scrollWidth > b.clientWidth + 1).length"
+    browser.wait(f"{sticking_out} === 0", seconds=20)
     shown = "getComputedStyle(document.getElementById('{}')).display"
     assert browser.run(shown.format("first-rows")) == "block"
     assert browser.run(shown.format("browser")) == "none"

@@ -104,6 +104,7 @@ def test_seeds_are_a_band_and_each_a_column(runs: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(band["y"][:n], losses.max(axis=0), rtol=1e-5)
     np.testing.assert_allclose(band["y"][n:], losses.min(axis=0)[::-1], rtol=1e-5)
     assert len(data["tables"]) == 2
+    assert line["name"] == "runs (2 seeds)"
     assert made["funnel"][0]["of"].keys() == {"seed_0", "seed_1"}
     header = re.search(r'<table class="funnel">.*?</thead>', (tmp_path / "both" / "index.html").read_text(), re.DOTALL)
     assert header is not None
