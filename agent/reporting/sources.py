@@ -24,6 +24,7 @@ from oreflow.agent.tables.candidate_rows import (
 )
 from oreflow.agent.tables.formulas import formulas_of, row_errors
 from oreflow.envs.arrays import Floats
+from oreflow.envs.errors import TableError
 from oreflow.envs.objects.compositions import Compositions
 
 _CONFIG = "config.resolved.yaml"
@@ -153,9 +154,8 @@ def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | 
             f"{n_rows:,} rows in the table; this page and its figures hold {len(rows):,} of them: the first "
             f"{FIRST_ROWS:,} and others drawn at random"
         )
-    compositions = None
-    if "object" not in rows.columns:
-        texts = formulas_of(rows, str(table), formula_column)
+    compositions, texts = None, _formulas(rows, table, formula_column)
+    if texts is not None:
         compositions, read, errors = compositions_of(texts)
         bad = row_errors(rows, errors)
         if bad:
@@ -178,6 +178,16 @@ def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | 
         provenance={} if run is None else _json(run.provenance_path),
         notes=tuple(notes),
     )
+
+
+def _formulas(rows: pd.DataFrame, table: Path, column: str | None) -> list[str] | None:
+    """The column of formulas; None in tables of an own world, whose objects are described in words."""
+    try:
+        return formulas_of(rows, str(table), column)
+    except TableError:
+        if "object" in rows.columns:
+            return None
+        raise
 
 
 def _terms(config: Config | None, summary: dict[str, Any], rows: pd.DataFrame) -> tuple[TermColumn, ...]:

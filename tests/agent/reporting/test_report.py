@@ -164,6 +164,17 @@ def test_a_table_of_another_program(tmp_path: Path) -> None:
     }
 
 
+def test_objects_of_an_own_world_have_no_formulas(tmp_path: Path) -> None:
+    table = tmp_path / "paths.csv"
+    table.write_text("object,log_reward,length\nup up right,-1,3.5\nright <i>,-2,2.5\n")
+    done("report", table, "--figures", "--out", tmp_path / "out", "-q")
+    page = tmp_path / "out" / "index.html"
+    columns = {column["key"]: column["values"] for column in data_of(page)["tables"][0]["columns"]}
+    assert columns == {"object": ["up up right", "right <i>"], "log_reward": [-1, -2], "length": [3.5, 2.5]}
+    assert set(data_of(page)["figures"]) == {"distribution_log_reward", "distribution_length"}
+    assert "The tables hold no formulas" in words_of(page)
+
+
 @pytest.mark.parametrize(("n", "said"), [(0, "No candidates: nothing to read"), (1, "One candidate")])
 def test_none_or_one_candidate(n: int, said: str, runs: Path, tmp_path: Path) -> None:
     rows = pd.read_parquet(runs / "runs" / "seed_0" / "samples" / "candidates.parquet").head(n)
