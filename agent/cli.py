@@ -13,8 +13,10 @@ from oreflow.agent.commands import (
     list,
     realise,
     relax,
+    report,
     sample,
     score,
+    select,
     structures,
     train,
 )
@@ -36,6 +38,8 @@ app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("exact")(exact.exact)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
+app.command("select")(select.select)
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)

@@ -113,8 +113,8 @@ class Config(Closed):
             or self.sampler.backward == "learned"
         ):
             raise ValueError(
-                "target.prior: works with gflownet, policy_gradient and rejection, without torchgfn's engine, families and "
-                "a learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
+                "target.prior: works with gflownet, policy_gradient and rejection, without torchgfn's engine, families "
+                "and a learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
             )
         if self.target == TargetConfig(prior=self.target.prior, tau=self.target.tau):
             return self

@@ -70,8 +70,8 @@ class SamplerConfig(Closed):
     kind: Literal["gflownet", "policy_gradient", "prior", "rejection", "random", "metropolis_hastings", "genetic"] = (
         Field(
             "gflownet",
-            description="family of the sampler; prior learns what the objects of warm_start.path look like, and nothing of "
-            "the reward; rejection takes draws of target.prior by their reward, exactly and without training; the last "
+            description="family of the sampler; prior learns what the objects of warm_start.path look like, and nothing "
+            "of the reward; rejection takes draws of target.prior by their reward, exactly and without training; the last "
             "three learn nothing and are there to compare with",
         )
     )

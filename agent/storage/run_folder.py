@@ -151,6 +151,7 @@ class RunFolder:
             cifs = [f"cif/{path.name}" for path in (folder / "cif").glob("c???????.cif")]
             remove_own(folder, [*_SAMPLES_OF_04, *LOCK_FILES, *cifs])
         remove_own(self.path / "eval", ["metrics.json"])
+        remove_own(self.path / "report", LOCK_FILES)
         for path in self._logs():
             path.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.repository import ROOT
 
 GUIDE = (
-    *("judge_formulas", "own_elements", "rewards", "crystals", "alloys", "proof", "samplers", "completion"),
+    *("judge_formulas", "own_elements", "rewards", "crystals", "alloys", "proof", "samplers", "completion", "report"),
     "other_trainers",
 )
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / "guide" / f"{name}.md" for name in GUIDE)]
@@ -101,6 +101,8 @@ def test_the_readme_shows_every_verb() -> None:
         "export",
         "realise",
         "relax",
+        "report",
+        "select",
     }
 
 

@@ -46,6 +46,7 @@ def test_it_holds_one_package_with_its_data_and_its_types(wheel: Path) -> None:
             Path(name).relative_to(f"oreflow/{package}") for name in names if name.startswith(f"oreflow/{package}/")
         } >= sources
     needed = ("py.typed", "agent/templates/config.yaml", "envs/data/wyckoff.npz", "rewards/data/element_volumes.csv")
+    needed += tuple(f"agent/reporting/page/report.{suffix}" for suffix in ("html.j2", "css", "js"))
     assert {f"oreflow/{name}" for name in needed} <= set(names)
     assert sum(name.endswith("weights.safetensors") for name in names) == 4
 

@@ -1,0 +1,1 @@
+"""One HTML page of a run or a table: what was asked, what came, in numbers and pictures."""
