@@ -64,16 +64,17 @@ class FamilyConfig(Closed):
         return self
 
 
+Kind = Literal["gflownet", "policy_gradient", "prior", "rejection", "random", "metropolis_hastings", "genetic"]
+
+
 class SamplerConfig(Closed):
     """How to search."""
 
-    kind: Literal["gflownet", "policy_gradient", "prior", "rejection", "random", "metropolis_hastings", "genetic"] = (
-        Field(
-            "gflownet",
-            description="family of the sampler; prior learns what the objects of warm_start.path look like, and nothing "
-            "of the reward; rejection takes draws of target.prior by their reward, exactly and without training; the last "
-            "three learn nothing and are there to compare with",
-        )
+    kind: Kind = Field(
+        "gflownet",
+        description="family of the sampler; prior learns what the objects of warm_start.path look like, and nothing of "
+        "the reward; rejection takes draws of target.prior by their reward, exactly and without training; the last "
+        "three learn nothing and are there to compare with",
     )
     objective: str = Field(
         "trajectory_balance",

@@ -231,8 +231,10 @@ def _further_columns(run: TrainedRun, states: States, result: RewardValues) -> d
     """What was changed, or what the sampler was trained for where that is not plain R/Z: the column `log_target`."""
     changes = {} if run.narrowing is None else dict(run.narrowing.columns(states))
     run = run.whole or run
-    if run.policy is None or run.config.target == TargetConfig():
+    if run.config.target == TargetConfig():
         return changes
+    if run.policy is None:
+        return ({} if run.prior is None else {"log_prior": log_prior(run.kernel, run.prior, states)}) | changes
     log_reward = result.log_reward - log_measure(run.kernel, states, run.config.target)
     wanted = log_target(run.kernel, run.policy, states, log_reward, run.prior, run.config.target.tau)
     of_prior = {} if run.prior is None else {"log_prior": log_prior(run.kernel, run.prior, states)}

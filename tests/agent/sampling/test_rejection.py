@@ -9,11 +9,13 @@ import pytest
 
 import oreflow
 from oreflow.agent.config.run import validate_config
-from oreflow.agent.errors import ConfigError, RewardBudgetError, TrainingError
+from oreflow.agent.errors import ConfigError, TrainingError
 from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.sampling.sampler import BaselineSampler
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training.build import make_policy, make_reward, make_scorer
+from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import canonical
 
 WORLDS: dict[str, dict[str, Any]] = {
@@ -41,7 +43,7 @@ def priors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, world in WORLDS.items():
         path = folder / ("known.csv" if name == "compositions" else "known.cif")
         sampler = {"kind": "prior", "warm_start": {"path": str(path)}, "steps": 60, "held_out": 0.0, "hidden": [32]}
-        config = {"schema_version": 1, "world": world, "sampler": sampler, "run": {"threads": 1}}
+        config = {"schema_version": 1, "world": world, "reward": {"terms": [HARD]}, "sampler": sampler}
         oreflow.train(config, folder / name)
     return {name: folder / name for name in WORLDS}
 
@@ -100,14 +102,18 @@ def test_a_run_says_how_many_draws_are_taken_and_its_table_is_ranked(priors: dic
     assert "P0 · R" in json.loads((tmp_path / "out" / "summary.json").read_text())["target"]
 
 
-def test_invalid_objects_are_never_drawn(priors: dict[str, Path], tmp_path: Path) -> None:
-    term = {"name": "tolerance_factor", "shape": {"kind": "below", "threshold": 9.0, "width": 5.0}}
-    with pytest.raises(RewardBudgetError):  # no oxide of lithium and manganese alone is an ABX3 with a factor
-        oreflow.train(config_of(priors["compositions"], term), tmp_path / "run")
-    config = config_of(priors["compositions"], term)
-    config["reward"]["invalid_budget"] = 1.0
-    rows = oreflow.sample(oreflow.train(config, tmp_path / "few"), 40)
-    assert set(rows["formula_reduced"]) == {"LiMnO3"}
+def test_what_has_no_reward_is_never_drawn(priors: dict[str, Path], tmp_path: Path) -> None:
+    oreflow.train(config_of(priors["compositions"]), tmp_path / "run")
+    run = load_run(RunFolder(tmp_path / "run"))
+    assert isinstance(run.sampler, BaselineSampler)
+
+    def score(states: States) -> Floats:
+        return np.where(run.kernel.objects(states).n_elements == 2, -0.5, np.nan)
+
+    drawn = run.sampler.searcher.draw(300, np.random.default_rng(0), score)
+    assert (run.kernel.objects(drawn).n_elements == 2).all()
+    anything = run.sampler.searcher.propose(300, np.random.default_rng(0))
+    assert (run.kernel.objects(anything).n_elements == 3).any()
 
 
 @pytest.mark.parametrize(
