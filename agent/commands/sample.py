@@ -148,6 +148,7 @@ def sample(
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
     from oreflow.agent.evaluation.random_objects import BUILD_ORDERS, UNIFORM
+    from oreflow.agent.sampling.wishes import in_lines
 
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
@@ -160,16 +161,19 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     if "neutrality_rule" in summary:
         print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
         print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
+    for line in in_lines(summary):
+        print(line)
     if "share_hull_hole" in summary:
         print(
             f"energy above the hull      {summary['median_energy_above_hull_ev_per_atom']:.3f} eV/atom predicted "
             f"(median); {summary['share_within_0.05_ev_per_atom_of_hull']:.1%} within 0.05"
         )
-        print(
-            f"holes in the hull          {summary['share_hull_hole']:.1%} of the rows, "
-            f"{summary['share_far_below_hull']:.1%} far below it: the reference is likely to lack competing compounds "
-            "there (column hull_hole)"
-        )
+        if summary["share_hull_hole"]:
+            print(
+                f"holes in the hull          {summary['share_hull_hole']:.1%} of the rows, "
+                f"{summary['share_far_below_hull']:.1%} far below it: the reference is likely to lack competing "
+                "compounds there (column hull_hole)"
+            )
     if "n_space_groups" in summary:
         within = summary["median_std_within_space_groups"]
         entropy = summary["entropy_space_groups_nats"]
@@ -200,7 +204,8 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     )
     ours = summary["median_formation_energy_ev_per_atom"]
     random = summary["random_median_formation_energy_ev_per_atom"]
-    if ours and random:
+    asked = [wish["term"] for wish in summary.get("wishes", [])]
+    if ours and random and (not asked or any("formation_energy" in term for term in asked)):
         print(
             f"median formation energy    {ours['value']:.3f} ± {ours['standard_error']:.3f} eV/atom predicted "
             f"({summary['energy_model']})"

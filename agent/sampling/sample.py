@@ -134,6 +134,7 @@ def sample(
             run.kernel,
             rows,
             draws,
+            reward,
             _energy_model(run.config, reward),
             n_wanted=n,
             unique=unique,

@@ -12,6 +12,7 @@ from oreflow.agent.policy.strata import Strata
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import Draws
 from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.sampling.wishes import wishes
 from oreflow.agent.tables.candidates import EnergyTerm
 from oreflow.agent.training.target_words import target_in_words
 from oreflow.envs.arrays import Floats
@@ -33,6 +34,7 @@ def summarise(
     kernel: TransitionKernel,
     rows: RowStore,
     draws: Draws,
+    reward: Reward,
     energy_model: EnergyTerm | None,
     *,
     n_wanted: int,
@@ -73,6 +75,8 @@ def summarise(
     if energy_model is not None:
         summary |= _elements_and_energies(world.symbols(), kernel, rows, energy_model, rng)
     summary |= _hull_holes(rows)
+    if config.sampler.kind != "prior":
+        summary |= wishes(config, reward, rows)
     wanted = "log_target" if "log_target" in rows.schema.names else "log_reward"
     of_reward = config.sampler.kind != "prior"  # which is not fitted to R
     summary["log_reward_minus_log_pf_std"] = _spread(rows.column(wanted) - rows.column("log_pf")) if of_reward else None
