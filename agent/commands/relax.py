@@ -21,7 +21,10 @@ def relax(
     n: Annotated[int | None, typer.Option("-n", min=1, help="The first n candidates; all by default.")] = None,
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", help="CSV or Parquet of known phases, for the energy above their hull."),
+        typer.Option(
+            "--reference",
+            help="Known phases (CSV or Parquet), or `predicted`, the hull that ships: for the energy above it.",
+        ),
     ] = None,
     same_formula: Annotated[
         str, typer.Option("--same-formula", help="Known phases of a row's own formula: include, or exclude.")

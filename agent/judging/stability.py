@@ -50,7 +50,7 @@ def read_hull(path: Path, aligned_by: Path | None, max_residual: float, same_for
     Raises:
         TableError, ReferenceTableError: when a reference cannot be read, or the two cannot be aligned.
     """
-    reference, alignment = read_aligned(path, aligned_by, max_residual=max_residual)
+    reference, alignment = read_aligned(path, aligned_by, max_residual=max_residual, of_crystals=True)
     return Hull(reference, CompetingPhases(reference), alignment, same_formula)
 
 

@@ -147,12 +147,12 @@ def find_geometries(decoration: Crystals, settings: Settings, rank: Rank | None 
     for potential, frame in zip(POTENTIALS, frames):
         rng = np.random.default_rng(seed)
         points = draw_points(frame, n_draws, rng)
-        started = time.thread_time()
+        started = time.perf_counter()
         energies, minima, used = search(frame, points, max(n_draws // 10, 1), 200)
         if n > HARD:
             energies, minima, more = _improved(frame, energies, minima, n_draws // 20, rng)
             used += more
-        seconds += time.thread_time() - started
+        seconds += time.perf_counter() - started
         n_trials, n_energies = n_trials + n_draws, n_energies + used
         finite = np.isfinite(energies)
         energies, minima = energies[finite] / n_atoms, minima[finite]

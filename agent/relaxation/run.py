@@ -16,7 +16,7 @@ from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import add_to_manifest, check_place
 from oreflow.agent.tables.formulas import write_csv
 from oreflow.rewards.potential.listing import listed
-from oreflow.rewards.reference.known_phases import read_reference
+from oreflow.rewards.reference.predicted_hull import hull_reference
 
 TABLE_FILE, SUMMARY_FILE = "relaxed.csv", "summary.json"
 
@@ -57,7 +57,7 @@ def relax_to_folder(
             f"take; got {potential}, for which none are known"
         )
     candidates = read_candidates(paths, n)
-    known = None if reference is None else read_reference(reference)
+    known = None if reference is None else hull_reference(reference, of_crystals=True)
     if known is not None:
         known.warn()
     settings = Settings(

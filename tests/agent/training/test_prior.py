@@ -129,8 +129,14 @@ def test_held_out_objects_are_measured_and_stops_go_on(known: Path, tmp_path: Pa
     [
         ({"sampler": {"kind": "prior"}}, "a prior is fitted to known objects; name their file"),
         ({"sampler": {"kind": "prior", "warm_start": {"path": "x"}, "replay": {"share": 0.1}}}, "leave replay"),
-        ({"sampler": {"kind": "random"}, "target": {"prior": "x"}}, "works with gflownet and policy_gradient"),
-        ({"sampler": {"backward": "learned"}, "target": {"prior": "x"}}, "works with gflownet and policy_gradient"),
+        (
+            {"sampler": {"kind": "random"}, "target": {"prior": "x"}},
+            "works with gflownet, policy_gradient and rejection",
+        ),
+        (
+            {"sampler": {"backward": "learned"}, "target": {"prior": "x"}},
+            "works with gflownet, policy_gradient and rejection",
+        ),
         ({"target": {"tau": 0}}, "tau"),
         ({"target": {"tau": 2.0}}, "tau: expected a prior beside it"),
     ],
