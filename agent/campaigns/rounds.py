@@ -121,7 +121,7 @@ def play(campaign: Campaign, earlier: Sequence[dict[str, Any]]) -> dict[str, Any
         "n_referee_calls": n_relaxed,
         **_counts(outcome),
         "n_hits_so_far": int(table["is_hit"].sum()) if len(table) else 0,
-        "learned_from": _learned(campaign, pool, past).figures(),
+        "learned_from": _learned(campaign, pool, [*past, outcome]).figures(),
         "seconds": round(time.monotonic() - started, 1),
     }
     figures["n_hits"] = figures["n_hits_so_far"] - (earlier[-1]["n_hits_so_far"] if earlier else 0)

@@ -129,7 +129,7 @@ def _print_summary(result: dict[str, Any], out: Path) -> None:
         if learned.get("rank_correlation_held_out") is not None:
             print(
                 f"surrogate and referee      rank correlation {_number(learned['rank_correlation_before'])} as it is, "
-                f"{_number(learned['rank_correlation_held_out'])} calibrated, each of {learned['n_learned']} relaxed "
-                "before the last round predicted from the others"
+                f"{_number(learned['rank_correlation_held_out'])} calibrated, each of {learned['n_learned']} "
+                "decorations predicted from the others"
             )
     print(f"stopped by                 {result['stopped_by']}")

@@ -42,7 +42,7 @@ class CampaignConfig(Closed):
     novelty: str | None = Field(None, description="known crystals, which are not picked and are no hits")
     threshold: float = Field(0.08, description="eV/atom above the hull, at most, of a stable crystal")
     explore: float = Field(
-        0.2,
+        0.1,
         ge=0,
         le=1,
         description="share of the picks that go by a draw from the prediction's error, but in the last round",
