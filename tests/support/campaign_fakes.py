@@ -1,4 +1,4 @@
-"""A referee for the tests of `oreflow campaign`: it moves no atom, and its energies are known by hand. Imports little."""
+"""A referee for tests of `oreflow campaign`: no atom moves, and its energies are known by hand. Imports little."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,11 @@ REFERENCES = "element,reference_energy_ev_per_atom\n" + "".join(f"{symbol},0\n" 
 PLUGIN = """
 import oreflow
 
-oreflow.register_potential({name!r}, elements={elements!r}, functional="none", references={references!r})(lambda: None)
+@oreflow.register_potential("emt_of_campaigns", elements={elements!r}, functional="emt", references={references!r})
+def emt():
+    from ase.calculators.emt import EMT
+
+    return EMT()
 """
 
 
