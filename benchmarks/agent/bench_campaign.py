@@ -2,9 +2,9 @@
 
     python -m benchmarks.agent.bench_campaign --run RUN --hull formulas.csv.gz --data structures.csv.gz --out DIR
 
-Method: both choose from the same draws of the same run and relax as many, with one process of one thread: the campaign's
-draws of all rounds are those of the one round, and what both pick is relaxed once. One round picks all of its
-decorations by the surrogate as it is; the campaign learns after each of its rounds. Rank correlations
+Method: both choose from the same draws of the same run and relax as many, with one process of one thread: the
+campaign's draws of all rounds are those of the one round, and what both pick is relaxed once. One round picks all of
+its decorations by the surrogate as it is; the campaign learns after each of its rounds. Rank correlations
 (Spearman) are of the energies above the hull that were predicted before a round's decorations were relaxed. Hits are
 stable, unique and novel against the data; they are counted at two thresholds, the one that both aim at and 0. Errors
 are binomial, one standard deviation. The command goes on where it stopped.
