@@ -17,7 +17,8 @@ from tests.support.repository import ROOT
 
 def written(folder: Path, **changed: Any) -> Path:
     path = folder / "campaign.yaml"
-    data = {key: value for key, value in settings(folder, potential="chgnet", **changed).items() if value != "gone"}
+    data = settings(folder) | {"potential": "chgnet"} | changed
+    data = {key: value for key, value in data.items() if value != "gone"}
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     return path
 
