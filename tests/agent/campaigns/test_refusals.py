@@ -69,7 +69,15 @@ def test_bad_input_ends_with_a_sentence_before_any_work(tmp_path: Path) -> None:
     ):
         refused(message, "campaign", written(tmp_path, **changed), "--out", out)
     config = written(tmp_path)
-    refused("expected a potential name, got 'chgnett'", "campaign", config, "--out", out, "--set", "potential=chgnett")
+    refused(
+        "expected the name of a potential, got 'chgnett'",
+        "campaign",
+        config,
+        "--out",
+        out,
+        "--set",
+        "potential=chgnett",
+    )
     (tmp_path / "formulas.yaml").write_text(CONFIG)
     done("train", tmp_path / "formulas.yaml", "--out", tmp_path / "formulas", "--quiet")
     change = ("--set", f"run={tmp_path / 'formulas'}")
