@@ -3,6 +3,7 @@
 import typer
 
 from oreflow.agent.commands import (
+    campaign,
     check,
     compare,
     evaluate,
@@ -45,6 +46,7 @@ app.command("encode")(structures.encode)
 app.command("export")(structures.export)
 app.command("realise")(realise.realise)
 app.command("relax")(relax.relax)
+app.command("campaign")(campaign.campaign)
 app.command("fit-energy")(fit_energy.fit_energy)
 app.command("fit-prior")(fit_prior.fit_prior)
 app.command("list")(list.list_)

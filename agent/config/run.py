@@ -217,6 +217,15 @@ def load_config(path: str | Path, overrides: list[str] | None = None, seed: int 
     Raises:
         ConfigError: naming the key, what was expected and the nearest known key.
     """
+    return validate_config(override_config(read_yaml(path), overrides or [], seed), str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a file of YAML holds.
+
+    Raises:
+        ConfigError: when it cannot be read, or holds something else.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -226,7 +235,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None, seed: int 
     data = parse_yaml(text, str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"expected a mapping at the top of {path}, got {type(data).__name__}")
-    return validate_config(override_config(data, overrides or [], seed), str(path))
+    return data
 
 
 def override_config(data: dict[str, Any], overrides: list[str], seed: int | None) -> dict[str, Any]:

@@ -106,12 +106,15 @@ class Verdicts:
         return self.stable(track, threshold) & self.is_unique & self.novelty.is_novel
 
 
-def judge(sample: Sample, rule: Rule, hull: Hull | None, quiet: bool = True) -> Verdicts:
+def judge(
+    sample: Sample, rule: Rule, hull: Hull | None, quiet: bool = True, known: KnownStructures | None = None
+) -> Verdicts:
     """Judge a sample by a rule.
 
     Args:
         hull: as `stability.read_hull` gives it, for `rule.hull`.
         quiet: whether no progress is shown.
+        known: what `rule.reference` holds, where it was read before.
 
     Raises:
         JudgingError: when fewer objects are said to be drawn than the table shows, the reference holds no structures,
@@ -129,7 +132,8 @@ def judge(sample: Sample, rule: Rule, hull: Hull | None, quiet: bool = True) -> 
             f"{sample.path} holds structures without energies, which a hull needs; `oreflow relax {sample.path} --out "
             "DIR` first, then judge DIR"
         )
-    known = None if rule.reference is None else KnownStructures(rule.reference, quiet)
+    if known is None and rule.reference is not None:
+        known = KnownStructures(rule.reference, quiet)
     rows = chosen.rows.tolist()
     structures = [sample.structures[row] for row in rows]
     order = np.argsort(sample.energies[chosen.rows], kind="stable").tolist()

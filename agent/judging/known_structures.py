@@ -16,6 +16,7 @@ from oreflow.agent.tables.known_crystals import holds_crystals
 from oreflow.envs.arrays import Ints
 from oreflow.envs.errors import OreflowError
 from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.labels import protostructure_labels
 from oreflow.envs.structure_io.crystal_text import crystal_from_text
 from oreflow.envs.structure_io.encode import encode_structures
 from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
@@ -142,6 +143,11 @@ class KnownStructures:
     def space_groups(self) -> Ints:
         """int64, of each structure that has one within 0.1 angstrom."""
         return self._encoded[0].space_group.astype(np.int64)
+
+    @property
+    def protostructures(self) -> set[str]:
+        """Space group, occupied positions and elements of each structure that has them within 0.1 angstrom."""
+        return set(protostructure_labels(self._encoded[0]))
 
     @cached_property
     def by_prototype(self) -> dict[int, list[int]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from oreflow.agent.errors import TableError
+from oreflow.agent.tables.candidate_rows import draws_of_rows
 from oreflow.agent.tables.formulas import read_table
 from oreflow.agent.tables.structures import ID_COLUMNS, crystals_of
 from oreflow.envs.objects.crystals import Crystals
@@ -61,7 +62,7 @@ def read_rows(path: Path, n: int | None = None) -> list[Row]:
     Raises:
         TableError: without the column, and when no row holds a crystal.
     """
-    frame = read_table(path)
+    frame = draws_of_rows(read_table(path))
     frame = frame if n is None else frame.head(n)
     crystals, places, bad = crystals_of(frame, str(path), decorations=True)
     reasons = {int(match[1]) - 2: line for line in bad if (match := re.search(r": row (\d+):", line))}

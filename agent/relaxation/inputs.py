@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oreflow.agent.errors import TableError
+from oreflow.agent.tables.candidate_rows import draws_of_rows
 from oreflow.agent.tables.formulas import read_table
 from oreflow.envs.errors import OreflowError
 from oreflow.envs.structure_io.reading.files import read_structure_files
@@ -83,7 +84,7 @@ def _candidate_table(path: Path) -> "pd.DataFrame | None":
     """The table when it is one with a column of crystals; None for all else, which the reader of files takes."""
     if not path.is_file() or not path.name.endswith(_TABLES):
         return None
-    frame = read_table(path)
+    frame = draws_of_rows(read_table(path))
     if STRUCTURE_COLUMN in frame.columns:
         return frame
     if path.suffix == ".parquet" or not {"lattice", "sites"} <= set(frame.columns):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-_PURPOSES = ("weights", "training", "sampling", "baseline", "check", "measurement")
+_PURPOSES = ("weights", "training", "sampling", "baseline", "check", "measurement", "picking")
 
 
 def stream(seed: int, purpose: str, *parts: int) -> np.random.Generator:

@@ -126,3 +126,15 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         else:
             out[str(name)] = cells.map(lambda cell: cell[1:] if str(cell)[:2] in ("'=", "'+", "'-", "'@") else cell)
     return pd.DataFrame(out, index=frame.index)
+
+
+def draws_of_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Let `n_times_sampled` say for how many draws a row stands.
+
+    In a table of distinct candidates that is how often the object was drawn. A table of raw draws, in which objects
+    come again (`is_unique` is false), has that number in each of the rows of an object, which stand for one draw each.
+    """
+    if not {"is_unique", "n_times_sampled"} <= set(frame.columns):
+        return frame
+    repeated = frame["is_unique"].astype(str).str.lower() == "false"
+    return frame.assign(n_times_sampled=1) if repeated.any() else frame

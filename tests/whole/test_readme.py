@@ -15,7 +15,18 @@ import pytest
 from tests.support.repository import ROOT
 
 GUIDE = (
-    *("judge_formulas", "own_elements", "rewards", "crystals", "alloys", "proof", "samplers", "completion", "report"),
+    *(
+        "judge_formulas",
+        "own_elements",
+        "rewards",
+        "crystals",
+        "campaigns",
+        "alloys",
+        "proof",
+        "samplers",
+        "completion",
+        "report",
+    ),
     "other_trainers",
 )
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / "guide" / f"{name}.md" for name in GUIDE)]
@@ -37,6 +48,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a clone holds besides the packages, and a CSV to fit."""
     folder = tmp_path_factory.mktemp("clone")
     shutil.copytree(ROOT / "runs" / "configs", folder / "runs" / "configs")
+    shutil.copytree(ROOT / "runs" / "campaigns", folder / "runs" / "campaigns")
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copy(ROOT / "requirements.lock", folder)
@@ -103,6 +115,7 @@ def test_the_readme_shows_every_verb() -> None:
         "relax",
         "report",
         "select",
+        "campaign",
     }
 
 
@@ -122,6 +135,11 @@ def test_every_oreflow_command_runs_in_order(workplace: Path) -> None:
             if importlib.util.find_spec("chgnet") is None:
                 continue
             words += ["-n", "2", "--steps", "3"]
+        if words[1] == "campaign":
+            if importlib.util.find_spec("chgnet") is None:
+                continue
+            small = ("run=runs/cubic", "rounds=2", "draws=20", "relaxations=3", "steps=3", "rank=contacts")
+            words += [word for setting in small for word in ("--set", setting)]
         if words[1:3] == ["evaluate", "runs/cubic/relaxed"] and importlib.util.find_spec("chgnet") is None:
             continue
         if words[1] == "fit-prior":

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oreflow.agent.config.campaign import CampaignConfig
 from oreflow.agent.config.run import Config, TermConfig, dump_config, load_config, validate_config
 from oreflow.agent.config.strict_yaml import parse_yaml
 from oreflow.agent.config.world import CompositionWorld, PartConfig, WyckoffWorld
@@ -267,7 +268,7 @@ def test_tracked_configs_load_and_say_what_they_are_for(path: Path) -> None:
 
 
 def test_every_field_has_a_line_of_prose() -> None:
-    models: list[type] = [Config, TermConfig, CompositionWorld, WyckoffWorld, PartConfig]
+    models: list[type] = [Config, TermConfig, CompositionWorld, WyckoffWorld, PartConfig, CampaignConfig]
     for model in models:
         for name, field in model.model_fields.items():
             inner = field.annotation
@@ -275,4 +276,4 @@ def test_every_field_has_a_line_of_prose() -> None:
                 models.append(inner)
             else:
                 assert field.description, f"{model.__name__}.{name}"
-    assert len(models) == 14
+    assert len(models) == 15

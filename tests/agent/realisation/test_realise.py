@@ -189,3 +189,13 @@ def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
         tables.append([table(tmp_path / str(workers), name) for name in ("realised.csv", "not_realised.csv")])
     assert tables[0] == tables[1]
     assert len(tables[0][0]) == 9
+
+
+def test_rows_of_raw_draws_stand_for_one_draw_each(tmp_path: Path) -> None:
+    source = tmp_path / "raw.csv"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["candidate_id", "n_times_sampled", "is_unique", "structure"])
+        writer.writerows([["c0", 2, True, GIVEN], ["c1", 2, False, GIVEN], ["c2", 1, True, SALT]])
+    assert [row.columns["n_times_sampled"] for row in read_rows(source)] == [1, 1, 1]
+    assert [c.carried["n_times_sampled"] for c in read_candidates([source]) if c.structure is not None] == [1, 1]

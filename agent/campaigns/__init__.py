@@ -1,0 +1,1 @@
+"""Rounds of drawing, screening, realising, relaxing and learning."""
