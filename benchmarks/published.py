@@ -155,9 +155,47 @@ def _speed(metrics: dict[str, Any]) -> list[str]:
     return _table(header, rows)
 
 
+def _crystals_at_scale(metrics: dict[str, Any]) -> list[str]:
+    names = {
+        "stable": "stable, at most 0.08 eV/atom above the hull",
+        "sun": "stable, unique and novel (S.U.N.)",
+        "symmetric_sun": "the same, and not P1",
+        "unlisted_sun": "S.U.N. with a formula that neither table lists",
+        "new_prototype_sun": "S.U.N. that are no substitution of a known crystal",
+        "msun": "S.U.N. at 0.1 eV/atom",
+        "symmetric_msun": "the same, and not P1",
+        "on_or_below_hull": "on or below the hull",
+    }
+    figures = metrics["figures"]
+
+    def share(key: str) -> str:
+        found = figures.get(key)
+        return "" if found is None else f"{found['share']:.1%} ({found['low_95']:.1%} to {found['high_95']:.1%})"
+
+    rows = [[title, share(key), share(f"free_{key}")] for key, title in names.items()]
+    varied, core_hours = metrics["diversity"], _core_hours(metrics)
+    hits = figures["msun"]["count"]
+    return [
+        *_table(["of the sampled objects (95 % interval)", "symmetry held", "free after a rattle"], rows),
+        "",
+        f"n = {metrics['n_sampled']}; {metrics['potential']}; hull of {metrics['hull']}; novelty against "
+        f"{metrics['novelty_reference']} ({metrics['n_novelty_reference']} structures). Unique "
+        f"{figures['unique']['share']:.1%}; {varied['n_space_groups']} space groups (entropy "
+        f"{varied['entropy_space_groups_nats']:.2f} nats, Jensen-Shannon divergence to the reference's "
+        f"{varied['space_groups_jensen_shannon_nats']:.3f} nats), {varied['n_chemical_systems']} chemical systems. "
+        f"{core_hours:.2f} core-hours for realising and relaxing: {hits / core_hours:.0f} hits (S.U.N. at 0.1 eV/atom, "
+        "symmetry held) a core-hour.",
+    ]
+
+
+def _core_hours(metrics: dict[str, Any]) -> float:
+    return float(metrics["core_seconds_realising"] + metrics["core_seconds_relaxing"]) / 3600
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "exact_energy": _proof,
     "crystals": _crystals,
+    "crystals_at_scale": _crystals_at_scale,
     "hypergrid": _hypergrid,
     "recipes": _recipes,
     "throughput": _speed,

@@ -113,6 +113,7 @@ def main() -> None:
         "core_seconds_realising": core_seconds(work / "realised" / "realisations.jsonl"),
         "core_seconds_relaxing": core_seconds(work / "relaxed" / "relaxations.jsonl"),
         **judged.metrics,
+        "novelty_reference": options.structures.name,
     }
     arguments = ["--hull", options.hull.name, "--structures", options.structures.name, "--work", "work"]
     command = command_line("benchmarks.agent.bench_crystals_at_scale", *arguments, "--out", options.out.as_posix())
