@@ -195,10 +195,10 @@ def _core_hours(metrics: dict[str, Any]) -> float:
 TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "exact_energy": _proof,
     "crystals": _crystals,
-    "crystals_at_scale": _crystals_at_scale,
     "hypergrid": _hypergrid,
     "recipes": _recipes,
     "throughput": _speed,
+    "crystals_at_scale": _crystals_at_scale,
     "environment": _speed,
 }
 
