@@ -121,6 +121,9 @@ def test_a_density_does_not_depend_on_the_bins() -> None:
     moved = {}
     for measure in ("density", "counted"):
         coarse, fine = decorations(24, measure), decorations(48, measure)
+        if measure == "density":  # along the polar axis the first site has one bin, however fine the grid
+            polar = [sum(p for d, p in found.items() if d.startswith("186")) for found in (coarse, fine)]
+            assert polar[1] == pytest.approx(polar[0], rel=0.15)
         moved[measure] = 0.5 * sum(abs(coarse.get(d, 0.0) - fine.get(d, 0.0)) for d in coarse | fine)
     assert moved["density"] < 0.02
     assert moved["counted"] > 5 * moved["density"]
