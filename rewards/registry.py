@@ -47,6 +47,7 @@ _BUILT_IN = {
     "novelty": "oreflow.rewards.terms.composition.novelty:Novelty",
     "predicted_property": "oreflow.rewards.terms.energy.predicted_property:PredictedProperty",
     "price": "oreflow.rewards.terms.composition.element_penalties:Price",
+    "prototype_match": "oreflow.rewards.terms.structure.prototype_match:PrototypeMatch",
     "scarcity": "oreflow.rewards.terms.composition.element_penalties:Scarcity",
     "shortest_distance": "oreflow.rewards.terms.structure.distances:ShortestDistance",
     "smact_validity": "oreflow.rewards.terms.composition.smact_validity:SmactValidity",

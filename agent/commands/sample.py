@@ -1,4 +1,4 @@
-"""`sample`, `evaluate` and `score`."""
+"""`sample`: a candidate set, and geometries of its crystals."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from oreflow.agent.commands.common import (
     DONE,
+    STOPPED_BY_SIGNAL,
     AsJson,
     Beta,
     FormulaColumn,
@@ -18,10 +19,13 @@ from oreflow.agent.commands.common import (
     Weights,
     condition_line,
     load_plugins,
+    n_cores,
     print_json,
     read_reference,
     verb,
 )
+
+REALISED_FOLDER = "realised"
 
 
 @verb
@@ -71,6 +75,14 @@ def sample(
             "changed; in crystals an element exchanged on a site, or a site added or taken out.",
         ),
     ] = None,
+    structures: Annotated[
+        bool,
+        typer.Option(
+            "--structures",
+            help="Find the best geometry of each crystal too, as `oreflow realise` does: OUT/realised. One that was "
+            "sampled is not kept.",
+        ),
+    ] = False,
     beta: Beta = None,
     weights: Weights = None,
     plugin: Plugins = None,
@@ -121,10 +133,26 @@ def sample(
         near=near,
         changes=changes or 1,
     )
+    realised = _realise(out, overwrite, quiet) if structures and summary["n_rows"] else None
     if as_json:
-        print_json(summary)
+        print_json(summary if realised is None else summary | {"realised": realised})
     elif not quiet:
         _print_summary(summary, out)
+        if realised is not None:
+            print(f"geometries                 {realised['n_geometries']}: {out / REALISED_FOLDER}")
+    if realised is not None and realised["n_failed"]:
+        first = realised["first_failures"][0]
+        print(
+            f"oreflow: {realised['n_failed']} without a geometry; {first['decoration_id']}: {first['reason']}",
+            file=sys.stderr,
+        )
+    if realised is not None and realised["interrupted"]:
+        print(
+            f"oreflow: interrupted; the rest are found by: oreflow realise {out} --keep 1 --anew --out "
+            f"{out / REALISED_FOLDER}",
+            file=sys.stderr,
+        )
+        return STOPPED_BY_SIGNAL
     if summary["n_rejected_invalid_reward"]:
         print(f"oreflow: {summary['n_rejected_invalid_reward']} left out without a valid reward", file=sys.stderr)
     elif summary["world_exhausted"] and not summary["complete"] and (start or near):
@@ -144,6 +172,24 @@ def sample(
             f"oreflow: {summary['n_rows']} of {n} after {summary['n_draws']} draws; raise --max-draws", file=sys.stderr
         )
     return DONE
+
+
+def _realise(samples: Path, overwrite: bool, quiet: bool) -> dict[str, Any]:
+    """Find the best geometry of each candidate, in a folder of its own; return the summary."""
+    from oreflow.agent.realisation.geometries import Settings
+    from oreflow.agent.realisation.ranking import default_rank
+    from oreflow.agent.realisation.run import realise_to_folder
+
+    settings = Settings(keep=1, rank=default_rank())
+    return realise_to_folder(
+        samples,
+        samples / REALISED_FOLDER,
+        settings,
+        anew=True,
+        workers=n_cores(),
+        overwrite=overwrite,
+        quiet=quiet,
+    )
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:

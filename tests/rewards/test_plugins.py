@@ -77,6 +77,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
         "novelty",
         "predicted_property",
         "price",
+        "prototype_match",
         "scarcity",
         "shortest_distance",
         "smact_validity",

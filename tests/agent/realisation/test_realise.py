@@ -199,3 +199,26 @@ def test_rows_of_raw_draws_stand_for_one_draw_each(tmp_path: Path) -> None:
         writer.writerows([["c0", 2, True, GIVEN], ["c1", 2, False, GIVEN], ["c2", 1, True, SALT]])
     assert [row.columns["n_times_sampled"] for row in read_rows(source)] == [1, 1, 1]
     assert [c.carried["n_times_sampled"] for c in read_candidates([source]) if c.structure is not None] == [1, 1]
+
+
+def test_sample_finds_the_geometries_of_what_it_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "default_rank", lambda: "contacts")
+    out = tmp_path / "drawn"
+    result = oreflow("sample", "--prior", "decorations", "-n", 3, "--seed", 5, "--structures", "--out", out)
+    assert result.exit_code == 0, result.output
+    drawn, realised = table(out, "candidates.csv"), table(out / "realised")
+    assert [row["decoration_id"] for row in realised] == [row["candidate_id"] for row in drawn]
+    assert {row["geometry"] for row in realised} == {"realised"}
+    assert f"geometries                 3: {out / 'realised'}" in result.output
+    for found, row in zip(realised, drawn):
+        crystal = crystal_from_text([found["structure"]])
+        assert crystal.has_geometry.all()
+        assert crystal.space_group.tolist() == [int(row["space_group_number"])]
+        assert (out / "realised" / "cif" / f"{found['candidate_id']}.cif").is_file()
+
+
+def test_sample_says_that_formulas_have_no_geometry(tmp_path: Path) -> None:
+    out = tmp_path / "samples"
+    expected = "candidates.csv: expected a column 'structure'"
+    refused(expected, "sample", "--prior", "compositions", "-n", 3, "--structures", "--out", out)
+    assert len(table(out, "candidates.csv")) == 3  # what was drawn is kept
