@@ -20,20 +20,13 @@ from oreflow.agent.relaxation.relax import JOURNAL_FILE, Relaxed, Settings, rela
 from oreflow.rewards.isolation.process import running_workers
 from tests.support import processes, relax_fakes
 from tests.support.repository import ROOT
+from tests.support.small_crystals import rock_salt
 
 
 def outcomes(tasks: list[str], workers: int = 1, time_limit_s: float = 60.0) -> list[Outcome]:
     found = dict(run_tasks(tasks, relax_fakes.make_echo, workers=workers, time_limit_s=time_limit_s))
     assert sorted(found) == list(range(len(tasks)))
     return [found[number] for number in range(len(tasks))]
-
-
-def rock_salt(a: float, cation: str = "Na") -> Any:
-    from pymatgen.core import Lattice, Structure
-
-    half = a / 2
-    lattice = Lattice([[0, half, half], [half, 0, half], [half, half, 0]])
-    return Structure(lattice, [cation, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
 def write_series(folder: Path, n: int) -> None:

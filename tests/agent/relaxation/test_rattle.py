@@ -8,9 +8,8 @@ import pytest
 from pymatgen.core import Structure
 
 from oreflow.agent.relaxation.tracks import rattled
-from tests.agent.relaxation.test_pool import rock_salt
-from tests.agent.relaxation.test_relax import perovskite
 from tests.support.cli import done
+from tests.support.small_crystals import perovskite, rock_salt
 
 
 def test_a_rattle_is_as_large_as_asked_and_the_same_each_time() -> None:

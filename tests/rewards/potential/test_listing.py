@@ -22,9 +22,8 @@ from oreflow.rewards.potential.corrections import mp2020_correction
 from oreflow.rewards.potential.listing import POTENTIALS, listed, register_potential, require_potential
 from oreflow.rewards.potential.protocol import energies_per_atom
 from oreflow.rewards.potential.references import shipped_references
-from tests.agent.relaxation.test_pool import rock_salt
-from tests.agent.relaxation.test_relax import perovskite
 from tests.support.cli import oreflow, refused
+from tests.support.small_crystals import perovskite, rock_salt
 
 PLUGIN = """
 import oreflow
