@@ -1,7 +1,7 @@
 """Stable, unique and novel crystals of 1 000 drawn decorations, all of them realised and relaxed.
 
     python -m benchmarks.agent.bench_crystals_at_scale --hull compositions.csv.gz --structures structures.csv.gz
-        --work DIR [-n 1000] [--out runs/published/crystals_at_scale]
+        --work DIR [-n 1000] [--best 300] [--out runs/published/crystals_at_scale]
 
 Protocol. Decorations (space group, elements on Wyckoff positions) of the 76 stable elements, up to 20 atoms in the
 primitive cell and four elements, are drawn exactly in proportion to P0 R by rejection: P0 is the prior `decorations`,
@@ -10,6 +10,8 @@ the hull of all formulas of both tables, aligned per element, and for the symmet
 after that: each draw is realised (`oreflow realise`), the geometry of lowest CHGNet energy is relaxed (`oreflow relax`:
 with its symmetry held, and free after a rattle of 0.05 angstrom and 1 % strain), and judged (`oreflow evaluate`)
 against the same hull; novelty is against the structures. Duplicates and failures stay in the denominator.
+
+With `--best`, those of the draws are realised, and counted, that the term predicts to lie lowest: the screened protocol.
 
 Every step goes on from what `--work` holds, so that an interruption costs nothing.
 """
@@ -28,6 +30,7 @@ from oreflow.agent.judging.report import report
 from oreflow.agent.realisation.geometries import Settings as Search
 from oreflow.agent.realisation.run import realise_to_folder
 from oreflow.agent.relaxation.run import relax_to_folder
+from oreflow.agent.tables.formulas import read_table
 
 N_CORES = 2
 
@@ -65,6 +68,15 @@ def config_of(hull: Path, structures: Path) -> Config:
     )
 
 
+def screened(candidates: Path, n: int, out: Path) -> Path:
+    """Write the n candidates that are predicted lowest above the hull; each decoration once."""
+    frame = read_table(candidates).drop_duplicates("protostructure")
+    value = "crystal_energy_above_hull_ev_per_atom"
+    frame = frame.assign(n_times_sampled=1).sort_values(value, kind="stable").head(n)
+    frame.to_csv(out, index=False)
+    return out
+
+
 def best_of(realised: Path, out: Path) -> Path:
     """Write the first geometry of each decoration."""
     with realised.open(encoding="utf-8", newline="") as file:
@@ -89,6 +101,7 @@ def main() -> None:
     parser.add_argument("--structures", type=Path, required=True, help="known crystals, and the energies' scale")
     parser.add_argument("--work", type=Path, required=True, help="folder of the steps")
     parser.add_argument("-n", type=int, default=1000)
+    parser.add_argument("--best", type=int, help="realise so many, the best by prediction")
     parser.add_argument("--out", type=Path, help="folder of the record")
     options = parser.parse_args()
     work = options.work
@@ -97,10 +110,14 @@ def main() -> None:
     if not (sampled / "candidates.csv").is_file():
         run = oreflow.train(config, work / "run", overwrite=True, quiet=False)
         oreflow.sample(run, options.n, out=sampled, quiet=False)
-    realise_to_folder(sampled / "candidates.csv", work / "realised", Search(rank="chgnet"), workers=N_CORES)
+    table = sampled / "candidates.parquet"
+    n_judged = options.best or options.n
+    if options.best is not None:
+        table = screened(table, options.best, work / "screened.csv")
+    realise_to_folder(table, work / "realised", Search(rank="chgnet"), workers=N_CORES)
     best = best_of(work / "realised" / "realised.csv", work / "best.csv")
     relax_to_folder([best], work / "relaxed", workers=N_CORES)
-    rule = Rule(options.structures, options.hull, options.structures, n_sampled=options.n)
+    rule = Rule(options.structures, options.hull, options.structures, n_sampled=n_judged)
     judged = report(work / "relaxed", rule, quiet=False)
     print("\n".join(judged.lines))
     if options.out is None:
