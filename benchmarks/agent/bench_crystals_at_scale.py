@@ -11,7 +11,8 @@ after that: each draw is realised (`oreflow realise`), the geometry of lowest CH
 with its symmetry held, and free after a rattle of 0.05 angstrom and 1 % strain), and judged (`oreflow evaluate`)
 against the same hull; novelty is against the structures. Duplicates and failures stay in the denominator.
 
-With `--best`, those of the draws are realised, and counted, that the term predicts to lie lowest: the screened protocol.
+With `--best`, those of the draws are realised, and counted, that the term predicts to lie lowest: the screened
+protocol.
 
 Every step goes on from what `--work` holds, so that an interruption costs nothing.
 """
