@@ -1,6 +1,6 @@
 """What a prior of formulas knows of chemical systems that it never saw, and what its draws are worth.
 
-    python -m benchmarks.agent.bench_prior --data FILE [--steps N] [--systems N]
+    python -m benchmarks.agent.bench_prior --data FILE [--steps N] [--systems N] [--plugin FILE.py --set KEY=VALUE]
 
 Chemical systems of at least eight known formulas are drawn by a fixed seed and left out of the fit as a whole. Then all
 formulas of each system in the prior's world are ranked by their exact likelihood, all build orders summed: of N known
@@ -14,6 +14,7 @@ arXiv 2204.11953).
 
 import argparse
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 import oreflow
+from oreflow.agent.config.run import override_config
 from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.learners.prior import split
 from oreflow.agent.sampling.prior_card import shares_by_rules
@@ -33,8 +35,9 @@ from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.composition.kernel import CompositionKernel
 from oreflow.envs.contract.enumeration import enumerate_states
 from oreflow.envs.objects.compositions import Compositions
+from oreflow.rewards.registry import load_plugin
 
-LEAST_KNOWN, N_DRAWS = 8, 10_000
+LEAST_KNOWN, N_DRAWS, N_SCORED = 8, 10_000, 2_000
 PUBLISHED = {
     "MatGAN, trained on filtered compounds": "neutral and balanced 84.5 %",
     "materials transformers, the best of seven": "neutral 97.61 %, balanced 91.22 %",
@@ -55,8 +58,19 @@ def fit(config: dict[str, Any], known: Compositions, kept: np.ndarray, folder: P
     path = folder / "kept.csv"
     pd.DataFrame({"formula": known[kept].formulas()}).to_csv(path, index=False)
     config["sampler"]["warm_start"]["path"] = str(path)
+    started = time.process_time()
     oreflow.train(config, folder / "run", quiet=False)
-    return load_run(RunFolder(folder / "run"))
+    run = load_run(RunFolder(folder / "run"))
+    assert run.policy is not None
+    known_states = run.kernel.find(known[kept])[0]  # type: ignore[attr-defined]
+    held_out = split(known_states, run.config)[0][:N_SCORED]
+    log_p = log_terminating_probability(run.kernel, run.policy, held_out)
+    spent, sampler = time.process_time() - started, run.config.sampler
+    print(
+        f"{sampler.policy}, {sampler.steps} steps in {spent:.0f} s of CPU time: "
+        f"{-log_p.mean():.2f} ± {log_p.std() / len(log_p) ** 0.5:.2f} nats a formula over {len(log_p)} held out"
+    )
+    return run
 
 
 def genetic(world: dict[str, Any], folder: Path) -> TrainedRun:
@@ -92,6 +106,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="table of known formulas")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--systems", type=int, default=40)
+    parser.add_argument("--plugin", type=Path, help="Python file that registers a policy")
+    parser.add_argument("--set", action="append", default=[], help="change the fit: KEY=VALUE")
     options = parser.parse_args()
     shipped = open_prior("compositions")
     known = read_reference(options.data)[0].reduced()
@@ -105,6 +121,9 @@ def main() -> None:
         kept[systems[elements]] = False
     config = shipped.config.model_dump(mode="json")
     config["sampler"]["steps"] = options.steps
+    if options.plugin is not None:
+        load_plugin(options.plugin)
+    config = override_config(config, options.set, None)
     with tempfile.TemporaryDirectory() as folder:
         run = fit(config, known, kept, Path(folder))
     found = total = 0
