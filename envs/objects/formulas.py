@@ -114,7 +114,7 @@ def formula_columns(compositions: Compositions) -> dict[str, list]:
     from pymatgen.core.composition import reduce_formula
 
     names = symbols()
-    pretty, texts, anonymous, systems = [], [], [], [], []
+    pretty, texts, anonymous, systems = [], [], [], []
     reduced = compositions.reduced()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of elements without an electronegativity: last in a formula
