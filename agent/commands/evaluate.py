@@ -95,6 +95,7 @@ def evaluate(
     from oreflow.agent.runtime.seeds import stream
     from oreflow.agent.storage.atomic_files import to_json, write_text
     from oreflow.agent.tables.formulas import formulas_of, read_table, row_errors
+    from oreflow.agent.tables.full_table import where_columns_are
     from oreflow.envs.objects.crystals import Crystals
     from oreflow.envs.objects.formulas import parse_formulas
 
@@ -102,6 +103,8 @@ def evaluate(
     if not _is_metrics(target):  # metrics of an earlier call are replaced: the table that they are of is there
         may_write(target, overwrite)
     frame = read_table(candidates)
+    if where_columns_are(frame):
+        print(f"oreflow: only what the CSV says is judged{where_columns_are(frame)}", file=sys.stderr)
     compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates), formula_column))
     bad = row_errors(frame, errors)
     if not len(compositions):

@@ -18,7 +18,7 @@ from oreflow.rewards.reference import known_phases as references
 from oreflow.rewards.reference.tables import FORMULA_COLUMNS, formulas_of, row_errors
 from oreflow.rewards.terms.composition.novelty import KnownFormulas
 
-_NUMBER = re.compile(r"[+-]\d+(\.\d+)?(e[+-]?\d+)?")  # -0.3 is one to a spreadsheet, too
+_NUMBER = re.compile(r"-\d+(\.\d+)?(e[+-]?\d+)?")  # a number to a spreadsheet, too
 
 __all__ = [
     "FORMULA_COLUMNS",

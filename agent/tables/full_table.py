@@ -53,7 +53,7 @@ def read_table(path: str | Path) -> "pd.DataFrame":
 def where_columns_are(frame: "pd.DataFrame") -> str:
     """Say where the columns of a table are that it lacks, to be put behind an error; "" where nobody knows."""
     hint = frame.attrs.get(_HINT)
-    return f". {hint}" if hint else ""
+    return f"; {hint}" if hint else ""
 
 
 def _is_for_people(path: Path, frame: "pd.DataFrame") -> bool:

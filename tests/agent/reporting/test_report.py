@@ -44,8 +44,11 @@ def test_the_table_on_the_page_is_the_table(page: Path) -> None:
     (table,) = data_of(page)["tables"]
     assert table["n_rows"] == len(frame)
     columns = {column["key"]: column for column in table["columns"]}
-    assert columns["formula"]["values"] == frame["formula_pretty"].tolist()
-    np.testing.assert_allclose(columns["log_reward"]["values"], frame["log_reward"], atol=0.005 + 1e-9)
+    assert columns["formula"]["values"] == frame["formula"].tolist()
+    assert columns["rank"]["values"] == frame["rank"].tolist()
+    decimals = json.loads((page.parents[1] / "samples" / "summary.json").read_text())["log_reward_decimals"]
+    assert columns["log_reward"]["digits"] == decimals
+    np.testing.assert_allclose(columns["log_reward"]["values"], frame["log_reward"], atol=0.5 * 10.0**-decimals + 1e-9)
     np.testing.assert_allclose(
         columns["formation_energy_ev_per_atom"]["values"], frame["formation_energy_ev_per_atom"], atol=0.0005 + 1e-9
     )
