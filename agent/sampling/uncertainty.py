@@ -27,6 +27,7 @@ def log_reward_std(
         float64 [batch], nats, NaN where the term has no value; None where no term says how sure it is.
     """
     before = under(result).log_reward
+    whole = np.sum(list(result.log_scores.values()), axis=0)  # not cut at the bounds of log R
     square: Floats | None = None
     for term, shape in reward.terms:
         values = result.terms[term.name]
@@ -41,7 +42,7 @@ def log_reward_std(
                 change = score - result.log_scores[term.name]
             there = replace(
                 result,
-                log_reward=result.log_reward + change,
+                log_reward=np.clip(whole + change, reward.log_min, reward.log_max),
                 terms=result.terms | {term.name: shifted},
                 log_scores=result.log_scores | {term.name: score},
             )

@@ -13,9 +13,9 @@ _NAMES = {
     **{"Te": "telluride", "Sb": "antimonide", "B": "boride", "Si": "silicide"},
 }
 # Centres of oxyanions, those that name a compound first, and how many O each has at least: a sulfite counts as a
-# sulfate, and LaPO is no phosphate. La2O2Se and its like, with two O, are none either.
+# sulfate, and LaPO is no phosphate. La2O2Se and LaTiO2N, with two O, are none either, which nitrites pay for.
 _CENTRES = {
-    **{"N": ("nitrate", 2.0), "C": ("carbonate", 2.0), "S": ("sulfate", 2.5), "P": ("phosphate", 2.5)},
+    **{"N": ("nitrate", 2.5), "C": ("carbonate", 2.0), "S": ("sulfate", 2.5), "P": ("phosphate", 2.5)},
     **{"I": ("iodate", 3.0), "Se": ("selenate", 2.5), "As": ("arsenate", 1.5), "Te": ("tellurate", 2.5)},
     **{"B": ("borate", 1.5), "Si": ("silicate", 2.0)},
 }

@@ -57,6 +57,12 @@ def test_the_table_on_the_page_is_the_table(page: Path) -> None:
     assert "formation_energy_per_atom_pred" not in columns  # it says what the term says
 
 
+def test_the_verdict_is_that_of_the_summary(page: Path) -> None:
+    summary = json.loads((page.parents[1] / "samples" / "summary.json").read_text())
+    assert "satisfy all that was asked" in summary["worth_reading"]
+    assert cells(summary["worth_reading"]) in cells(words_of(page))
+
+
 def test_what_was_asked_and_where_it_came_from_is_said(page: Path) -> None:
     text = cells(words_of(page))
     for said in (

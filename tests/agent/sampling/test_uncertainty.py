@@ -35,7 +35,7 @@ class Model(Term):
 SHAPES: dict[str, dict[str, float]] = {
     "minimise": {"beta": 3.0},
     "below": {"threshold": 0.6, "width": 0.1},
-    "target": {"value": 0.5, "width": 0.2},
+    "target": {"value": 0.5, "width": 1.0},
 }
 
 

@@ -16,7 +16,7 @@ CHEMISTRIES = {
     "silicate": "MgSiO3 Zr(SiO4) Al2SiO5 SiO2",
     "sulfate": "CuSO4 Na2SO3 Fe2(SO4)3",
     "carbonate": "CaCO3 NaHCO3 Na2C2O4",
-    "nitrate": "KNO3 NaNO2",
+    "nitrate": "KNO3 Ca(NO3)2",
     "borate": "LiBO2 Mg3(BO3)2 B2O3",
     "arsenate": "AlAsO4 As2O3",
     "selenate": "Na2SeO4 CuSeO3",
