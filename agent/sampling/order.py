@@ -7,6 +7,7 @@ import pandas as pd
 
 from oreflow.agent.sampling.row_store import RowStore
 from oreflow.agent.sampling.trained_run import TrainedRun
+from oreflow.agent.tables.people import LOG_REWARD_DECIMALS
 from oreflow.agent.tables.ranking import (
     MOST_OF_ONE_ANION,
     MOST_RARE_EARTH_MIXTURES,
@@ -55,6 +56,8 @@ def order_of(run: TrainedRun, rows: RowStore, decimals: int) -> Order:
     hull = next((name for name in _HULL if name in rows.schema.names), "")
     std = next((name for name in _STD if name in rows.schema.names), "")
     sizes = [_column(rows, name).astype(np.int64) for name in ("nelements", "nsites") if name in rows.schema.names]
+    if run.config.sampler.kind == "prior":  # whose law is no prediction
+        decimals = LOG_REWARD_DECIMALS
     by_rank = ranked(merit, decimals, _column(rows, hull), _column(rows, std), sizes)
     ranks = np.arange(1, len(by_rank) + 1)
     best = by_rank[:PAGE_IS_DRAWN_FROM]

@@ -20,7 +20,7 @@ _FULL_ONLY = frozenset(
 )
 _ENERGIES = ("formation_energy_per_atom_pred", "formation_energy_std", "energy_above_hull_std")
 _LOGARITHMS = ("log_reward", "log_prior", "log_target", "log_pf")
-_WITH_ROOM = ("oxidation_states", "log_prior", "charge_neutral", "chemsys", "nelements", "nsites")
+_WITH_ROOM = ("oxidation_states", "log_prior", "log_pf", "charge_neutral", "chemsys", "nelements", "nsites")
 
 
 def people_columns(names: Sequence[str], has_novelty: bool) -> list[str]:

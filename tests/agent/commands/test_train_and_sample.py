@@ -61,7 +61,7 @@ COLUMNS_BEFORE_TERMS = (
 )
 FOR_PEOPLE = (
     "formula anion log_reward charge_balance_e formation_energy_ev_per_atom n_times_sampled formation_energy_std "
-    "oxidation_states charge_neutral chemsys nelements nsites"
+    "oxidation_states log_pf charge_neutral chemsys nelements nsites"
 )
 TERM_COLUMNS = (
     "charge_balance_e charge_balance_valid charge_balance_log_score "
@@ -89,7 +89,7 @@ def check_table(folder: Path, further: tuple[str, ...] = (), novelty: tuple[str,
         else:
             texts = np.array([float(cell or "nan") for cell in csv[name]])
             energies = ("formation_energy_ev_per_atom", "formation_energy_std")
-            half = {"log_reward": 0.5 * 10.0**-decimals} | dict.fromkeys(energies, 0.0005)
+            half = dict.fromkeys(("log_reward", "log_pf"), 0.5 * 10.0**-decimals) | dict.fromkeys(energies, 0.0005)
             there = frame[name].to_numpy(dtype=float, na_value=np.nan)
             np.testing.assert_allclose(texts, there, rtol=1e-12, atol=half.get(name, 0.0) * (1 + 1e-9), err_msg=name)
     joined = read_table(folder / "candidates.csv")
