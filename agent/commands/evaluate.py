@@ -103,8 +103,6 @@ def evaluate(
     if not _is_metrics(target):  # metrics of an earlier call are replaced: the table that they are of is there
         may_write(target, overwrite)
     frame = read_table(candidates)
-    if where_columns_are(frame):
-        print(f"oreflow: only what the CSV says is judged{where_columns_are(frame)}", file=sys.stderr)
     compositions, _, errors = parse_formulas(formulas_of(frame, str(candidates), formula_column))
     bad = row_errors(frame, errors)
     if not len(compositions):
@@ -113,6 +111,9 @@ def evaluate(
         print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
+    if where_columns_are(frame):
+        said = f"only what the CSV says is judged, and neutrality by {table.label}"
+        print(f"oreflow: {said}{where_columns_are(frame)}", file=sys.stderr)
     known = read_reference(reference, _column_there(reference, formula_column), quiet)
     formulas = None if known is None else known.formula_units()
     metrics = compute(
