@@ -152,7 +152,8 @@ def sample(
     Args:
         run: a run folder, what `train` returned, or the name of a prior that ships: "compositions", "decorations".
         n: how many candidates.
-        unique: whether rows are distinct and ranked by log R; otherwise they are the raw draws in order.
+        unique: whether rows are distinct and ranked by log R (the column `rank`; the first thirty rows are spread over
+            chemistries); otherwise they are the raw draws in order.
         seed: root of the random stream; the config's by default.
         max_draws: how many draws at most; 100 n by default.
         out: a folder for the candidates' files. None: nothing is written.
@@ -165,7 +166,7 @@ def sample(
         quiet: whether progress is kept off stderr.
 
     Returns:
-        One row a candidate; `attrs["summary"]` holds what summary.json does.
+        One row a candidate, with all columns; `attrs["summary"]` holds what summary.json does.
 
     Raises:
         RunFolderError, CheckpointError: when there is no run, or its checkpoint is damaged.

@@ -95,6 +95,7 @@ def evaluate(
     from oreflow.agent.runtime.seeds import stream
     from oreflow.agent.storage.atomic_files import to_json, write_text
     from oreflow.agent.tables.formulas import formulas_of, read_table, row_errors
+    from oreflow.agent.tables.full_table import where_columns_are
     from oreflow.envs.objects.crystals import Crystals
     from oreflow.envs.objects.formulas import parse_formulas
 
@@ -110,6 +111,9 @@ def evaluate(
         print(f"oreflow: {len(bad)} rows of {candidates} skipped; {bad[0]}", file=sys.stderr)
     stated = str(frame["oxidation_table"].iloc[0]) if "oxidation_table" in frame.columns and len(frame) else ""
     table, mixed = _stated_rule(oxidation_table, mixed_valence, stated, candidates)
+    if where_columns_are(frame):
+        said = f"only what the CSV says is judged, and neutrality by {table.label}"
+        print(f"oreflow: {said}{where_columns_are(frame)}", file=sys.stderr)
     known = read_reference(reference, _column_there(reference, formula_column), quiet)
     formulas = None if known is None else known.formula_units()
     metrics = compute(

@@ -89,7 +89,7 @@ def sample(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Draw a candidate set: candidates.csv, candidates.parquet, summary.json.
+    """Draw a candidate set: candidates.csv to read, candidates.parquet with all columns, summary.json.
 
     With --start or --near the run's policy is conditioned step by step on what can still be finished within these
     bounds: it chooses among the actions that can, in their proportions. Every row keeps to the bounds.
@@ -199,6 +199,10 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
     )
+    page = summary.get("first_page")
+    if page and page["n_rows"] < summary["n_rows"]:
+        counted = ", ".join(f"{n} {name}" for name, n in page["anion_chemistries"].items())
+        print(f"the first {page['n_rows']}               {counted}; ranks 1 to {page['last_rank']}")
     print(f"sampled                    {summary['target']}")
     if "condition" in summary:
         print(f"sampled under              {condition_line(summary['condition'])}")

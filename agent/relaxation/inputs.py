@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from oreflow.agent.errors import TableError
 from oreflow.agent.tables.candidate_rows import draws_of_rows
 from oreflow.agent.tables.formulas import read_table
+from oreflow.agent.tables.full_table import where_columns_are
 from oreflow.envs.errors import OreflowError
 from oreflow.envs.structure_io.reading.files import read_structure_files
 
@@ -91,6 +92,7 @@ def _candidate_table(path: Path) -> "pd.DataFrame | None":
         raise TableError(
             f"{path} holds no structures: expected a column {STRUCTURE_COLUMN!r}, as `oreflow sample` writes it for "
             f"crystals, or lattice and sites; got the columns {', '.join(map(str, frame.columns))}"
+            + where_columns_are(frame)
         )
     return None
 

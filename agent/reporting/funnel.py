@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from oreflow.agent.evaluation.satisfaction import satisfied, wish_in_words
+from oreflow.agent.evaluation.satisfaction import reading_verdict, satisfied, wish_in_words
 from oreflow.agent.reporting.sources import Source, TermColumn
 from oreflow.envs.arrays import Bools
 
-_WORTH, _SOME = 0.5, 0.1  # shares of rows that satisfy all
-_WIDE_NATS = 3.0  # spread of log R - log P from which on draws follow the reward loosely
 _FLAGS = (
     ("charge_neutral", "charge-neutral"),
     ("electronegativity_ok", "electronegativity-balanced"),
@@ -82,34 +80,14 @@ def flags(source: Source, column: str) -> Bools | None:
 
 def verdict(source: Source) -> str:
     """One line: whether the candidates are worth reading, and what to change where they are not."""
-    n = len(source.rows)
-    if not n:
-        return "No candidates: nothing to read. Widen the world, or lower what is asked, and sample again."
-    rows = f"{n:,} candidates" if n > 1 else "one candidate"
-    asked = [(term, _share(meets(source, term))) for term in source.terms]
-    thresholds = [(share, term) for term, share in asked if share is not None]
-    everything = _share(meets_all(source))
-    loose = _looseness(source)
-    if everything is None:
-        return f"{rows[0].upper()}{rows[1:]}; no term has a threshold, so read them by rank.{loose}"
-    share, worst = min(thresholds, key=lambda pair: pair[0])
-    said = f"{everything:.0%} of {rows} satisfy all that was asked"
-    if everything >= _WORTH:
-        return f"Worth reading: {said}.{loose}"
-    remedy = (
-        f"{worst.name.replace('_', ' ')} fails most often ({share:.0%} satisfy it): train longer, give it more weight, "
-        "or move its threshold"
-    )
-    if everything >= _SOME:
-        return f"Worth reading in part: {said}; {remedy}.{loose}"
-    return f"Hardly worth reading: {said}; {remedy}.{loose}"
-
-
-def _looseness(source: Source) -> str:
+    shares = {term.name: _share(meets(source, term)) for term in source.terms}
     spread = source.summary.get("log_reward_minus_log_pf_std")
-    if not isinstance(spread, int | float) or spread < _WIDE_NATS:
-        return ""
-    return f" The draws follow the reward loosely (spread of log R - log P {spread:.1f} nats): more steps would help."
+    return reading_verdict(
+        len(source.rows),
+        shares,
+        _share(meets_all(source)),
+        spread if isinstance(spread, int | float) else None,
+    )
 
 
 def _share(verdict: Bools | None) -> float | None:

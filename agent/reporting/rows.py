@@ -10,7 +10,7 @@ from oreflow.envs.symmetry.space_groups import space_group
 
 _MOST_COLUMNS = 16
 _LONGEST = 120  # characters of a cell
-_FIRST = ("formula_shown", "object", "space_group_number", "log_reward")
+_FIRST = ("formula_shown", "object", "rank", "anion", "space_group_number", "log_reward")
 _THEN = (
     "formation_energy_per_atom_pred",
     "formation_energy_std",
@@ -34,6 +34,7 @@ _THEN = (
 _HIDDEN = (
     *("formula_pretty", "formula_reduced", "formula_anonymous", "formula", "chemsys", "structure", "is_unique"),
     *("oxidation_table", "protostructure", "space_group_found", "log_target", "formation_energy_distance"),
+    *("space_group_symbol", "log_reward_std"),
 )
 _TITLES = {
     "formula_shown": "formula",
@@ -97,6 +98,8 @@ def _column(name: str, source: Source) -> dict[str, Any]:
     if cells.dtype.kind in "fiu":
         numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
         digits = _digits(numbers, title)
+        if name in ("log_reward", "log_prior"):
+            digits = min(digits, int(source.summary.get("log_reward_decimals", digits)))
         finite = np.isfinite(numbers)
         rounded = np.round(np.where(finite, numbers, 0.0), digits) + 0.0  # + 0.0: no -0
         plain = rounded.astype(np.int64).tolist() if digits == 0 else rounded.tolist()

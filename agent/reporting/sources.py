@@ -160,8 +160,7 @@ def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | 
         bad = row_errors(rows, errors)
         if bad:
             notes.append(f"{len(bad):,} rows without a readable formula are left out; {bad[0]}")
-        shown = rows["formula_pretty"].astype(str).tolist() if "formula_pretty" in rows.columns else texts
-        rows = rows.assign(formula_shown=shown).iloc[read]
+        rows = rows.assign(formula_shown=_shown(rows, texts)).iloc[read]
     rows = rows.reset_index(drop=True)
     summary = _json(table.with_name("summary.json"))
     config = None if run is None else run.load_config()
@@ -178,6 +177,13 @@ def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | 
         provenance={} if run is None else _json(run.provenance_path),
         notes=tuple(notes),
     )
+
+
+def _shown(rows: pd.DataFrame, texts: list[str]) -> list[str]:
+    """Formulas as chemists write them where oreflow wrote the table, else the most readable column."""
+    if {"formula", "formula_reduced", "anion"} <= set(rows.columns):
+        return rows["formula"].astype(str).tolist()
+    return rows["formula_pretty"].astype(str).tolist() if "formula_pretty" in rows.columns else texts
 
 
 def _formulas(rows: pd.DataFrame, table: Path, column: str | None) -> list[str] | None:

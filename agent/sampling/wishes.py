@@ -10,15 +10,13 @@ from oreflow.agent.sampling.row_store import RowStore
 from oreflow.envs.arrays import Bools
 from oreflow.rewards import Reward
 
-_WORTH, _SOME = 0.5, 0.1  # shares of rows that meet all
-
 
 def wishes(config: Config, reward: Reward, rows: RowStore) -> dict[str, Any]:
     """The figures of each term, in the order of the config, and of all that have a threshold.
 
     Returns:
         `wishes`: of each term its name, unit, wish in words, median (None of a verdict) and share of rows that meet it
-        (None without a threshold). `share_meeting_all`: None where no term has a threshold. `worth_reading`: a line.
+        (None without a threshold). `share_meeting_all`: None where no term has a threshold.
     """
     names = rows.schema.names
     units = {term.name: term.unit for term, _ in reward.terms}
@@ -45,18 +43,7 @@ def wishes(config: Config, reward: Reward, rows: RowStore) -> dict[str, Any]:
             }
         )
     share = None if everything is None or not len(everything) else float(everything.mean())
-    return {"wishes": found, "share_meeting_all": share, "worth_reading": _verdict(found, share)}
-
-
-def _verdict(found: list[dict[str, Any]], share: float | None) -> str:
-    """Whether the rows are worth reading, and what to change where they are not."""
-    if share is None:
-        return "no term has a threshold: read the rows by rank"
-    if share >= _WORTH:
-        return "worth reading"
-    worst = min((wish for wish in found if wish["share"] is not None), key=lambda wish: wish["share"])
-    remedy = f"{worst['term']} fails most often: train longer, give it more weight, or move its threshold"
-    return f"{'worth reading in part' if share >= _SOME else 'hardly worth reading'}; {remedy}"
+    return {"wishes": found, "share_meeting_all": share}
 
 
 def in_lines(summary: dict[str, Any]) -> list[str]:
@@ -68,5 +55,7 @@ def in_lines(summary: dict[str, Any]) -> list[str]:
         share = [] if wish["share"] is None else [f"{wish['share']:.1%} {wish['wish']}".strip()]
         lines.append(f"{wish['term'].replace('_', ' '):26s} {', '.join([*median, *share])}")
     if summary.get("share_meeting_all") is not None:
-        lines.append(f"{'all of these':26s} {summary['share_meeting_all']:.1%}: {summary['worth_reading']}")
+        lines.append(f"{'all of these':26s} {summary['share_meeting_all']:.1%}")
+    if "worth_reading" in summary:
+        lines.append(f"{'verdict':26s} {summary['worth_reading']}")
     return lines

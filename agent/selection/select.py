@@ -11,6 +11,7 @@ from oreflow.agent.selection.pettifor import element_movers_distances
 from oreflow.agent.selection.spread import spread_out
 from oreflow.agent.tables.candidate_rows import compositions_of, newest_table, table_in, table_rows
 from oreflow.agent.tables.formulas import formulas_of, row_errors
+from oreflow.agent.tables.full_table import where_columns_are
 from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.errors import TableError
 from oreflow.envs.objects.compositions import Compositions
@@ -121,7 +122,8 @@ def _quality(frame: pd.DataFrame, by: list[str], source: str) -> Floats:
         column = name.removeprefix("-")
         if column not in frame.columns:
             hint = nearest_name(column, [str(present) for present in frame.columns])
-            raise TableError(f"{source}: expected a column {column!r}; {hint}; choose another --by")
+            where = where_columns_are(frame) or "; choose another --by"
+            raise TableError(f"{source}: expected a column {column!r}; {hint}{where}")
         values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         if not np.isfinite(values).any():
             raise TableError(f"{source}: expected numbers in the column {column!r}, found none; choose another --by")
@@ -144,6 +146,7 @@ def _groups(frame: pd.DataFrame, compositions: Compositions, one_per: str | None
         if "protostructure" not in frame.columns:
             raise TableError(
                 f"{source}: expected a column 'protostructure', as tables of crystals have; leave --one-per out"
+                + where_columns_are(frame)
             )
         keys = [text.partition(":")[0] for text in frame["protostructure"].astype(str).tolist()]
     else:

@@ -125,7 +125,9 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
             out[str(name)] = numbers.reindex(cells.index)
         else:
             out[str(name)] = cells.map(lambda cell: cell[1:] if str(cell)[:2] in ("'=", "'+", "'-", "'@") else cell)
-    return pd.DataFrame(out, index=frame.index)
+    typed = pd.DataFrame(out, index=frame.index)
+    typed.attrs = frame.attrs
+    return typed
 
 
 def draws_of_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The candidate table: one row a draw or a distinct composition, the same columns in CSV and Parquet."""
+"""The candidate table with all its columns: one row a draw or a distinct composition."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from oreflow.envs.arrays import Bools, Floats, Ints
 from oreflow.envs.chemistry.oxidation import TableSpec, resolve_table
+from oreflow.envs.objects.anions import anion_chemistries
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.envs.objects.formulas import formula_columns
+from oreflow.envs.objects.formulas import formula_as_written, formula_columns
 from oreflow.envs.objects.labels import protostructure_labels, wyckoff_labels
 from oreflow.envs.registry import ChargeRule
 from oreflow.envs.structure_io.crystal_text import crystal_to_text
 from oreflow.envs.structure_io.encode import found_space_groups
+from oreflow.envs.symmetry.space_groups import space_group
 from oreflow.rewards import Reward, RewardValues
 from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
 from oreflow.rewards.isolation.term import IsolatedTerm
@@ -60,6 +62,7 @@ def candidate_table(
     is_unique: Bools,
     is_novel: Bools | None,
     log_pf: Floats | None,
+    log_reward_std: Floats | None = None,
 ) -> pd.DataFrame:
     """Builds the table: the columns it always has, and every reward term's value, share of log R and further columns.
 
@@ -72,6 +75,7 @@ def candidate_table(
         further: the columns that the world adds.
         is_novel: None when there is no reference list; the column is then empty.
         log_pf: log-probability that the sampler ends in the object, all build orders summed; None leaves it empty.
+        log_reward_std: how far the models' standard deviations move log R; None leaves the column out.
     """
     n = len(objects)
     columns: dict[str, object] = {"candidate_id": [candidate_id(i) for i in range(n)]}
@@ -81,6 +85,8 @@ def candidate_table(
         columns["object"] = list(descriptions)
     columns |= further
     columns["log_reward"] = result.log_reward
+    if log_reward_std is not None:
+        columns["log_reward_std"] = log_reward_std
     units = {term.name: term.unit for term in terms}
     for name, term in result.terms.items():
         columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
@@ -129,15 +135,23 @@ def object_columns(objects: Compositions | Crystals) -> dict[str, object]:
     if isinstance(objects, Compositions):
         n = len(objects)
         missing = {"space_group_number": pd.array([pd.NA] * n, dtype="Int64")}
-        return formula_columns(objects) | missing | {"wyckoff_label": pd.array([pd.NA] * n, dtype="string")}
-    columns: dict[str, object] = dict(formula_columns(objects.compositions))
+        return _names(objects) | missing | {"wyckoff_label": pd.array([pd.NA] * n, dtype="string")}
+    columns = _names(objects.compositions)
     columns["nsites"] = objects.compositions.n_atoms.tolist()  # of the primitive cell, as Materials Project counts
     columns["space_group_number"] = pd.array(objects.space_group.tolist(), dtype="Int64")
+    columns["space_group_symbol"] = [space_group(number).symbol for number in objects.space_group.tolist()]
     columns["wyckoff_label"] = pd.array(wyckoff_labels(objects), dtype="string")
     columns["protostructure"] = protostructure_labels(objects)
     if objects.has_geometry.all():
         columns["space_group_found"] = found_space_groups(objects)
     return columns
+
+
+def _names(compositions: Compositions) -> dict[str, object]:
+    """Formulas and what they say at once: as written by chemists, and by databases; the anion."""
+    columns = formula_columns(compositions)
+    written = [formula_as_written(pretty) for pretty in columns["formula_pretty"]]
+    return {"formula": written, **columns, "anion": anion_chemistries(compositions)}
 
 
 def energy_model_of(reward: Reward, crystals: bool = False) -> EnergyTerm:

@@ -1,7 +1,8 @@
 """Reading tables of formulas and writing tables of candidates."""
 
 import contextlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oreflow.agent.storage.atomic_files import write_atomically
+from oreflow.agent.tables.full_table import read_table
 from oreflow.envs.arrays import Bools
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.reference import known_phases as references
-from oreflow.rewards.reference.tables import FORMULA_COLUMNS, formulas_of, read_table, row_errors
+from oreflow.rewards.reference.tables import FORMULA_COLUMNS, formulas_of, row_errors
 from oreflow.rewards.terms.composition.novelty import KnownFormulas
+
+_NUMBER = re.compile(r"-\d+(\.\d+)?(e[+-]?\d+)?")  # a number to a spreadsheet, too
 
 __all__ = [
     "FORMULA_COLUMNS",
@@ -50,18 +54,21 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     write_atomically(path, lambda temporary: _guarded(frame).to_csv(temporary, index=False, lineterminator="\n"))
 
 
-def write_chunks(chunks: Iterable[pa.Table], csv: Path, parquet: Path) -> None:
+def write_chunks(
+    chunks: Iterable[pa.Table], csv: Path, parquet: Path, shown: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
     """The same rows as CSV, as `write_csv` writes it, and as Parquet, a row group each chunk.
 
     Args:
         chunks: at least one, all of one schema.
         csv, parquet: new files; a failure leaves part of them.
+        shown: makes of a chunk what the CSV holds of it; the Parquet file holds all.
     """
     with contextlib.ExitStack() as stack:
         text = stack.enter_context(csv.open("w", encoding="utf-8", newline=""))
         writer: pq.ParquetWriter | None = None
         for chunk in chunks:
-            _guarded(chunk.to_pandas()).to_csv(text, index=False, lineterminator="\n", header=writer is None)
+            _guarded(shown(chunk.to_pandas())).to_csv(text, index=False, lineterminator="\n", header=writer is None)
             if writer is None:
                 writer = stack.enter_context(pq.ParquetWriter(parquet, chunk.schema))
             if len(chunk):
@@ -80,7 +87,8 @@ def _guard(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # a lone return would not be quoted, and end the row
-    return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\n")) else cell
+    dangerous = cell.startswith(("=", "+", "-", "@", "\t", "\n")) and not _NUMBER.fullmatch(cell)
+    return "'" + cell if dangerous else cell
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from oreflow.agent.storage.atomic_files import replacing, write_text
 from oreflow.agent.storage.manifest import add_to_manifest, check_place
+from oreflow.agent.tables.full_table import where_columns_are
 from oreflow.envs.arrays import Ints
 from oreflow.envs.errors import StructureError, TableError
 from oreflow.envs.objects.crystals import Crystals
@@ -107,7 +108,10 @@ def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> 
     """
     if "structure" not in frame.columns:
         names = ", ".join(map(str, frame.columns))
-        raise TableError(f"{source}: expected a column 'structure' as `oreflow encode` writes it; found {names}")
+        raise TableError(
+            f"{source}: expected a column 'structure' as `oreflow encode` writes it; found {names}"
+            + where_columns_are(frame)
+        )
     texts = frame["structure"].fillna("").astype(str).tolist()
     given = [row for row, text in enumerate(texts) if text.strip()]
     parts, rows, bad_rows = [], [], []

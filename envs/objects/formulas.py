@@ -17,6 +17,8 @@ _ISOTOPES = {"D": "H", "T": "H"}
 _HYDRATE = re.compile(r"\.\s*\d*\s*H2O")
 _DOTS = re.compile(r"\s*[·•∙⋅*]\s*")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉．", "0123456789.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₊₋\u200b\u00a0\u2009")
+_BRACKETS = re.compile(r"\(([A-Z][a-z]?)(\d*)([A-Z][a-z]?)(\d*)\)(\d+)$")
+_OXYANION_CENTRES = frozenset({"N", "C", "S", "P", "Se", "As", "Te", "B", "Si", "Cl", "Br", "I", "Mo", "W"})
 _MARKUP = re.compile(r"</?sub>|\$|\\mathrm|_(?=\d)")
 
 
@@ -132,6 +134,29 @@ def formula_columns(compositions: Compositions) -> dict[str, list]:
         "nelements": reduced.n_elements.tolist(),
         "nsites": reduced.n_atoms.tolist(),
     }
+
+
+def formula_as_written(pretty: str) -> str:
+    """Give a formula in order of electronegativity the brackets that chemists write: around oxyanions, OH and CN alone.
+
+    Ca(NO3)2 stays, Ca(HO)2 becomes Ca(OH)2, and Ca(AlSi)2 and Li(CoO2)2, as Materials Project has them, become CaAl2Si2
+    and LiCo2O4.
+
+    Args:
+        pretty: as `formula_pretty` is.
+    """
+    match = _BRACKETS.search(pretty)
+    if match is None:
+        return f"{pretty[:-2]}OH" if pretty.endswith("HO") and pretty != "HO" else pretty
+    first, n_first, second, n_second, times = match.groups()
+    inside = {first: int(n_first or 1), second: int(n_second or 1)}
+    if inside == {"H": 1, "O": 1}:
+        group = f"(OH){times}"
+    elif inside == {"C": 1, "N": 1} or (second == "O" and first in _OXYANION_CENTRES):
+        return pretty
+    else:
+        group = "".join(f"{symbol}{n * int(times)}" for symbol, n in inside.items())
+    return pretty[: match.start()] + group
 
 
 def pymatgen_compositions(compositions: Compositions) -> tuple:

@@ -59,7 +59,7 @@ def test_all_steps_in_order(folder: Path) -> None:
     assert "lithium_capacity: median" in run(folder, check[0]).stdout
     run(folder, train_and_sample[0], "--set", "sampler.steps=20")
     run(folder, train_and_sample[1])
-    frame = pd.read_csv(folder / "runs" / "capacity" / "samples" / "candidates.csv", keep_default_na=False)
+    frame = pd.read_parquet(folder / "runs" / "capacity" / "samples" / "candidates.parquet")
     assert len(frame) == 100
     shares = frame["lithium_capacity_log_score"] + frame["formation_energy_log_score"]
     assert (shares.clip(-50.0, 200.0) - frame["log_reward"]).abs().max() < 1e-9

@@ -61,7 +61,7 @@ def test_the_budget_is_spent_and_every_object_has_its_lineage(whole: Path) -> No
     assert (frame["drawn_in_round"] <= frame["round"]).all()
     assert frame["picked_because"].tolist() == ["best"] * 3 + ["explored"] + ["best"] * 4  # the last learns no more
     for row in frame.to_dict("records"):
-        drawn = pd.read_csv(whole / f"round_{row['drawn_in_round']:02d}" / "samples" / "candidates.csv")
+        drawn = pd.read_parquet(whole / f"round_{row['drawn_in_round']:02d}" / "samples" / "candidates.parquet")
         source = drawn.set_index("candidate_id").loc[row["candidate_id"].split("-")[1]]
         assert source["protostructure"] == row["decoration"]
         realised = crystal_from_text([row["realised_structure"]])

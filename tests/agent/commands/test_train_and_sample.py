@@ -12,6 +12,7 @@ import pytest
 from oreflow.agent.tables.formulas import read_table
 from oreflow.envs.objects.formulas import parse_formula
 from oreflow.rewards import registry
+from oreflow.rewards.reference.tables import read_table as as_it_is
 from oreflow.rewards.terms.energy.formation_energy import FormationEnergy
 from tests.support.cli import CONFIG, done, plugin, refused
 
@@ -55,8 +56,12 @@ def test_training_prints_a_summary_and_json(tmp_path: Path, config: Path) -> Non
 
 MINE = "{name: mine, shape: {kind: maximise, beta: 0.1}}"
 COLUMNS_BEFORE_TERMS = (
-    "candidate_id formula_pretty formula_reduced formula_anonymous chemsys nelements nsites space_group_number "
-    "wyckoff_label log_reward"
+    "formula formula_pretty formula_reduced formula_anonymous chemsys nelements nsites anion space_group_number "
+    "wyckoff_label log_reward log_reward_std"
+)
+FOR_PEOPLE = (
+    "formula anion log_reward charge_balance_e formation_energy_ev_per_atom n_times_sampled formation_energy_std "
+    "oxidation_states log_pf charge_neutral chemsys nelements nsites"
 )
 TERM_COLUMNS = (
     "charge_balance_e charge_balance_valid charge_balance_log_score "
@@ -68,21 +73,27 @@ COLUMNS_AFTER_TERMS = (
 )
 
 
-def check_table(folder: Path) -> pd.DataFrame:
-    """The columns of the design, in order; CSV and Parquet hold the same; each row agrees with itself."""
+def check_table(folder: Path, further: tuple[str, ...] = (), novelty: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The columns of the design, in order; the CSV has those for people; each row agrees with itself."""
     frame = pd.read_parquet(folder / "candidates.parquet")
-    assert list(frame.columns) == f"{COLUMNS_BEFORE_TERMS} {TERM_COLUMNS} {COLUMNS_AFTER_TERMS}".split()
-    csv = read_table(folder / "candidates.csv")
-    assert list(csv.columns) == list(frame.columns)
-    for name in frame.columns:
+    first = ["candidate_id", *further]
+    assert list(frame.columns) == [*first, *f"{COLUMNS_BEFORE_TERMS} {TERM_COLUMNS} {COLUMNS_AFTER_TERMS}".split()]
+    csv = as_it_is(folder / "candidates.csv")
+    shown = FOR_PEOPLE.replace("n_times_sampled", " ".join([*novelty, "n_times_sampled"]))
+    assert list(csv.columns) == [*first, *shown.split()][:15]
+    decimals = json.loads((folder / "summary.json").read_text())["log_reward_decimals"]
+    for name in csv.columns:
         if pd.api.types.is_bool_dtype(frame[name]) or frame[name].dtype == object:
             same = csv[name] == frame[name].astype(object).where(frame[name].notna(), "").astype(str)
             assert same.all(), name
         else:
             texts = np.array([float(cell or "nan") for cell in csv[name]])
-            np.testing.assert_allclose(
-                texts, frame[name].to_numpy(dtype=float, na_value=np.nan), rtol=1e-12, err_msg=name
-            )
+            energies = ("formation_energy_ev_per_atom", "formation_energy_std")
+            half = dict.fromkeys(("log_reward", "log_pf"), 0.5 * 10.0**-decimals) | dict.fromkeys(energies, 0.0005)
+            there = frame[name].to_numpy(dtype=float, na_value=np.nan)
+            np.testing.assert_allclose(texts, there, rtol=1e-12, atol=half.get(name, 0.0) * (1 + 1e-9), err_msg=name)
+    joined = read_table(folder / "candidates.csv")
+    pd.testing.assert_frame_equal(joined.reset_index(drop=True), frame)
     assert frame["candidate_id"].tolist() == [f"c{i + 1:07d}" for i in range(len(frame))]
     assert [parse_formula(p) == parse_formula(r) for p, r in zip(frame["formula_pretty"], frame["formula_reduced"])]
     scores = frame[["charge_balance_log_score", "formation_energy_log_score"]].sum(axis=1)
@@ -123,10 +134,12 @@ def test_distinct_candidates_are_ranked_and_compared_with_a_reference(trained: P
     result = done("sample", trained, "-n", 60, "--unique", "--reference", known, "--json", "-q")
     assert "1 rows of" in result.stderr
     assert json.loads(result.stdout)["n_unique"] == 60
-    frame = check_table(trained / "samples")
+    frame = check_table(trained / "samples", ("rank",), ("is_novel",))
     assert len(set(frame["formula_reduced"])) == len(frame) == 60
     assert frame["is_unique"].all()
-    assert frame["log_reward"].is_monotonic_decreasing
+    assert sorted(frame["rank"]) == list(range(1, 61))
+    decimals = json.loads((trained / "samples" / "summary.json").read_text())["log_reward_decimals"]
+    assert frame.sort_values("rank")["log_reward"].round(decimals).is_monotonic_decreasing
     assert set(frame["formula_reduced"][~frame["is_novel"]]) == set(frame["formula_reduced"]) & {"MnO2", "LiO2", "O"}
 
     more = done("sample", trained, "-n", 100_000, "--unique", "--max-draws", 300, "--out", tmp_path / "few")
@@ -208,7 +221,7 @@ def test_a_reward_of_the_users_own_has_its_columns_in_the_table(config: Path, tm
     assert frame["mine_kg"].astype(float).tolist() == frame["nelements"].astype(float).tolist()
     assert frame["spread"].astype(float).tolist() == pytest.approx((frame["nelements"].astype(float) / 7).tolist())
     assert "mine_log_score" in frame
-    assert (frame["formation_energy_per_atom_pred"] != "").all()
+    assert frame["formation_energy_per_atom_pred"].notna().all()
 
 
 def test_a_few_draws_without_a_reward_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -220,7 +233,7 @@ def test_a_few_draws_without_a_reward_are_left_out_and_counted(tmp_path: Path) -
     registry.REWARDS.own.clear()
     result = done("sample", run, "-n", 200, "--plugin", own, "-q")
     frame = read_table(run / "samples" / "candidates.csv")
-    assert set(frame["nelements"]) == {"2", "3"}
+    assert set(frame["nelements"]) == {2, 3}
     assert 0 < len(frame) < 200
     assert f"{200 - len(frame)} left out without a valid reward" in result.stderr
 

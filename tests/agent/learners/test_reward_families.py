@@ -217,7 +217,7 @@ def test_candidates_belong_to_the_condition(runs: dict[str, Path], tmp_path: Pat
         assert summary["condition"]["is_default"] == (name == "default")
         assert summary == json.loads((tmp_path / name / "summary.json").read_text())
         assert "hypervolume" not in summary
-        tables[name] = pd.read_csv(tmp_path / name / "candidates.csv")
+        tables[name] = pd.read_parquet(tmp_path / name / "candidates.parquet")
     assert tables["default"].equals(tables["one"])
     scores = tables["hot"][[f"{name}_log_score" for name in TERMS]].sum(axis=1)
     assert np.allclose(tables["hot"]["log_reward"], 0.5 * scores)
@@ -237,7 +237,7 @@ def test_hypervolume_is_in_the_summary_of_preferences(runs: dict[str, Path], tmp
     volume = summary["hypervolume"]
     assert 0 < volume["value"] <= volume["random_value"] + 1e-9  # 2000 of 118 objects are all of them
     assert volume["reference"][TERMS[1]] == -2.0
-    frame = pd.read_csv(tmp_path / "candidates.csv")
+    frame = pd.read_parquet(tmp_path / "candidates.parquet")
     weighted = 2 * (0.75 * frame[f"{TERMS[0]}_log_score"] + 0.25 * frame[f"{TERMS[1]}_log_score"])
     assert np.allclose(frame["log_reward"], weighted)
 

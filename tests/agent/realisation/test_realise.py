@@ -13,6 +13,7 @@ from oreflow.agent.realisation.geometries import Settings
 from oreflow.agent.realisation.inputs import read_rows, table_of
 from oreflow.agent.realisation.run import JOURNAL_FILE, realise_to_folder
 from oreflow.agent.relaxation.inputs import read_candidates
+from oreflow.agent.tables.formulas import read_table
 from oreflow.envs.structure_io.crystal_text import crystal_from_text
 from oreflow.envs.structure_io.encode import encode_structure
 from oreflow.rewards.errors import MissingPackageError
@@ -206,7 +207,8 @@ def test_sample_finds_the_geometries_of_what_it_draws(tmp_path: Path, monkeypatc
     out = tmp_path / "drawn"
     result = oreflow("sample", "--prior", "decorations", "-n", 3, "--seed", 5, "--structures", "--out", out)
     assert result.exit_code == 0, result.output
-    drawn, realised = table(out, "candidates.csv"), table(out / "realised")
+    drawn = read_table(out / "candidates.csv").to_dict("records")
+    realised = table(out / "realised")
     assert [row["decoration_id"] for row in realised] == [row["candidate_id"] for row in drawn]
     assert {row["geometry"] for row in realised} == {"realised"}
     assert f"geometries                 3: {out / 'realised'}" in result.output

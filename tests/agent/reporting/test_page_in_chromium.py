@@ -36,7 +36,7 @@ def test_it_sorts_and_filters(page: Path, browser: Chromium) -> None:
     frame = pd.read_parquet(page.parents[1] / "samples" / "candidates.parquet")
     browser.open(page)
     assert browser.run(COUNT) == f"{len(frame)} of {len(frame)} rows"
-    assert browser.run(COLUMN.format(0))[:20] == frame["formula_pretty"].head(20).tolist()
+    assert browser.run(COLUMN.format(0))[:20] == frame["formula"].head(20).tolist()
     titles = browser.run("[...document.querySelectorAll('#view thead button')].map(b => b.textContent.trim())")
     energy = titles.index("formation energy / eV/atom")
     click = f"document.querySelectorAll('#view thead button')[{energy}].click()"

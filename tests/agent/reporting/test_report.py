@@ -44,14 +44,23 @@ def test_the_table_on_the_page_is_the_table(page: Path) -> None:
     (table,) = data_of(page)["tables"]
     assert table["n_rows"] == len(frame)
     columns = {column["key"]: column for column in table["columns"]}
-    assert columns["formula"]["values"] == frame["formula_pretty"].tolist()
-    np.testing.assert_allclose(columns["log_reward"]["values"], frame["log_reward"], atol=0.005 + 1e-9)
+    assert columns["formula"]["values"] == frame["formula"].tolist()
+    assert columns["rank"]["values"] == frame["rank"].tolist()
+    decimals = json.loads((page.parents[1] / "samples" / "summary.json").read_text())["log_reward_decimals"]
+    assert columns["log_reward"]["digits"] == decimals
+    np.testing.assert_allclose(columns["log_reward"]["values"], frame["log_reward"], atol=0.5 * 10.0**-decimals + 1e-9)
     np.testing.assert_allclose(
         columns["formation_energy_ev_per_atom"]["values"], frame["formation_energy_ev_per_atom"], atol=0.0005 + 1e-9
     )
     assert columns["is_novel"]["values"] == frame["is_novel"].astype(int).tolist()
     assert columns["electronegativity_balance_verdict"]["kind"] == "flag"
     assert "formation_energy_per_atom_pred" not in columns  # it says what the term says
+
+
+def test_the_verdict_is_that_of_the_summary(page: Path) -> None:
+    summary = json.loads((page.parents[1] / "samples" / "summary.json").read_text())
+    assert "satisfy all that was asked" in summary["worth_reading"]
+    assert cells(summary["worth_reading"]) in cells(words_of(page))
 
 
 def test_what_was_asked_and_where_it_came_from_is_said(page: Path) -> None:

@@ -35,7 +35,7 @@ def test_every_verb_works_on_it(run: Path, tmp_path: Path) -> None:
     assert summary["world_exhausted"] or not summary["complete"]
     assert 1 <= summary["world"]["mean_turns"] <= 5
     assert not [key for key in summary if "neutral" in key or "element" in key or "energy" in key]
-    frame = pd.read_csv(run / "samples" / "candidates.csv")
+    frame = pd.read_parquet(run / "samples" / "candidates.parquet")
     assert set(frame["object"].str.len()) == {6}
     assert {"turns", "turns_log_score", "n_times_sampled", "is_unique", "log_pf", "log_reward"} <= set(frame)
     assert frame["turns"].tolist() == [sum(a != b for a, b in itertools.pairwise(path)) for path in frame["object"]]

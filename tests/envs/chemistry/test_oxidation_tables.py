@@ -287,10 +287,13 @@ def test_a_run_keeps_the_users_table_for_sampling_and_evaluation(tmp_path: Path)
     summary = json.loads(done("sample", run, "-n", 20, "--json", "-q").stdout)
     assert (summary["share_neutral"], summary["neutrality_rule"]) == (1.0, f"{label}, no mixed valence")
     candidates = RunFolder(run).samples / "candidates.csv"
-    assert set(pd.read_csv(candidates)["oxidation_table"]) == {label}
+    assert set(pd.read_parquet(candidates.with_suffix(".parquet"))["oxidation_table"]) == {label}
     metrics = json.loads(done("evaluate", candidates, "--json", "-q").stdout)
     assert (metrics["share_neutral"], metrics["neutrality_rule"]) == (1.0, f"{label}, no mixed valence")
     # Elsewhere the table is not at hand, and judging by another one in silence would mislead.
     (tmp_path / "elsewhere.csv").write_bytes(candidates.read_bytes())
+    alone = done("evaluate", tmp_path / "elsewhere.csv", "--json", "-q")
+    assert "neutrality by pymatgen_common; " in alone.stderr
+    (tmp_path / "elsewhere.parquet").write_bytes(candidates.with_suffix(".parquet").read_bytes())
     refused(f"was judged by the oxidation-state table {label}", "evaluate", tmp_path / "elsewhere.csv")
     assert done("evaluate", tmp_path / "elsewhere.csv", "--oxidation-table", "smact14", "--json", "-q").exit_code == 0
