@@ -88,6 +88,7 @@ def test_all_built_in_names_can_be_built(tmp_path: Path) -> None:
     table = {"reference": str(write(tmp_path, "formula,formation_energy_per_atom\nNaCl,-2.1\n", "known.csv"))}
     params = {"energy_above_hull": table, "crystal_energy_above_hull": table, "novelty": table}
     params["predicted_property"] = {"model": "energy_v2"}
+    params["prototype_match"] = {"prototypes": ["221: B@1a A@1b X@3d"]}
     for name in built_in:
         assert registry.make_term(name, params.get(name)).name == name
 
