@@ -81,7 +81,7 @@ class EnergyModel:
         """Reads a model's description; the weights are read, and checked, by the first prediction.
 
         Args:
-            name_or_path: name of a shipped model, or a directory written by `oreflow fit-energy`; None is the shipped
+            name_or_path: name of a shipped model, or a directory written by `oreflow fit`; None is the shipped
                 model of this kind.
 
         Raises:
