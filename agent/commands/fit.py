@@ -170,7 +170,7 @@ def _fit_summary(card: dict[str, Any], out: Path) -> list[str]:
     repeated = ""
     if "duplicate_rows" in data:  # of structures each is a row, however many have one formula
         repeated = f"{data['duplicate_rows']} repeated a formula ({data['duplicates_kept']} value kept), "
-    quick = ", a quick fit" if epochs.get("quick") else ""
+    quick = ", a quick fit," if epochs.get("quick") else ""
     lines = [
         f"model of {target['name']}{quick} written to {out}",
         f"  rows used                 {data['rows_used']} of {data['rows_read']}; {repeated}"
