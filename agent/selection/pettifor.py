@@ -47,6 +47,18 @@ def element_movers_distances(ones: Compositions, others: Compositions) -> Floats
     return out
 
 
+def cumulative_shares(compositions: Compositions) -> Floats:
+    """Give the share of atoms at or below each place of the scale, float64 [row, 103].
+
+    The distance of two compositions is the sum of the absolute differences of these shares.
+    """
+    places = pettifor_numbers()[compositions.atomic_numbers.astype(np.int64)].astype(np.int64)
+    fractions = compositions.counts / np.maximum(compositions.counts.sum(axis=1, keepdims=True), 1)
+    shares = np.zeros((len(compositions), len(_SCALE.split())))
+    np.add.at(shares, (np.arange(len(compositions))[:, None], places), fractions)
+    return np.cumsum(shares, axis=1)
+
+
 def _on_scale(compositions: Compositions) -> tuple[Floats, Floats]:
     """Places in ascending order and fractions of the atoms, float64 [row, slot]; fractions of 0 pad."""
     places = pettifor_numbers()[compositions.atomic_numbers.astype(np.int64)]

@@ -57,10 +57,9 @@ def test_fit_energy_is_the_same_fit(tmp_path: Path) -> None:
 
 
 def test_a_quick_fit_says_so(tmp_path: Path) -> None:
-    text = done(
-        "fit", write_gaps(tmp_path), "--property", "gap", "--unit", "1", "--quick", *SMALL, "--out", tmp_path / "q"
-    )
-    assert "model of gap, a quick fit, written to" in text.stdout.replace("fit written", "fit, written")
+    options = ("--property", "gap", "--unit", "1", "--quick", *SMALL)
+    text = done("fit", write_gaps(tmp_path), *options, "--out", tmp_path / "q").stdout
+    assert "model of gap, a quick fit, written to" in text
     card = json.loads((tmp_path / "q" / "model.json").read_text(encoding="utf-8"))
     assert card["target"]["unit"] == ""
     assert "--quick" in card["command"]
@@ -99,10 +98,8 @@ def test_check_train_and_sample_name_it_too(model: Path, tmp_path: Path) -> None
     assert "an object" in next(line for line in text.splitlines() if "band_gap" in line)  # what it costs
     assert json.loads(done("score", "NaCl", "--config", path, "--json").stdout)[0]["band_gap_ev"] is not None
     done("train", path, "--out", tmp_path / "run")
-    assert (
-        yaml.safe_load((tmp_path / "run" / "config.resolved.yaml").read_text())["reward"]["terms"][0]["label"]
-        == "band_gap"
-    )
+    resolved = yaml.safe_load((tmp_path / "run" / "config.resolved.yaml").read_text())
+    assert [term["label"] for term in resolved["reward"]["terms"]] == ["band_gap", None]
     text = done("sample", tmp_path / "run", "-n", 5).stdout
     assert any(line.startswith("band gap ") and "at least 1 eV" in line for line in text.splitlines())
     frame = pd.read_csv(tmp_path / "run" / "samples" / "candidates.csv", keep_default_na=False)
@@ -118,12 +115,8 @@ def test_a_label_stands_and_a_name_that_is_taken_is_not_given(model: Path) -> No
 
     assert labels(config_of(model)) == ["band_gap", None]
     assert labels(config_of(model, label="mine")) == ["mine", None]
-    assert labels(
-        config_of(model).replace("name: formation_energy", "label: band_gap\n    name: formation_energy")
-    ) == [
-        None,
-        "band_gap",
-    ]
+    taken = config_of(model).replace("name: formation_energy", "label: band_gap\n    name: formation_energy")
+    assert labels(taken) == [None, "band_gap"]
     assert labels(config_of(model / "absent")) == [None, None]  # said when the reward is built
 
 
@@ -140,6 +133,6 @@ def test_bad_input(model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
     scored = ("score", "NaCl", "--reward", "predicted_property", "--param")
     refused("use it with the reward 'crystal_formation_energy'", *scored, "predicted_property.model=crystal_energy_v1")
-    refused("got 'absent'; did you mean", *scored, "predicted_property.model=absent")
+    refused("got 'absent'; known: crystal_energy_v1", *scored, "predicted_property.model=absent")
     use = ("--param", f"formation_energy.model={model}")
     refused("got one of 'Band gap'", "score", "NaCl", "--reward", "formation_energy", *use)
