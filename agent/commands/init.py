@@ -1,4 +1,4 @@
-"""`list`, `init` and `fit-energy`."""
+"""`list` and `init`."""
 
 from importlib.resources import files
 from pathlib import Path
