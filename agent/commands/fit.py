@@ -52,6 +52,10 @@ def fit(
         bool,
         typer.Option("--quick", help="A smaller model in about two minutes: is the table worth more?"),
     ] = False,
+    from_pretrained: Annotated[
+        bool,
+        typer.Option("--from-pretrained", help="Start from the shipped formation-energy model: for few rows."),
+    ] = False,
     formula_column: FormulasIn = "formula",
     formation_energy: IsFormationEnergy = None,
     compositions: Beside = None,
@@ -75,6 +79,7 @@ def fit(
         "property_name": property_,
         "target_column": column or property_,
         "quick": quick,
+        "from_pretrained": from_pretrained,
         "unit": unit,
         "formula_column": formula_column,
         "formation_energy": formation_energy,
@@ -135,11 +140,13 @@ def fit_and_tell(
                 f"expected formation energies in {FORMATION_ENERGY_UNIT} of the structures in {data}, got another "
                 "property; add --composition-only to fit it to the formulas alone"
             )
-        if options.get("quick"):
-            raise EnergyDataError(
-                f"expected formulas for --quick, got structures in {data}: add --composition-only to fit the formulas "
-                "alone, or give --members, --epochs and --max-minutes in place of --quick"
-            )
+        for option in ("quick", "from_pretrained"):
+            if options.get(option):
+                raise EnergyDataError(
+                    f"expected formulas for --{option.replace('_', '-')}, got structures in {data}: add "
+                    "--composition-only to fit the formulas alone, or leave the option out; --members, --epochs and "
+                    "--max-minutes shorten the fit of structures, too"
+                )
         options = {"target_column": options["target_column"], "compositions_path": compositions}
     elif compositions is not None:
         raise EnergyDataError(

@@ -1,4 +1,4 @@
-"""`list` and `init`."""
+"""`oreflow init`: a commented config and a template of a reward."""
 
 from importlib.resources import files
 from pathlib import Path

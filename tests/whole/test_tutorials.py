@@ -26,7 +26,15 @@ def run(words: list[str], folder: Path, shown: str) -> None:
 
 
 def test_there_are_seven() -> None:
-    names = ["crystals", "features_and_models", "own_elements", "own_policy", "own_potential", "own_reward", "own_world"]
+    names = [
+        "crystals",
+        "features_and_models",
+        "own_elements",
+        "own_policy",
+        "own_potential",
+        "own_reward",
+        "own_world",
+    ]
     assert [page.stem for page in TUTORIALS] == names
 
 

@@ -79,6 +79,7 @@ def render_card(card: dict[str, Any]) -> str:
     shortened = " The time limit shortened the schedule." if fit["shortened_by_time_limit"] else ""
     quick = " It is a quick fit: smaller, and not trained to the end; without --quick errors are lower."
     shortened += quick if fit.get("quick") else ""
+    shortened += " It started from the weights of the shipped model." if fit.get("from_pretrained") else ""
     unit = f"In {target['unit']}, of" if target["unit"] else "Of"
     if target["formation_energy"]:
         pure = f"{data['pure_element_rows']} were pure\nelements, which are left out"

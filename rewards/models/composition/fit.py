@@ -13,7 +13,7 @@ import numpy as np
 
 from oreflow.rewards.models.composition.data import read_property_table
 from oreflow.rewards.models.composition.inputs import composition_features, element_index, encode, prototypes_of
-from oreflow.rewards.models.composition.model import EnergyModel
+from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
 from oreflow.rewards.models.ensemble.folder import FORMATION_ENERGY_COLUMN, FORMATION_ENERGY_UNIT, SCHEMA_VERSION
 from oreflow.rewards.models.ensemble.tables import EnergyDataError, split_table
 
@@ -81,6 +81,7 @@ def fit_energy(
     unit: str | None = None,
     property_name: str | None = None,
     quick: bool = False,
+    from_pretrained: bool = False,
     n_members: int | None = None,
     n_epochs: int | None = None,
     node_width: int = 128,
@@ -110,6 +111,8 @@ def fit_energy(
             unit, and none otherwise.
         property_name: what the property is called, where that is not the column's name; it needs a unit.
         quick: whether fewer members, epochs and minutes are the default: `QUICK` instead of `FULL`.
+        from_pretrained: whether the fit starts from the weights of the shipped formation-energy model, which helps
+            where rows are few; the widths then are the default ones.
         n_members: networks in the ensemble.
         n_epochs: passes over the training rows; early stopping may end the fit sooner.
         node_width, trunk_width, n_blocks: sizes of each network.
@@ -132,6 +135,7 @@ def fit_energy(
     from oreflow.rewards.models.composition.baselines import baseline_errors
     from oreflow.rewards.models.composition.card import render_card
     from oreflow.rewards.models.composition.network import Architecture, forward, initial_parameters, pack
+    from oreflow.rewards.models.composition.warm_start import Inputs, start_from
     from oreflow.rewards.models.composition.weights import ModelWeights
     from oreflow.rewards.models.ensemble import fit as shared
     from oreflow.rewards.models.ensemble.distance import summarise_training_rows
@@ -181,8 +185,13 @@ def fit_energy(
         n_blocks=n_blocks,
     )
     settings = FitSettings(n_epochs=n_epochs)
+    now = Inputs.of(scope_model, prototypes)
     network = Network(
-        initial=lambda seed: initial_parameters(architecture, seed),
+        initial=lambda seed: (
+            start_from(DEFAULT_MODEL, now, architecture, seed)
+            if from_pretrained
+            else initial_parameters(architecture, seed)
+        ),
         forward=lambda parameters, batch, dropout: forward(parameters, batch, architecture, dropout),
         encode=lambda rows: pack(encoded[rows], architecture.n_elements),
     )
@@ -203,7 +212,7 @@ def fit_energy(
     card |= {
         "architecture": architecture.to_dict(),
         "n_parameters": sum(tensor.numel() for tensor in weights.parameters.values()),
-        "fit": {**settings.to_dict(), **record, "quick": quick, "seed": seed},
+        "fit": {**settings.to_dict(), **record, "quick": quick, "from_pretrained": from_pretrained, "seed": seed},
         **shared.provenance(fit_energy, arguments, content, table.report),
     }
     shared.write_model(Path(out_dir), card, content, render_card(card))

@@ -122,6 +122,15 @@ class EnergyModel:
     def _weights(self) -> "ModelWeights":
         return self._given_weights or self._read_weights()
 
+    @property
+    def weights(self) -> "ModelWeights":
+        """All fitted numbers, read and checked when they are first asked for.
+
+        Raises:
+            EnergyModelError: when they are missing, damaged, or not those of `model.json`.
+        """
+        return self._weights
+
     @cached_property
     def _folded(self) -> "Parameters":
         from oreflow.rewards.models.composition.inference import fold

@@ -68,6 +68,7 @@ _OPTIONS = {
     "unit": "--unit",
     "property_name": "--property",
     "quick": "--quick",
+    "from_pretrained": "--from-pretrained",
     "n_members": "--members",
     "n_epochs": "--epochs",
     "seed": "--seed",
