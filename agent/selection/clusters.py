@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from oreflow.agent.selection.pettifor import cumulative_shares, element_movers_distances
+from oreflow.agent.selection.pettifor import cumulative_shares, nearest_of
 from oreflow.agent.selection.spread import spread_out
 from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.objects.compositions import Compositions
@@ -28,9 +28,8 @@ def cluster(compositions: Compositions, k: int) -> tuple[Ints, Ints]:
     """
     among = np.arange(0, len(compositions), max(-(-len(compositions) // MOST_CLUSTERED), 1))
     found = _medoids(compositions[among], k)
-    to_medoids = element_movers_distances(compositions, compositions[among[found]])
-    nearest: Ints = to_medoids.argmin(axis=1)
-    return nearest, among[found]
+    number, _ = nearest_of(compositions, compositions[among[found]])
+    return number, among[found]
 
 
 def _medoids(compositions: Compositions, k: int) -> Ints:
@@ -39,7 +38,7 @@ def _medoids(compositions: Compositions, k: int) -> Ints:
     _, same = np.unique(np.array(compositions.reduced().key_bytes(), dtype=object), return_inverse=True)
     medoids, _, _ = spread_out(compositions, k, np.ones(len(compositions), dtype=np.bool_), same.reshape(-1))
     for _ in range(_MOST_TURNS):
-        owner = element_movers_distances(compositions, compositions[medoids]).argmin(axis=1)
+        owner, _ = nearest_of(compositions, compositions[medoids])
         moved = medoids.copy()
         for number in range(len(medoids)):
             members = np.flatnonzero(owner == number)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from oreflow.agent.selection.pettifor import element_movers_distances
+from oreflow.agent.selection.pettifor import element_movers_distances, nearest_of
 from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import formula_columns
@@ -40,7 +40,7 @@ def describe(frame: pd.DataFrame, compositions: Compositions, picks: Ints, added
         added: further columns, [pick] each, by name.
     """
     rows = compositions[picks]
-    owner = element_movers_distances(compositions, rows).argmin(axis=1)
+    owner, _ = nearest_of(compositions, rows)
     columns = {"formula_selected": formula_columns(rows)["formula_pretty"], **added}
     columns |= {"stands_for": np.bincount(owner, minlength=len(picks)), "nearest_pick": nearest_others(rows)}
     # A table that was selected from before has columns of these names.
@@ -62,9 +62,8 @@ def nearest_others(compositions: Compositions) -> Floats:
 
 def with_known(table: pd.DataFrame, picks: Compositions, known: Compositions) -> pd.DataFrame:
     """Add the nearest known compound of each pick, and how far it is, behind `nearest_pick`; return the table."""
-    distances = element_movers_distances(picks, known)
-    rows = distances.argmin(axis=1)
+    rows, distances = nearest_of(picks, known)
     place = list(table.columns).index("nearest_pick") + 1
     table.insert(place, _KNOWN[0], formula_columns(known[rows])["formula_pretty"])
-    table.insert(place + 1, _KNOWN[1], distances.min(axis=1))
+    table.insert(place + 1, _KNOWN[1], distances)
     return table

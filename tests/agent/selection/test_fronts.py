@@ -11,7 +11,7 @@ import pytest
 
 from oreflow.agent.selection.clusters import cluster, sums_of_distances
 from oreflow.agent.selection.fronts import beaten_by, budgeted, pareto_fronts
-from oreflow.agent.selection.pettifor import cumulative_shares, element_movers_distances
+from oreflow.agent.selection.pettifor import cumulative_shares, element_movers_distances, nearest_of
 from oreflow.agent.selection.select import select, select_front
 from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.objects.compositions import Compositions
@@ -92,6 +92,16 @@ def test_sums_of_distances_are_those_of_all_pairs() -> None:
     batch = formulas(*random_formulas(60, 7))
     distances = element_movers_distances(batch, batch)
     np.testing.assert_allclose(sums_of_distances(cumulative_shares(batch)), distances.sum(axis=1), atol=1e-9)
+
+
+def test_the_nearest_of_others_whatever_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    ones, others = formulas(*random_formulas(50, 9)), formulas(*random_formulas(7, 10))
+    distances = element_movers_distances(ones, others)
+    for most in (1, 30, 10_000):
+        monkeypatch.setattr("oreflow.agent.selection.pettifor._MOST_DISTANCES", most)
+        index, distance = nearest_of(ones, others)
+        np.testing.assert_array_equal(index, distances.argmin(axis=1))
+        np.testing.assert_array_equal(distance, distances.min(axis=1))
 
 
 def families() -> tuple[Compositions, Ints]:
