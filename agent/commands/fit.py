@@ -54,7 +54,10 @@ def fit(
     ] = False,
     from_pretrained: Annotated[
         bool,
-        typer.Option("--from-pretrained", help="Start from the shipped formation-energy model: for few rows."),
+        typer.Option(
+            "--from-pretrained",
+            help="Start from the shipped formation-energy model: for few rows of a property akin to it.",
+        ),
     ] = False,
     formula_column: FormulasIn = "formula",
     formation_energy: IsFormationEnergy = None,

@@ -111,8 +111,8 @@ def fit_energy(
             unit, and none otherwise.
         property_name: what the property is called, where that is not the column's name; it needs a unit.
         quick: whether fewer members, epochs and minutes are the default: `QUICK` instead of `FULL`.
-        from_pretrained: whether the fit starts from the weights of the shipped formation-energy model, which helps
-            where rows are few; the widths then are the default ones.
+        from_pretrained: whether the fit starts from the weights of the shipped formation-energy model, which may help
+            where rows are few and the property is akin to an energy; the widths then are the default ones.
         n_members: networks in the ensemble.
         n_epochs: passes over the training rows; early stopping may end the fit sooner.
         node_width, trunk_width, n_blocks: sizes of each network.
