@@ -188,7 +188,8 @@ def _fit_summary(card: dict[str, Any], out: Path) -> list[str]:
         f"  rows that cannot be used  {data['bad_rows']}",
     ]
     lines += [f"    line {bad['line']}: {bad['reason']}" for bad in data["bad_rows_first"][:5]]
-    lines.append(f"  epochs                    {epochs['epochs_run']}, the best was {epochs['best_epoch']}")
+    cut = "; the time limit cut the rest short: --max-minutes" if epochs["shortened_by_time_limit"] else ""
+    lines.append(f"  epochs                    {epochs['epochs_run']}, the best was {epochs['best_epoch']}{cut}")
     for name, text in (("test", "random formulas"), ("test_chemsys", "new chemical systems")):
         m = card["metrics"][name]
         figures = "too few rows"

@@ -58,8 +58,12 @@ def test_a_quick_fit_says_so(tmp_path: Path) -> None:
     options = ("--property", "gap", "--unit", "1", "--quick", *SMALL)
     text = done("fit", write_gaps(tmp_path), *options, "--out", tmp_path / "q").stdout
     assert "model of gap, a quick fit, written to" in text
+    assert "cut the rest short" not in text
     card = json.loads((tmp_path / "q" / "model.json").read_text(encoding="utf-8"))
     assert card["target"]["unit"] == ""
+    late = (*options[:-1], 2000, "--max-minutes", 0.05)
+    text = done("fit", write_gaps(tmp_path), *late, "--out", tmp_path / "late").stdout
+    assert "the time limit cut the rest short: --max-minutes" in text
     assert "--quick" in card["command"]
     assert "--column" not in card["command"]  # it is the one of the property's name
     scored = ("--reward", "predicted_property", "--param", f"predicted_property.model={tmp_path / 'q'}", "--json")
