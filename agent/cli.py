@@ -8,6 +8,7 @@ from oreflow.agent.commands import (
     compare,
     evaluate,
     exact,
+    fit,
     fit_energy,
     fit_prior,
     init,
@@ -47,6 +48,7 @@ app.command("export")(structures.export)
 app.command("realise")(realise.realise)
 app.command("relax")(relax.relax)
 app.command("campaign")(campaign.campaign)
+app.command("fit")(fit.fit)
 app.command("fit-energy")(fit_energy.fit_energy)
 app.command("fit-prior")(fit_prior.fit_prior)
 app.command("list")(list.list_)

@@ -1,4 +1,4 @@
-"""`list`, `init` and `fit-energy`."""
+"""`oreflow init`: a commented config and a template of a reward."""
 
 from importlib.resources import files
 from pathlib import Path

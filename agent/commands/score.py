@@ -57,6 +57,7 @@ def score(
     from oreflow.agent.tables.formulas import aligned, formulas_of, read_table, write_csv
     from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
     from oreflow.agent.training.build import make_reward
+    from oreflow.agent.training.property_names import name_properties
     from oreflow.envs.objects.formulas import parse_formulas
 
     if out is not None:
@@ -76,7 +77,7 @@ def score(
     if config is not None:
         if names or params:
             raise ValueError("expected --config, or --reward with --param, got both")
-        whole = make_reward(load_config(config), str(config))
+        whole = make_reward(name_properties(load_config(config)), str(config))
     rule: dict[str, Any] = {"table": oxidation_table, "mixed_valence": mixed_valence}
     if structures:
         assert in_ is not None

@@ -19,6 +19,7 @@ from oreflow.rewards import Reward
 from oreflow.rewards.contract.evaluation import evaluate_term
 from oreflow.rewards.registry import make_term
 from oreflow.rewards.terms.composition.charge_balance import ChargeBalance, witnesses
+from oreflow.rewards.terms.energy.predicted_property import PredictedProperty
 
 DEFAULT_REWARDS = ("charge_balance", "electronegativity_balance", "formation_energy")
 DEFAULT_CRYSTAL_REWARDS = ("charge_balance", "crystal_formation_energy", "contact_ratio", "volume_ratio")
@@ -116,6 +117,8 @@ def _score(
             if name in TABLE_TERMS and (given or name != "smact_validity"):
                 rule["table"] = table
             terms.append(make_term(name, rule | (params or {}).get(name, {})))
+            if isinstance(terms[-1], PredictedProperty):
+                terms[-1].name = terms[-1].property_name
         results = [(term, evaluate_term(term, objects)) for term in terms]
     for term, result in results:
         name = term.name

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from oreflow.envs.arrays import Floats
+from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.chemistry.elements import N_ELEMENTS, atomic_number
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.compositions import Compositions
@@ -20,6 +20,8 @@ _SCALE = (
     "Am Cm Bk Cf Es Fm Md No Lr Sc Zr Hf Ti Ta Nb V Cr Mo W Re Tc Os Ru Ir Rh Pt Pd Au Ag Cu Ni Co Fe Mn Mg Zn Cd Hg "
     "Be Al Ga In Tl Pb Sn Ge Si B C N P As Sb Bi Po Te Se S O At I Br Cl F H"
 )
+
+_MOST_DISTANCES = 2_000_000  # in memory at once
 
 
 @cache
@@ -45,6 +47,30 @@ def element_movers_distances(ones: Compositions, others: Compositions) -> Floats
     out = np.empty((len(ones), len(others)))
     _distances(*_on_scale(ones), *_on_scale(others), out)
     return out
+
+
+def nearest_of(ones: Compositions, others: Compositions) -> tuple[Ints, Floats]:
+    """Find the nearest of others for each composition, int64 [one], the first of several, and how far it is."""
+    index, distance = np.empty(len(ones), dtype=np.int64), np.empty(len(ones))
+    step = max(_MOST_DISTANCES // max(len(others), 1), 1)
+    for start in range(0, len(ones), step):
+        part = slice(start, start + step)
+        distances = element_movers_distances(ones[np.arange(len(ones))[part]], others)
+        index[part] = distances.argmin(axis=1)
+        distance[part] = distances.min(axis=1)
+    return index, distance
+
+
+def cumulative_shares(compositions: Compositions) -> Floats:
+    """Give the share of atoms at or below each place of the scale, float64 [row, 103].
+
+    The distance of two compositions is the sum of the absolute differences of these shares.
+    """
+    places = pettifor_numbers()[compositions.atomic_numbers.astype(np.int64)].astype(np.int64)
+    fractions = compositions.counts / np.maximum(compositions.counts.sum(axis=1, keepdims=True), 1)
+    shares = np.zeros((len(compositions), len(_SCALE.split())))
+    np.add.at(shares, (np.arange(len(compositions))[:, None], places), fractions)
+    return np.cumsum(shares, axis=1)
 
 
 def _on_scale(compositions: Compositions) -> tuple[Floats, Floats]:

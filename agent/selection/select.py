@@ -1,46 +1,33 @@
-"""Choose a portfolio: the best candidates' quality, and far more variety."""
+"""Choose a portfolio: the best candidates' quality, and far more variety; or the best trade-offs between terms."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from oreflow.agent.selection.clusters import cluster
+from oreflow.agent.selection.fronts import beaten_by, budgeted
+from oreflow.agent.selection.objectives import column_of, costs_of, numbers_of, read_objectives
 from oreflow.agent.selection.pettifor import element_movers_distances
+from oreflow.agent.selection.portfolio import Portfolio, describe, nearest_others, with_known
 from oreflow.agent.selection.spread import spread_out
 from oreflow.agent.tables.candidate_rows import compositions_of, newest_table, table_in, table_rows
 from oreflow.agent.tables.formulas import formulas_of, row_errors
 from oreflow.agent.tables.full_table import where_columns_are
-from oreflow.envs.arrays import Floats, Ints
+from oreflow.envs.arrays import Bools, Floats, Ints
 from oreflow.envs.errors import TableError
 from oreflow.envs.objects.compositions import Compositions
-from oreflow.envs.objects.formulas import formula_columns
-from oreflow.envs.suggestions import nearest as nearest_name
 
 MOST_ROWS = 1_000_000
-ONE_PER = ("formula", "chemsys", "prototype")
+CLUSTER = "cluster"
+ONE_PER = ("formula", "chemsys", "prototype", CLUSTER)
+SPREADS = ("terms", "composition")
 _LOG_REWARD = "log_reward"
 _LOG_TARGET = "log_target"  # of runs with a prior: what is likely, times R
 _WITHIN = {_LOG_REWARD: 1.0, _LOG_TARGET: 1.0}  # nats
 _LITTLE_CHOICE = 3  # rows a pick, below which variety is a matter of luck
 _WITHIN_STD = 0.5  # of any other quality, in its standard deviations
-
-
-@dataclass(frozen=True)
-class Portfolio:
-    """What was picked.
-
-    Attributes:
-        table: the picked rows, best first, with `stands_for`, `nearest_pick` and, with known compounds,
-            `nearest_known` and `distance_to_known`.
-        figures: quality and nearest distances of the picks and of as many best rows.
-        notes: rows that were left out.
-    """
-
-    table: pd.DataFrame
-    figures: dict[str, Any]
-    notes: tuple[str, ...]
 
 
 def candidates_at(path: Path) -> Path:
@@ -68,7 +55,8 @@ def select(
 
     Rows may be picked whose quality is at most `within` below the mean of the n best ones, so that the mean of the
     picks is no further below it. Among them the best is the first pick, each next one far from all before
-    and near to many rows that no pick is near to (`spread_out`).
+    and near to many rows that no pick is near to (`spread_out`). With one pick a cluster, these rows are divided into n
+    clusters (`cluster`), and the best row of each is picked.
 
     Args:
         by: columns of numbers, the more the better; "-" before a name for the less the better. Of several the mean of
@@ -76,35 +64,32 @@ def select(
             likely, times R; else log_reward.
         within: in the unit of the column, or in standard deviations of several; by default 1 nat of these two, and half
             a standard deviation of anything else.
-        one_per: of ONE_PER; at most one pick of each formula (also where none is named), chemical system or prototype.
+        one_per: of ONE_PER; at most one pick of each formula (also where none is named), chemical system, prototype or
+            cluster.
 
     Raises:
         TableError: without formulas, and for a column that is missing or holds no numbers.
     """
-    frame, n_rows = table_rows(path, MOST_ROWS)
-    compositions, read, errors = compositions_of(formulas_of(frame, str(path), formula_column))
-    notes = [f"{n_rows - len(frame)} rows beyond the first million are left out"] if n_rows > len(frame) else []
-    bad = row_errors(frame, errors)
-    notes += [f"{len(bad)} rows without a readable formula are left out; {bad[0]}"] if bad else []
-    frame = frame.iloc[read].reset_index(drop=True)
+    frame, compositions, notes = _rows(path, formula_column)
     by = by or [_LOG_TARGET if _LOG_TARGET in frame.columns else _LOG_REWARD]
     quality = _quality(frame, by, str(path))
-    rated = np.flatnonzero(np.isfinite(quality))
-    if len(rated) < len(frame):
-        notes.append(f"{len(frame) - len(rated)} rows without a value of {', '.join(by)} are left out")
-    if not len(rated):
-        raise TableError(f"{path}: expected rows with a formula and a value of {', '.join(by)}, found none")
+    rated = _rated(np.isfinite(quality), ", ".join(by), path, notes)
     order = rated[np.argsort(-quality[rated], kind="stable")]
     frame, compositions, quality = frame.iloc[order].reset_index(drop=True), compositions[order], quality[order]
     if within is None:
         within = _WITHIN.get(by[0], _WITHIN_STD * (float(quality.std()) if len(by) == 1 else 1.0))
     lowest = float(quality[:n].mean()) - within
     may = quality >= lowest
-    group = _groups(frame, compositions, one_per, str(path))
-    picks, owner, _ = spread_out(compositions, n, may, group)
-    table, figures = _described(frame, compositions, quality, picks, owner, by)
+    added: dict[str, Any] = {}
+    if one_per == CLUSTER:
+        picks, sizes = _best_of_clusters(compositions, n, may)
+        added["cluster_size"] = sizes
+    else:
+        picks = np.sort(spread_out(compositions, n, may, _groups(frame, compositions, one_per, str(path)))[0])
+    figures = _compared(compositions, quality, picks)
+    table = describe(frame, compositions, picks, {"quality": quality[picks], **added})
     if known is not None:
-        table = _with_known(table, compositions[np.sort(picks)], known)
+        table = with_known(table, compositions[picks], known)
     figures |= {"n_rows": len(frame), "n_within": int(may.sum()), "within": within, "lowest_quality": lowest, "by": by}
     if len(picks) < n:
         notes.append(f"{len(picks)} of {n}: no further row is within {within:g} of the best; raise --within")
@@ -115,19 +100,93 @@ def select(
     return Portfolio(table, figures, tuple(notes))
 
 
+def select_front(
+    path: Path,
+    n: int,
+    terms: str,
+    *,
+    spread: str = "terms",
+    one_per: str | None = None,
+    known: Compositions | None = None,
+    formula_column: str | None = None,
+) -> Portfolio:
+    """Pick the best trade-offs between terms: rows that no row beats, then those that only these beat, and so on.
+
+    Of the front that is too large for what is left of n, rows far apart are picked (`fronts.budgeted`).
+
+    Args:
+        terms: "TERM:min,TERM:max,...", columns or reward terms of the table, each with its direction.
+        spread: of SPREADS; whether "far apart" means in the values of the terms or in composition.
+        one_per: of ONE_PER but cluster.
+
+    Raises:
+        TableError: without formulas, for terms that cannot be read, and for a column without numbers.
+    """
+    frame, compositions, notes = _rows(path, formula_column)
+    objectives = read_objectives(terms, frame, str(path))
+    costs = costs_of(frame, objectives, str(path))
+    names = [one.column for one in objectives]
+    rated = _rated(np.isfinite(costs).all(axis=1), " and ".join(names), path, notes)
+    frame, compositions, costs = frame.iloc[rated].reset_index(drop=True), compositions[rated], costs[rated]
+    group = _groups(frame, compositions, one_per, str(path))
+
+    def apart(ones: Ints, others: Ints) -> Floats:
+        return element_movers_distances(compositions[ones], compositions[others])
+
+    picks, numbers = budgeted(costs, group, n, apart if spread == "composition" else None)
+    order = np.lexsort((costs[picks][:, 0], numbers))
+    picks, numbers = picks[order], numbers[order]
+    added = {"front": numbers, "beats": beaten_by(costs, picks), "best_in": _best_in(costs[picks], names)}
+    table = describe(frame, compositions, picks, added)
+    if known is not None:
+        table = with_known(table, compositions[picks], known)
+    figures: dict[str, Any] = {
+        "n": len(picks),
+        "n_rows": len(frame),
+        "terms": {o.column: o.direction for o in objectives},
+    }
+    figures["mean_nearest_distance"] = float(nearest_others(compositions[picks]).mean()) if len(picks) > 1 else None
+    figures["picks_by_front"] = np.bincount(numbers)[1:].tolist()
+    if len(picks) < n:
+        notes.append(f"{len(picks)} of {n}: the table has no further {one_per or 'formula'}")
+    return Portfolio(table, figures, tuple(notes))
+
+
+def _rows(path: Path, formula_column: str | None) -> tuple[pd.DataFrame, Compositions, list[str]]:
+    """Rows of a table with a readable formula, and notes on what was left out."""
+    frame, n_rows = table_rows(path, MOST_ROWS)
+    compositions, read, errors = compositions_of(formulas_of(frame, str(path), formula_column))
+    notes = [f"{n_rows - len(frame)} rows beyond the first million are left out"] if n_rows > len(frame) else []
+    bad = row_errors(frame, errors)
+    notes += [f"{len(bad)} rows without a readable formula are left out; {bad[0]}"] if bad else []
+    return frame.iloc[read].reset_index(drop=True), compositions, notes
+
+
+def _rated(has_value: Bools, what: str, path: Path, notes: list[str]) -> Ints:
+    """Rows with a value, int64; notes how many have none."""
+    rated = np.flatnonzero(has_value)
+    if not len(rated):
+        raise TableError(f"{path}: expected rows with a formula and a value of {what}, found none")
+    if len(rated) < len(has_value):
+        notes.append(f"{len(has_value) - len(rated)} rows without a value of {what} are left out")
+    return rated
+
+
+def _best_of_clusters(compositions: Compositions, n: int, may: Bools) -> tuple[Ints, Ints]:
+    """The best row of each of n clusters of the rows that may be picked, ascending, and how many rows each holds."""
+    rows = np.flatnonzero(may)
+    number, _ = cluster(compositions[rows], n)
+    _, first, sizes = np.unique(number, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return rows[first[order]], sizes[order]
+
+
 def _quality(frame: pd.DataFrame, by: list[str], source: str) -> Floats:
     """float64 [row], the more the better; of several columns the mean of their standardised values."""
     columns = []
     for name in by:
-        column = name.removeprefix("-")
-        if column not in frame.columns:
-            hint = nearest_name(column, [str(present) for present in frame.columns])
-            where = where_columns_are(frame) or "; choose another --by"
-            raise TableError(f"{source}: expected a column {column!r}; {hint}{where}")
-        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        if not np.isfinite(values).any():
-            raise TableError(f"{source}: expected numbers in the column {column!r}, found none; choose another --by")
-        values = np.where(np.isfinite(values), values, np.nan)
+        column = column_of(frame, name.removeprefix("-"), source, "--by")
+        values = numbers_of(frame, column, source, "--by")
         values = -values if name.startswith("-") else values
         if len(by) > 1:
             spread = float(np.nanstd(values))
@@ -135,6 +194,12 @@ def _quality(frame: pd.DataFrame, by: list[str], source: str) -> Floats:
         columns.append(values)
     quality: Floats = np.mean(columns, axis=0)
     return quality
+
+
+def _best_in(costs: Floats, names: list[str]) -> list[str]:
+    """Which terms each pick is the best of all picks in."""
+    best = costs == costs.min(axis=0)
+    return [", ".join(name for name, is_best in zip(names, row) if is_best) for row in best.tolist()]
 
 
 def _groups(frame: pd.DataFrame, compositions: Compositions, one_per: str | None, source: str) -> Ints:
@@ -155,44 +220,13 @@ def _groups(frame: pd.DataFrame, compositions: Compositions, one_per: str | None
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
-def _described(
-    frame: pd.DataFrame, compositions: Compositions, quality: Floats, picks: Ints, owner: Ints, by: list[str]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The picks in order of quality, and the figures that compare them with as many best rows."""
-    stands_for = np.bincount(owner, minlength=len(picks))
-    order = np.argsort(picks)
-    rows = picks[order]
-    between = _nearest_others(compositions[rows])
-    table = frame.iloc[rows].reset_index(drop=True)
-    table.insert(0, "formula_selected", formula_columns(compositions[rows])["formula_pretty"])
-    table.insert(1, "quality", quality[rows])
-    table.insert(2, "stands_for", stands_for[order])
-    table.insert(3, "nearest_pick", between)
+def _compared(compositions: Compositions, quality: Floats, picks: Ints) -> dict[str, Any]:
+    """Figures that compare the picks with as many best rows; rows are in order of quality."""
     best = compositions[: len(picks)]
-    figures = {
+    return {
         "n": len(picks),
-        "mean_quality": float(quality[rows].mean()),
+        "mean_quality": float(quality[picks].mean()),
         "mean_quality_of_best": float(quality[: len(picks)].mean()),
-        "mean_nearest_distance": float(between.mean()) if len(rows) > 1 else None,
-        "mean_nearest_distance_of_best": float(_nearest_others(best).mean()) if len(rows) > 1 else None,
+        "mean_nearest_distance": float(nearest_others(compositions[picks]).mean()) if len(picks) > 1 else None,
+        "mean_nearest_distance_of_best": float(nearest_others(best).mean()) if len(picks) > 1 else None,
     }
-    return table, figures
-
-
-def _nearest_others(compositions: Compositions) -> Floats:
-    """Distance of each composition to the nearest other one, float64 [row]; 0 for one alone."""
-    distances = element_movers_distances(compositions, compositions)
-    if len(distances) < 2:
-        return np.zeros(len(distances))
-    np.fill_diagonal(distances, np.inf)
-    nearest: Floats = distances.min(axis=1)
-    return nearest
-
-
-def _with_known(table: pd.DataFrame, picks: Compositions, known: Compositions) -> pd.DataFrame:
-    """The nearest known compound of each pick, and how far it is."""
-    distances = element_movers_distances(picks, known)
-    rows = distances.argmin(axis=1)
-    table.insert(4, "nearest_known", formula_columns(known[rows])["formula_pretty"])
-    table.insert(5, "distance_to_known", distances.min(axis=1))
-    return table

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from oreflow.agent.selection.select import Portfolio
+from oreflow.agent.selection.portfolio import Portfolio
 from oreflow.agent.storage.atomic_files import to_json
 from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import check_place, take_over
 from oreflow.agent.storage.scratch import scratch_folder, writing_to
 from oreflow.agent.tables.formulas import aligned, write_csv
 
-SELECTED = ("formula_selected", "quality", "stands_for", "nearest_pick", "nearest_known", "distance_to_known")
+SELECTED = (
+    *("formula_selected", "quality", "cluster_size", "front", "beats", "best_in"),
+    *("stands_for", "nearest_pick", "nearest_known", "distance_to_known"),
+)
 """Columns that a selection adds to a table."""
 _FILES = ("selected.csv", "summary.json")
 
@@ -41,11 +44,18 @@ def write_selection(found: Portfolio, source: Path, out: Path, overwrite: bool) 
 
 def lines_of(found: Portfolio) -> list[str]:
     """The picks as a table, and how they compare with as many best rows."""
+    figures = found.figures
+    terms = list(figures.get("terms", {}))
     shown = [name for name in SELECTED if name in found.table.columns]
-    titles = {"formula_selected": "formula", "quality": ", ".join(found.figures["by"])}
+    shown[1:1] = terms  # the values that a front is a trade-off of
+    titles = {"formula_selected": "formula", "quality": ", ".join(figures.get("by", []))}
     rows = [[_cell(value) for value in row] for row in found.table[shown].itertuples(index=False)]
     lines = [aligned([titles.get(name, name.replace("_", " ")) for name in shown], rows)]
-    figures = found.figures
+    if terms:
+        by_front = ", ".join(f"{n} of front {number}" for number, n in enumerate(figures["picks_by_front"], start=1))
+        apart = figures["mean_nearest_distance"]
+        distance = "" if apart is None else f"; mean distance to the nearest pick {apart:.3g}"
+        return [*lines, f"{figures['n']} picks: {by_front}{distance}", *found.notes]
     if figures["mean_nearest_distance"] is not None:
         lines.append(
             f"mean distance to the nearest pick {figures['mean_nearest_distance']:.3g}; of the {figures['n']} best "

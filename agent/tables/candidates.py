@@ -89,7 +89,8 @@ def candidate_table(
         columns["log_reward_std"] = log_reward_std
     units = {term.name: term.unit for term in terms}
     for name, term in result.terms.items():
-        columns[term_column(name, units[name])] = np.where(term.valid, term.values, np.nan)
+        column = term_column(name, units[name])
+        columns[column if column not in columns else f"{name}_value"] = np.where(term.valid, term.values, np.nan)
         columns[f"{name}_valid"] = term.valid
         columns[f"{name}_log_score"] = result.log_scores[name]
     in_any_case: set[tuple[str, str]] = set()  # columns of terms that the table has already

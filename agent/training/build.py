@@ -25,6 +25,7 @@ from oreflow.agent.search.searcher import Searcher
 from oreflow.agent.training.parts import check_world, make_policy
 from oreflow.agent.training.parts import make_kernel as make_kernel
 from oreflow.agent.training.priors import make_prior, settle_prior
+from oreflow.agent.training.property_names import name_properties
 from oreflow.agent.training.target import log_measure, record_shares
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
@@ -110,6 +111,8 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
     _engine_is_there(config, source)
     check_plugins(config, kernel)
     with_later_parameters(config, new=not resuming)
+    if not resuming:  # what a run began with stands in its config
+        name_properties(config)
     reward = make_reward(config, source)
     if config.sampler.warm_start.path is not None:
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())

@@ -106,6 +106,7 @@ def test_the_readme_shows_every_verb() -> None:
         "check",
         "list",
         "init",
+        "fit",
         "fit-energy",
         "fit-prior",
     } | {
@@ -144,7 +145,7 @@ def test_every_oreflow_command_runs_in_order(workplace: Path) -> None:
             continue
         if words[1] == "fit-prior":
             words[words.index("--steps") + 1] = "15"
-        if words[1] == "fit-energy":
+        if words[1] in ("fit", "fit-energy"):
             words += ["--members", "1", "--max-minutes", "0.2"]
         done = subprocess.run([program, *words[1:]], cwd=workplace, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

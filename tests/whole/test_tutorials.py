@@ -25,8 +25,16 @@ def run(words: list[str], folder: Path, shown: str) -> None:
     assert "Warning" not in done.stderr, done.stderr
 
 
-def test_there_are_six() -> None:
-    names = ["crystals", "own_elements", "own_policy", "own_potential", "own_reward", "own_world"]
+def test_there_are_seven() -> None:
+    names = [
+        "crystals",
+        "features_and_models",
+        "own_elements",
+        "own_policy",
+        "own_potential",
+        "own_reward",
+        "own_world",
+    ]
     assert [page.stem for page in TUTORIALS] == names
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from oreflow.rewards.models.ensemble.card_rows import distance_rows, metrics_row
+from oreflow.rewards.models.ensemble.card_rows import baseline_rows, coverage_rows, distance_rows, metrics_row
+from oreflow.rewards.models.ensemble.metrics import COVERAGES
 
 _PARTS = {
     "test": "random formulas, none of them fitted",
@@ -40,6 +41,33 @@ def _limits(target: dict[str, Any]) -> str:
   and the distance grow there, without a guarantee."""
 
 
+_MEASURED = ("test", "test_chemsys")
+
+
+def _beside_baselines(card: dict[str, Any]) -> str:
+    """What trivial answers reach on the same rows, and how true the intervals are; cards of 0.4 have neither."""
+    if "baselines" not in card:
+        return ""
+    answers = {"mean": "mean of the training values", "nearest": "value of the training formula nearest in features"}
+    metrics, baselines = card["metrics"], card["baselines"]
+    beside = [baseline_rows(_PARTS[name], metrics[name], baselines[name], answers) for name in _MEASURED]
+    true = "\n".join(coverage_rows(_PARTS[name], metrics[name]) for name in _PARTS)
+    return f"""
+The same rows, answered without a fit:
+
+| rows | answer | MAE | RMSE | R2 |
+|---|---|---|---|---|
+{chr(10).join(beside)}
+
+How often a value lies within the interval that is meant to hold so many per cent of them (calibrated on the validation
+rows at 90 %):
+
+| rows | {" | ".join(f"{percent} %" for percent in COVERAGES)} |
+|---|{"---|" * len(COVERAGES)}
+{true}
+"""
+
+
 def render_card(card: dict[str, Any]) -> str:
     """Markdown text; every number in it stands in `card` too."""
     data, split, fit, a, target = card["data"], card["split"], card["fit"], card["architecture"], card["target"]
@@ -49,6 +77,9 @@ def render_card(card: dict[str, Any]) -> str:
     source = f"{data['source']}\n\n" if data["source"] else ""
     citations = "".join(f"- {citation}\n" for citation in card["citations"]) or "- none given\n"
     shortened = " The time limit shortened the schedule." if fit["shortened_by_time_limit"] else ""
+    quick = " It is a quick fit: smaller, and not trained to the end; without --quick errors are lower."
+    shortened += quick if fit.get("quick") else ""
+    shortened += " It started from the weights of the shipped model." if fit.get("from_pretrained") else ""
     unit = f"In {target['unit']}, of" if target["unit"] else "Of"
     if target["formation_energy"]:
         pure = f"{data['pure_element_rows']} were pure\nelements, which are left out"
@@ -65,7 +96,7 @@ correlation (Spearman) of predicted std and absolute error.
 | rows | n | MAE | RMSE | median | 90 % interval | std against error |
 |---|---|---|---|---|---|---|
 {rows}
-
+{_beside_baselines(card)}
 ## Data
 
 {source}File `{data["file"]}` (SHA-256 `{data["sha256"]}`), column `{data["target_column"]}`:

@@ -3,7 +3,9 @@
 Made for formation energies; any property of which there is a table of formulas and values is fitted in the same way.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +13,44 @@ import numpy as np
 
 from oreflow.rewards.models.composition.data import read_property_table
 from oreflow.rewards.models.composition.inputs import composition_features, element_index, encode, prototypes_of
-from oreflow.rewards.models.composition.model import EnergyModel
+from oreflow.rewards.models.composition.model import DEFAULT_MODEL, EnergyModel
 from oreflow.rewards.models.ensemble.folder import FORMATION_ENERGY_COLUMN, FORMATION_ENERGY_UNIT, SCHEMA_VERSION
 from oreflow.rewards.models.ensemble.tables import EnergyDataError, split_table
 
 if TYPE_CHECKING:
     from oreflow.rewards.models.ensemble.training import Progress
 
+NO_UNIT = ("", "1")
+"""Units of a property that is a number alone."""
 VALIDATION_SHARE, TEST_SHARE, TEST_CHEMSYS_SHARE = 0.04, 0.05, 0.03
 # A prototype of fewer training rows has no vector of its own.
 _ROWS_PER_PROTOTYPE = 20
 
 
-def _target(column: str, formation_energy: bool | None, unit: str | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Effort:
+    """How much a fit takes: members of the ensemble, passes over the training rows, minutes that training may last."""
+
+    n_members: int
+    n_epochs: int
+    max_minutes: float
+
+
+FULL, QUICK = Effort(4, 48, 45.0), Effort(2, 10, 1.6)
+
+
+def _target(column: str, formation_energy: bool | None, unit: str | None, property_name: str | None) -> dict[str, Any]:
     """Name, unit and kind of the property. Raises EnergyDataError for a formation energy in another unit."""
     if formation_energy is None:
-        formation_energy = column == FORMATION_ENERGY_COLUMN
+        formation_energy = FORMATION_ENERGY_COLUMN in (column, property_name)
+    if property_name is not None:
+        _check_name(property_name)
+        if unit is None and not formation_energy:
+            raise EnergyDataError(
+                f"expected the unit of {property_name!r}, got none; add --unit, as --unit eV or --unit K, or --unit 1 "
+                "for a number without a unit"
+            )
+    unit = "" if unit in NO_UNIT else unit
     if unit is None:
         unit = FORMATION_ENERGY_UNIT if formation_energy else ""
     if formation_energy and unit != FORMATION_ENERGY_UNIT:
@@ -35,7 +59,16 @@ def _target(column: str, formation_energy: bool | None, unit: str | None) -> dic
             f"the unit {unit!r} for column {column!r}; convert the column, or fit it as a property of another kind "
             "(formation_energy=False) under another column name"
         )
-    return {"name": column, "unit": unit, "formation_energy": formation_energy}
+    name = column if property_name is None else property_name
+    return {"name": name, "unit": unit, "formation_energy": formation_energy}
+
+
+def _check_name(property_name: str) -> None:
+    if not re.search(r"[A-Za-z]", property_name):
+        raise EnergyDataError(
+            f"expected a property's name with a letter in it, such as band_gap, got {property_name!r}; columns of "
+            "tables are called after it"
+        )
 
 
 def fit_energy(
@@ -46,13 +79,16 @@ def fit_energy(
     formula_column: str = "formula",
     formation_energy: bool | None = None,
     unit: str | None = None,
-    n_members: int = 4,
-    n_epochs: int = 48,
+    property_name: str | None = None,
+    quick: bool = False,
+    from_pretrained: bool = False,
+    n_members: int | None = None,
+    n_epochs: int | None = None,
     node_width: int = 128,
     trunk_width: int = 128,
     n_blocks: int = 4,
     seed: int = 0,
-    max_minutes: float = 45.0,
+    max_minutes: float | None = None,
     data_source: str = "",
     citations: Sequence[str] = (),
     progress: "Progress | None" = None,
@@ -71,7 +107,12 @@ def fit_energy(
         formation_energy: whether the property is a formation energy: pure elements then have 0 by definition, and of
             several values of one formula the lowest is kept. Of any other property pure elements are data, and the
             median is taken. None: it is if the column is called formation_energy_per_atom.
-        unit: of the column; None is eV/atom for a formation energy, which needs that unit, and none otherwise.
+        unit: of the column, "1" for a number without one; None is eV/atom for a formation energy, which needs that
+            unit, and none otherwise.
+        property_name: what the property is called, where that is not the column's name; it needs a unit.
+        quick: whether fewer members, epochs and minutes are the default: `QUICK` instead of `FULL`.
+        from_pretrained: whether the fit starts from the weights of the shipped formation-energy model, which may help
+            where rows are few and the property is akin to an energy; the widths then are the default ones.
         n_members: networks in the ensemble.
         n_epochs: passes over the training rows; early stopping may end the fit sooner.
         node_width, trunk_width, n_blocks: sizes of each network.
@@ -86,12 +127,15 @@ def fit_energy(
         The content of `model.json`.
 
     Raises:
-        EnergyDataError: for a table that cannot be read or used, and for a formation energy in another unit.
+        EnergyDataError: for a table that cannot be read or used, for a formation energy in another unit, and for a
+            property with a name and without a unit.
         FitOutputError: when the folder cannot be written.
     """
     arguments = dict(locals())
+    from oreflow.rewards.models.composition.baselines import baseline_errors
     from oreflow.rewards.models.composition.card import render_card
     from oreflow.rewards.models.composition.network import Architecture, forward, initial_parameters, pack
+    from oreflow.rewards.models.composition.warm_start import Inputs, start_from
     from oreflow.rewards.models.composition.weights import ModelWeights
     from oreflow.rewards.models.ensemble import fit as shared
     from oreflow.rewards.models.ensemble.distance import summarise_training_rows
@@ -99,7 +143,10 @@ def fit_energy(
 
     # Read and split the table.
     report = shared.reporter(progress)
-    target = _target(target_column, formation_energy, unit)
+    effort = QUICK if quick else FULL
+    n_members, n_epochs = n_members or effort.n_members, n_epochs or effort.n_epochs
+    max_minutes = effort.max_minutes if max_minutes is None else max_minutes
+    target = _target(target_column, formation_energy, unit, property_name)
     seed_split, seed_fit, seed_summary = np.random.SeedSequence(seed).spawn(3)
     report(shared.stage_event("read", n_epochs))
     table = read_property_table(
@@ -138,8 +185,13 @@ def fit_energy(
         n_blocks=n_blocks,
     )
     settings = FitSettings(n_epochs=n_epochs)
+    now = Inputs.of(scope_model, prototypes)
     network = Network(
-        initial=lambda seed: initial_parameters(architecture, seed),
+        initial=lambda seed: (
+            start_from(DEFAULT_MODEL, now, architecture, seed)
+            if from_pretrained
+            else initial_parameters(architecture, seed)
+        ),
         forward=lambda parameters, batch, dropout: forward(parameters, batch, architecture, dropout),
         encode=lambda rows: pack(encoded[rows], architecture.n_elements),
     )
@@ -156,10 +208,11 @@ def fit_energy(
     unseen = np.concatenate([split.test, split.test_chemsys])
     rows = shared.MeasuredRows(table.compositions, table.values, split, validation, unseen)
     shared.measure(EnergyModel(Path(out_dir), card, weights), card, rows, summary)
+    card["baselines"] = baseline_errors(encoded.features, table.values, split.train, rows.parts(), in_scope)
     card |= {
         "architecture": architecture.to_dict(),
         "n_parameters": sum(tensor.numel() for tensor in weights.parameters.values()),
-        "fit": {**settings.to_dict(), **record, "seed": seed},
+        "fit": {**settings.to_dict(), **record, "quick": quick, "from_pretrained": from_pretrained, "seed": seed},
         **shared.provenance(fit_energy, arguments, content, table.report),
     }
     shared.write_model(Path(out_dir), card, content, render_card(card))

@@ -81,7 +81,7 @@ class EnergyModel:
         """Reads a model's description; the weights are read, and checked, by the first prediction.
 
         Args:
-            name_or_path: name of a shipped model, or a directory written by `oreflow fit-energy`; None is the shipped
+            name_or_path: name of a shipped model, or a directory written by `oreflow fit`; None is the shipped
                 model of this kind.
 
         Raises:
@@ -121,6 +121,15 @@ class EnergyModel:
     @cached_property
     def _weights(self) -> "ModelWeights":
         return self._given_weights or self._read_weights()
+
+    @property
+    def weights(self) -> "ModelWeights":
+        """All fitted numbers, read and checked when they are first asked for.
+
+        Raises:
+            EnergyModelError: when they are missing, damaged, or not those of `model.json`.
+        """
+        return self._weights
 
     @cached_property
     def _folded(self) -> "Parameters":

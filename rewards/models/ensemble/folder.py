@@ -44,7 +44,7 @@ def model_directory(name_or_path: str | Path) -> Path:
         return Path(name_or_path)
     raise EnergyModelError(
         f"expected the name of a shipped model or a directory with {MODEL_FILE}, got {str(name_or_path)!r}; "
-        f"{nearest(str(name_or_path), pretrained_names())}; `oreflow fit-energy` fits a new one"
+        f"{nearest(str(name_or_path), pretrained_names())}; `oreflow fit` fits a new one"
     )
 
 
@@ -66,6 +66,9 @@ _OPTIONS = {
     "formula_column": "--formula-column",
     "formation_energy": "--formation-energy",
     "unit": "--unit",
+    "property_name": "--property",
+    "quick": "--quick",
+    "from_pretrained": "--from-pretrained",
     "n_members": "--members",
     "n_epochs": "--epochs",
     "seed": "--seed",
@@ -88,7 +91,13 @@ def command_of(fit: Callable[..., Any], arguments: dict[str, Any]) -> str:
         keywords = "".join(f"    {name}={value!r},\n" for name, value in given.items())
         name = fit.__name__
         return f"from {fit.__module__} import {name}\n\n{name}(\n    {data!r},\n    {out!r},\n{keywords})"
-    words = [f"oreflow fit-energy {shlex.quote(data)} --out {shlex.quote(out)}"]
+    verb = "fit-energy"
+    if given.get("property_name") is not None:  # then the column is the one of this name unless another is given
+        verb = "fit"
+        given.pop("target_column", None)
+        if given["property_name"] != arguments["target_column"]:
+            given["target_column"] = arguments["target_column"]
+    words = [f"oreflow {verb} {shlex.quote(data)} --out {shlex.quote(out)}"]
     for name, value in given.items():
         option = _OPTIONS[name]
         if isinstance(value, bool):

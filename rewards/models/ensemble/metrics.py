@@ -17,8 +17,10 @@ class Predictor(Protocol):
         ...
 
 
-# Of a normal distribution, 90 % lies within this many standard deviations.
-_Z90 = 1.6448536269514722
+# Of a normal distribution, so many per cent lie within so many standard deviations.
+_Z = {50: 0.6744897501960817, 68: 0.9944578832097532, 90: 1.6448536269514722, 95: 1.959963984540054}
+COVERAGES = tuple(_Z)
+"""Per cent of rows that are meant to lie within the intervals whose true shares a model card tells."""
 
 
 def calibrate(mean: Floats, scale: Floats, values: Floats) -> dict[str, float]:
@@ -30,7 +32,11 @@ def calibrate(mean: Floats, scale: Floats, values: Floats) -> dict[str, float]:
         # With the best common factor, the likelihood is log(mean(error / std)) + mean(log(std)) up to constants.
         candidates.append((np.log(np.mean(error / std)) + np.mean(np.log(std)), spread_weight, std))
     _, spread_weight, std = min(candidates, key=lambda c: c[0])
-    return {"spread_weight": float(spread_weight), "factor": float(np.quantile(error / std, 0.9) / _Z90)}
+    return {"spread_weight": float(spread_weight), "factor": float(np.quantile(error / std, 0.9) / _Z[90])}
+
+
+FEWEST_MEASURED = 3
+"""Rows below which no error is given."""
 
 
 def _ranks(values: Floats) -> Floats:
@@ -46,25 +52,46 @@ def error_metrics(model: Predictor, compositions: Any, values: Floats) -> dict[s
     """Errors of a model on rows with known values, in its unit; rows out of its scope are counted and left out.
 
     `spearman_std_error` is the rank correlation of predicted standard deviation and absolute error, `coverage_90` the
-    share of rows within mean ± 1.645 std. Entries are None where too few rows are in scope.
+    share of rows within mean ± 1.645 std, and so on for the other `COVERAGES`. Entries are None where too few rows are
+    in scope, and `r2` is None where their values are all equal.
     """
     prediction = model.predict(compositions)
     rows = prediction.in_scope
     error = prediction.mean[rows] - values[rows]
     std = prediction.std[rows]
     metrics: dict[str, Any] = {"n": int(rows.sum()), "n_out_of_scope": int((~rows).sum())}
-    names = ("mae", "rmse", "median_absolute_error", "mean_std", "coverage_90", "spearman_std_error")
-    if len(error) < 3:
-        return metrics | dict.fromkeys(names)
+    coverages = tuple(f"coverage_{percent}" for percent in COVERAGES)
+    further = ("median_absolute_error", "mean_std", *coverages, "spearman_std_error")
+    if len(error) < FEWEST_MEASURED:
+        return metrics | errors_of(error, values[rows]) | dict.fromkeys(further)
     numbers = (
-        np.abs(error).mean(),
-        np.sqrt((error**2).mean()),
         np.median(np.abs(error)),
         std.mean(),
-        (np.abs(error) <= _Z90 * std).mean(),
+        *((np.abs(error) <= z * std).mean() for z in _Z.values()),
         np.corrcoef(_ranks(std), _ranks(np.abs(error)))[0, 1],
     )
-    return metrics | {name: significant(float(number)) for name, number in zip(names, numbers)}
+    found = {name: significant(float(number)) for name, number in zip(further, numbers)}
+    return metrics | errors_of(error, values[rows]) | found
+
+
+def errors_of(error: Floats, values: Floats) -> dict[str, float | None]:
+    """Give mean absolute error, root mean square error and coefficient of determination of answers.
+
+    Args:
+        error: float64 [row], answer minus value.
+        values: float64 [row], whose mean is what R2 = 1 - sum(error²) / sum((value - mean)²) compares with.
+
+    Returns:
+        `mae`, `rmse` and `r2`, None for fewer than three rows; `r2` is None too where all values are equal.
+    """
+    if len(error) < FEWEST_MEASURED:
+        return {"mae": None, "rmse": None, "r2": None}
+    spread = float(np.square(values - values.mean()).sum())
+    return {
+        "mae": significant(float(np.abs(error).mean())),
+        "rmse": significant(float(np.sqrt(np.square(error).mean()))),
+        "r2": significant(1.0 - float(np.square(error).sum()) / spread) if spread > 0 else None,
+    }
 
 
 def errors_by_distance(

@@ -56,7 +56,7 @@ class EnergyAboveHull(AboveHullTerm):
                 see `oreflow.rewards.reference.known_phases.read_reference`. "predicted" is the hull of the shipped
                 model's own predictions of binaries and neutral ternaries, which needs no file. Of a list, such as
                 [known.csv, predicted], the first that holds a formula gives its energy.
-            model: the name of a shipped energy model, or a directory written by `oreflow fit-energy`.
+            model: the name of a shipped energy model, or a directory written by `oreflow fit`.
             std_weight: how many standard deviations are added to the predicted energy: above 0 for candidates that are
                 stable with some certainty, below 0 to search where the model is unsure.
             same_formula: whether reference entries of a row's own reduced formula are competing phases.

@@ -28,7 +28,7 @@ class FormationEnergy(PredictionTerm):
         """Reads the model's description; the weights follow on the first call.
 
         Args:
-            model: the name of a shipped model, or a directory written by `oreflow fit-energy`.
+            model: the name of a shipped model, or a directory written by `oreflow fit`.
             std_weight: the value is mean + std_weight · std. A positive number is a pessimist's energy: a sampler that
                 minimises it is not paid for compositions that the model knows little about.
             max_distance: rows farther from the training data are invalid. By default none is, however far: the distance

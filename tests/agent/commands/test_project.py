@@ -11,7 +11,7 @@ from oreflow.agent.tables.formulas import read_table
 from oreflow.rewards.shaping import SHAPES
 from tests.support.cli import CONFIG, done, oreflow, plugin, refused
 
-VERBS = ("train", "sample", "evaluate", "exact", "score", "fit-energy", "list", "init", "check")
+VERBS = ("train", "sample", "evaluate", "exact", "score", "fit", "fit-energy", "list", "init", "check")
 NUMBERS = (
     "charge_balance_e",
     "electronegativity_balance_verdict",
