@@ -35,6 +35,14 @@ class FamilyConfig(Closed):
         "uniformly",
     )
 
+    hindsight: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="target: share of each batch that gflownet also learns from as if about the value that objects "
+        "have had been asked for; it costs no reward",
+    )
+
     @field_validator("kind", mode="before")
     @classmethod
     def _known_kinds(cls, kind: Any) -> Any:

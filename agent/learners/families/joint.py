@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oreflow.agent.config.family import FamilyConfig
 from oreflow.agent.config.run import Config
 from oreflow.agent.learners.families.kinds import Family, Preference, Temperature
 from oreflow.agent.learners.families.target import Target
-from oreflow.envs.arrays import Floats
+from oreflow.envs.arrays import Bools, Floats
 from oreflow.rewards import RewardValues
 
 
@@ -52,6 +53,12 @@ class Joint:
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
         """Draw conditions for n trajectories, float64 [n, number], those of each part by themselves."""
         return np.concatenate([part.draw(n, rng) for part in self.parts], axis=1)
+
+    def draw_near(self, values: RewardValues, rng: np.random.Generator) -> Floats:
+        """Draw conditions that suit given objects, float64 [batch, number], in the part that can."""
+        n = len(values.log_reward)
+        drawn = [part.draw_near(values, rng) if isinstance(part, Target) else part.draw(n, rng) for part in self.parts]
+        return np.concatenate(drawn, axis=1)
 
     def features(self, conditions: Floats) -> Tensor:
         """Turn conditions, float64 [batch, number], into what the policy sees, float32 [batch, n_conditions]."""
@@ -118,6 +125,27 @@ def drawn_conditions(
         return None, lambda values: values.log_share
     conditions = family.draw(n, rng)
     return family.features(conditions), lambda values: family.log_reward(values, conditions) - values.log_labelings
+
+
+def conditions_in_hindsight(
+    config: FamilyConfig, family: Family | None, values: RewardValues, rng: np.random.Generator
+) -> tuple[Bools, Tensor, Floats] | None:
+    """Other conditions for objects that were built, under which they are what is asked for.
+
+    A balance holds on every trajectory under every condition, and what is rare under the one that it was drawn for may
+    be all that is asked for under another (Andrychowicz et al. 2017, arXiv:1707.01495: hindsight experience replay).
+
+    Returns:
+        Which of the objects, bool [batch]; what the policy sees of their conditions, float32 [n, n_conditions]; and
+        their log R of terminal states under these, float64 [n]. None where nothing is to be learned so, and then
+        nothing is drawn.
+    """
+    if not config.hindsight or not isinstance(family, Target | Joint) or "target" not in config.kinds:
+        return None
+    which = values.valid & (rng.random(len(values.valid)) < config.hindsight)
+    conditions = family.draw_near(values, rng)
+    log_reward = family.log_reward(values, conditions) - values.log_labelings
+    return which, family.features(conditions[which]), log_reward[which]
 
 
 def default_features(family: Family | None) -> Tensor | None:

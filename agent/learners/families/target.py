@@ -53,6 +53,20 @@ class Target:
         margin = MARGIN * (self.high - self.low)
         return rng.uniform(self.low - margin, self.high + margin, (n, 1))
 
+    def draw_near(self, values: RewardValues, rng: np.random.Generator) -> Floats:
+        """Draw conditions that suit given objects, float64 [batch, 1]: about the values that they have.
+
+        These are normal around the value with the shape's width; any condition of the range where that leads beyond it
+        or the object has no value.
+        """
+        term = values.terms[self.name]
+        anywhere = self.draw(len(term.valid), rng)
+        near = scored_values(term)[:, None] + self.width * rng.standard_normal(anywhere.shape)
+        margin = MARGIN * (self.high - self.low)
+        with np.errstate(invalid="ignore"):
+            suits = term.valid[:, None] & (near >= self.low - margin) & (near <= self.high + margin)
+        return np.where(suits, near, anywhere)
+
     def features(self, conditions: Floats) -> Tensor:
         """Turn conditions, float64 [batch, 1], into what the policy sees, float32 [batch, n_conditions]."""
         done = (conditions - self.low) / (self.high - self.low)  # from 0 to 1
