@@ -2,8 +2,8 @@
 
     python -m benchmarks.agent.bench_target_family [RUN] [--values -2.5 -2 -1.5 -1 -0.5] [-n 1000] [--json]
 
-Protocol: `runs/configs/any_energy.yaml` is trained, or a run of yours is taken, and n raw draws (not the distinct or best
-ones) are taken at each value. Printed are mean, standard deviation and number of the values that their
+Protocol: `runs/configs/any_energy.yaml` is trained, or a run of yours is taken, and n raw draws (not the distinct or
+best ones) are taken at each value. Printed are mean, standard deviation and number of the values that their
 term gives them, how many are within one width of what was asked, the share that is charge-neutral by the world's
 table, log R - log P over the draws, and the four likeliest formulas.
 """
@@ -69,9 +69,7 @@ def main() -> None:
         print(json.dumps({"train_seconds": seconds, "values": rows}, indent=2))
         return
     print(f"{term}, width {width:g}; trained in {seconds:.0f} s" if options.run is None else f"{term}, width {width:g}")
-    print(
-        f"{'target':>8} {'mean':>8} {'std':>7} {'n':>6} {'distinct':>8} {'within':>7} {'neutral':>8} {'nats':>6}  likeliest"
-    )
+    print("  target     mean     std      n distinct  within  neutral   nats  likeliest")
     for row in rows:
         neutral = "" if row["share_neutral"] is None else f"{row['share_neutral']:.1%}"
         print(
