@@ -191,11 +191,11 @@ def test_weights_are_of_the_scores_under_the_value(rng: np.random.Generator) -> 
 
 
 TRAINED: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
-    "trajectory_balance": ({}, {}, 0.05),
-    "detailed_balance": ({}, {"objective": "detailed_balance"}, 0.08),
-    "gae": ({}, {"kind": "policy_gradient"}, 0.10),
-    "preference": (BOTH, {}, 0.08),
-    "prior": ({}, {}, 0.06),
+    "trajectory_balance": (FAMILY, {}, 0.06),
+    "detailed_balance": (FAMILY, {"objective": "detailed_balance"}, 0.10),
+    "gae": (FAMILY, {"kind": "policy_gradient", "batch": 256}, 0.10),
+    "preference": (BOTH, {}, 0.10),
+    "prior": (FAMILY, {}, 0.06),
 }
 
 
@@ -203,33 +203,37 @@ TRAINED: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_value_is_reached(name: str, tmp_path: Path) -> None:
     """Exact total variation of one policy to R(.|t)/Z(t) at five values; R is that of a config with the value."""
-    family, sampler, bound = TRAINED[name]
-    sections: dict[str, Any] = {"target": {"prior": "compositions"}} if name == "prior" else {}
-    steps = {"steps": 2000, "batch": 128, "hidden": [128, 128], "learning_rate": 0.005}
-    config = tiny(
-        family or None,
-        sections=sections,
-        **({"epsilon_start": 0.1} if "kind" not in sampler else {}),
-        **steps,
-        **sampler,
-    )
+    family, own, bound = TRAINED[name]
+    sections: dict[str, Any] = {"target": {"prior": str(_prior(tmp_path))}} if name == "prior" else {}
+    explored = {} if name == "gae" else {"epsilon_start": 0.1}
+    sampler = {"steps": 1000, "batch": 128, "hidden": [64, 64], "learning_rate": 0.005} | explored | own
+    config = tiny(family, sections=sections, **sampler)
     folder = run(config, tmp_path / "run")
-    options: dict[str, Any] = {"weights": {ENERGY: 2.0, BALANCE: 1.0}} if name == "preference" else {}
-    log_z = []
+    weights: dict[str, Any] = {"weights": {ENERGY: 2.0, BALANCE: 1.0}} if name == "preference" else {}
+    found, log_z = [], []
     for value in VALUES:
-        member = load_run(folder, target={ENERGY: value}, **options)
+        member = load_run(folder, target={ENERGY: value}, **weights)
         assert member.condition is not None
         assert member.policy is not None
         judge = _with(config, value)
-        judge.sampler.family = FamilyConfig(kind="preference" if options else "none")
-        scorer = make_scorer(member.kernel, make_reward(judge), choose(judge, **options))
+        judge.sampler.family = FamilyConfig(kind="preference" if weights else "none")
+        scorer = make_scorer(member.kernel, make_reward(judge), choose(judge, **weights))
         exact = compare_exactly(member.kernel, member.policy, scorer, member.condition.features, member.prior)
         print(f"{name} {value:+.1f}: TV {exact.total_variation:.4f}, log Z {exact.log_z:.2f} {exact.log_z_error:+.4f}")
         assert exact.learned.sum() == pytest.approx(1.0, abs=1e-9)
-        assert exact.total_variation < bound
-        assert abs(exact.log_z_error) < 0.1
+        found.append((exact.total_variation, abs(exact.log_z_error)))
         log_z.append(exact.log_z)
+    assert max(tv for tv, _ in found) < bound
+    assert max(error for _, error in found) < 0.1
     assert max(log_z) - min(log_z) > 1.0  # else one log Z would do for all
+
+
+def _prior(folder: Path) -> Path:
+    """A prior in the world of these tests, which knows a few oxides."""
+    known = folder / "known.csv"
+    known.write_text("formula\nLi2O\nMnO\nMnO2\nMn2O3\nLiMnO2\nLi2MnO3\nLi2O2\nMn3O4\n")
+    fitted = {"kind": "prior", "warm_start": {"path": str(known)}, "held_out": 0.0, "steps": 60}
+    return run(tiny({"kind": "none"}, **fitted), folder / "prior").path
 
 
 @pytest.mark.parametrize(
