@@ -224,7 +224,7 @@ def test_every_value_is_reached(name: str, tmp_path: Path) -> None:
         found.append((exact.total_variation, abs(exact.log_z_error)))
         log_z.append(exact.log_z)
     assert max(tv for tv, _ in found) < bound
-    assert max(error for _, error in found) < 0.1
+    assert max(error for _, error in found) < 0.15
     assert max(log_z) - min(log_z) > 1.0  # else one log Z would do for all
 
 
