@@ -141,6 +141,7 @@ def sample(
     reference: PathLike | Compositions | Crystals | None = None,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
+    target: Mapping[str, float] | None = None,
     start: str | None = None,
     near: str | None = None,
     changes: int = 1,
@@ -159,7 +160,8 @@ def sample(
         out: a folder for the candidates' files. None: nothing is written.
         overwrite: whether they may replace earlier candidates in `out`; other files stay in any case.
         reference: known compounds, for the column `is_novel`: a file, or the objects themselves.
-        beta, weights: the member of a family of rewards to sample under.
+        beta, weights, target: the member of a family of rewards to sample under; weights and the value of a target by
+            the names of their terms.
         start: a partial object that all rows complete, such as "Li3 P S4 ?" or "221: Sr@1a Ti ?".
         near: an object from which all rows differ by one change at least and `changes` at most.
         plugins: Python files that register the run's own rewards.
@@ -197,6 +199,7 @@ def sample(
             quiet=quiet,
             beta=beta,
             weights=weights,
+            target=target,
             start=start,
             near=near,
             changes=changes,
@@ -264,6 +267,7 @@ def exact(
     seed: int | None = None,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
+    target: Mapping[str, float] | None = None,
     step: int | None = None,
     draws: int | None = None,
     plugins: Sequence[PathLike] = (),
@@ -274,7 +278,7 @@ def exact(
     Args:
         config_or_run: a trained run; or a config, which is trained first, in a temporary folder.
         overrides, seed: as `train` takes them; for a config only.
-        beta, weights: the member of a family of rewards that is meant.
+        beta, weights, target: the member of a family of rewards that is meant, as `sample` takes them.
         step: whose checkpoint is measured, of a trained run; the newest by default.
         draws: for the bracket of log Z, of each space group where their shares are prescribed; by default 8192 in all
             where the world cannot be enumerated, and none elsewhere.
@@ -288,7 +292,7 @@ def exact(
         ValueError: when the sampler has no probabilities, or a config's world cannot be enumerated.
         RunFolderError: when the run keeps no checkpoint of the step; naming those that it has.
     """
-    from oreflow.agent.learners.reward_families import choose
+    from oreflow.agent.learners.families.conditions import choose
     from oreflow.agent.sampling.against_target import check_has_probabilities, compare_with_target
     from oreflow.agent.sampling.trained_run import load_run
     from oreflow.agent.storage.run_folder import RunFolder
@@ -298,12 +302,14 @@ def exact(
     loaded = _load_plugins(plugins)
     if isinstance(config_or_run, Run) or (isinstance(config_or_run, str | Path) and Path(config_or_run).is_dir()):
         folder = _folder_of(config_or_run)
-        return compare_with_target(load_run(folder, beta=beta, weights=weights, step=step), str(folder.path), draws)
+        return compare_with_target(
+            load_run(folder, beta=beta, weights=weights, target=target, step=step), str(folder.path), draws
+        )
     if step is not None:
         raise ValueError(f"step {step}: a config is trained to its end first; leave the step out, or give a run folder")
     resolved, source = _config(config_or_run, overrides, seed)
     check_has_probabilities(resolved, source)  # before any work
-    choose(resolved, beta, weights)
+    choose(resolved, beta, weights, target)
     kernel, reward = make_checked(resolved, source)
     reason = kernel.enumeration_unavailable_reason
     if reason:
@@ -312,7 +318,7 @@ def exact(
         folder = RunFolder(Path(scratch) / "run")
         folder.create(resolved, overwrite=False, plugins=loaded)
         run_training(resolved, folder, kernel=kernel, reward=reward, quiet=quiet)
-        return compare_with_target(load_run(folder, beta=beta, weights=weights), source, draws)
+        return compare_with_target(load_run(folder, beta=beta, weights=weights, target=target), source, draws)
 
 
 def _load_plugins(paths: Sequence[PathLike]) -> list[str]:

@@ -103,7 +103,7 @@ class Reward:
         for term, shape in self.terms:
             result = evaluate_term(term, batch)
             with np.errstate(invalid="ignore", over="ignore"):
-                score = self.beta * np.where(result.valid, shape(scored(result)), np.nan)
+                score = self.beta * np.where(result.valid, shape(scored_values(result)), np.nan)
                 log_reward += score
                 if term.requires != STRUCTURE or not term.needs_geometry:
                     log_decoration += score
@@ -128,8 +128,11 @@ class Reward:
         return [term.name for term, _ in self.terms if not term.deterministic]
 
 
-def scored(result: TermValues) -> Floats:
-    """Give what a shape is applied to: a column whose name ends in `_scored` where there is one, else the values."""
+def scored_values(result: TermValues) -> Floats:
+    """What a shape is applied to, float64 [batch].
+
+    That is a column whose name ends in `_scored` where the term gives one, else its values.
+    """
     return next((column for name, column in result.columns.items() if name.endswith(SCORED)), result.values)
 
 

@@ -168,6 +168,12 @@ def check_parameters(name: str, params: dict[str, Any] | None = None) -> Factory
     return factory
 
 
+def declared_unit(name: str) -> str:
+    """The unit of a term as its class says it, without building the term; "" where the term alone knows."""
+    unit = getattr(factory_of(name), "unit", "")
+    return unit if isinstance(unit, str) else ""
+
+
 def path_parameters(name: str) -> tuple[str, ...]:
     """Names of a term's parameters that are files."""
     return tuple(getattr(factory_of(name), "path_params", ()))

@@ -31,7 +31,13 @@ def target(value: float, width: float) -> Shape:
     """log-score = -(v - value)^2 / (2 width^2): a Gaussian around `value`, both in the term's unit."""
     _number("value", value)
     _positive("width", width)
-    return lambda values: -0.5 * ((values - value) / width) ** 2
+    return lambda values: target_log_score(values, value, width)
+
+
+def target_log_score(values: Floats, value: float | Floats, width: float) -> Floats:
+    """log-score of the shape `target`, float64 [batch], around one value or one of each row."""
+    score: Floats = -0.5 * ((values - value) / width) ** 2
+    return score
 
 
 def below(threshold: float, width: float) -> Shape:

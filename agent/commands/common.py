@@ -37,6 +37,14 @@ Weights = Annotated[
         help="Weights of reward terms, from a run of sampler.family preference: TERM=NUMBER,...; equal by default.",
     ),
 ]
+TargetValue = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="Value of a property, from a run of sampler.family target: TERM=NUMBER in the term's unit, such as "
+        "formation_energy=-1.5; by default that of the config.",
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value; repeatable.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that an earlier command wrote there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -161,13 +169,22 @@ def load_plugins(paths: list[Path] | None) -> list[str]:
 
 def condition_line(condition: dict[str, Any]) -> str:
     """The condition of a summary in words."""
-    if condition["kind"] == "temperature":
-        text = f"beta = {condition['beta']:g}"
-        option = "--beta"
-    else:
-        text = ", ".join(f"{name} = {weight:.4g}" for name, weight in condition["weights"].items())
-        option = "--weights"
-    return f"{text} (default; choose with {option})" if condition["is_default"] else text
+    from oreflow.agent.evaluation.satisfaction import NO_UNIT
+
+    texts = []
+    for kind in condition["kind"] if isinstance(condition["kind"], list) else [condition["kind"]]:
+        if kind == "temperature":
+            text, option = f"beta = {condition['beta']:g}", "--beta"
+        elif kind == "target":
+            unit = "" if condition["unit"] in NO_UNIT else f" {condition['unit']}"
+            text = ", ".join(f"{name} = {value:g}{unit}" for name, value in condition["target"].items())
+            option = "--target"
+        else:
+            text = ", ".join(f"{name} = {weight:.4g}" for name, weight in condition["weights"].items())
+            text, option = f"weights {text}" if "defaults" in condition else text, "--weights"
+        is_default = kind in condition["defaults"] if "defaults" in condition else condition["is_default"]
+        texts.append(f"{text} (default; choose with {option})" if is_default else text)
+    return "; ".join(texts)
 
 
 def n_cores() -> int:

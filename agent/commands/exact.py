@@ -16,6 +16,7 @@ from oreflow.agent.commands.common import (
     Plugins,
     Quiet,
     Seed,
+    TargetValue,
     Weights,
     condition_line,
     load_plugins,
@@ -33,6 +34,7 @@ def exact(
     seed: Seed = None,
     beta: Beta = None,
     weights: Weights = None,
+    target: TargetValue = None,
     step: Annotated[
         int | None, typer.Option("--step", min=1, help="Measure the checkpoint of this step; the newest by default.")
     ] = None,
@@ -49,7 +51,7 @@ def exact(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Distance of a trained sampler from R/Z, with --beta or --weights from that of the reward so chosen.
+    """Distance of a trained sampler from R/Z, with --beta, --weights or --target from that of the reward so chosen.
 
     In a world small enough to enumerate nothing is estimated: the probability of every object is computed by pushing
     mass through all build orders. In larger ones the probabilities of objects are as exact, but the objects looked at
@@ -59,10 +61,11 @@ def exact(
     Example: oreflow exact runs/configs/tiny_exact.yaml
     """
     from oreflow.agent.api import exact as compare
-    from oreflow.agent.learners.reward_families import parse_weights
+    from oreflow.agent.learners.families.conditions import parse_target, parse_weights
 
     load_plugins(plugin)
     weighting = None if weights is None else parse_weights(weights)
+    value = None if target is None else parse_target(target)
     if config_or_run.is_dir() and (set_ or seed is not None):
         print("oreflow: --set and --seed change a training, and this run is trained already", file=sys.stderr)
         return BAD_INPUT
@@ -72,6 +75,7 @@ def exact(
         seed=seed,
         beta=beta,
         weights=weighting,
+        target=value,
         step=step,
         draws=draws,
         quiet=quiet,

@@ -139,6 +139,6 @@ def _samplers() -> dict[str, dict[str, str]]:
             "warm_start": "known compounds from a table fill the replay buffer",
             "local_search": "takes objects apart and finishes them anew, keeps the better ones",
             "temperature_start, temperature_end": "draws training batches from a flatter policy",
-            "family": "one policy for all temperatures, or all weightings of the terms, chosen when it samples",
+            "family": "one policy for all temperatures, weightings of terms, or values of a property, asked for later",
         },
     }

@@ -16,6 +16,7 @@ from oreflow.agent.commands.common import (
     Quiet,
     Reference,
     Seed,
+    TargetValue,
     Weights,
     condition_line,
     load_plugins,
@@ -85,6 +86,7 @@ def sample(
     ] = False,
     beta: Beta = None,
     weights: Weights = None,
+    target: TargetValue = None,
     plugin: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -95,10 +97,11 @@ def sample(
     bounds: it chooses among the actions that can, in their proportions. Every row keeps to the bounds.
 
     Example: oreflow sample runs/quickstart -n 1000 --unique
+    Example: oreflow sample runs/any_energy -n 100 --unique --target formation_energy=-1.5
     Example: oreflow sample --prior compositions -n 1000 --start "Li ? P S"
     """
     from oreflow.agent.errors import ConfigError
-    from oreflow.agent.learners.reward_families import parse_weights
+    from oreflow.agent.learners.families.conditions import parse_target, parse_weights
     from oreflow.agent.sampling.sample import sample as draw_candidates
     from oreflow.agent.storage.run_folder import RunFolder
     from oreflow.agent.storage.shipped_priors import shipped_names
@@ -129,6 +132,7 @@ def sample(
         quiet=quiet,
         beta=beta,
         weights=None if weights is None else parse_weights(weights),
+        target=None if target is None else parse_target(target),
         start=start,
         near=near,
         changes=changes or 1,

@@ -20,6 +20,8 @@ from oreflow.agent.errors import ConfigError
 from oreflow.envs.chemistry.oxidation import resolve_table
 from oreflow.envs.registry import STRUCTURE, WORLDS
 from oreflow.envs.suggestions import nearest
+from oreflow.rewards.composite import make_shape
+from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.shaping import BOUNDED_SHAPES
 
 SCHEMA_VERSION = 1
@@ -109,11 +111,10 @@ class Config(Closed):
         if self.target.prior is not None and (
             self.sampler.kind not in ("gflownet", "policy_gradient", "rejection")
             or self.sampler.engine == "torchgfn"
-            or self.sampler.family.kind != "none"
             or self.sampler.backward == "learned"
         ):
             raise ValueError(
-                "target.prior: works with gflownet, policy_gradient and rejection, without torchgfn's engine, families "
+                "target.prior: works with gflownet, policy_gradient and rejection, without torchgfn's engine "
                 "and a learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
             )
         if self.target == TargetConfig(prior=self.target.prior, tau=self.target.tau):
@@ -133,8 +134,9 @@ class Config(Closed):
             f"sampler.kind {self.sampler.kind} learns nothing": self.sampler.kind not in OBJECTIVES,
             "a prior is fitted to known objects, whatever their shares": self.sampler.kind == "prior",
             "sampler.engine torchgfn trains R/Z alone": self.sampler.engine == "torchgfn",
-            f"a family of rewards ({self.sampler.family.kind}) has one log Z a condition": self.sampler.family.kind
-            != "none",
+            f"a family of rewards ({self.sampler.family.in_words}) has one log Z a condition": bool(
+                self.sampler.family.kinds
+            ),
         }
         if self.target.measure == "normalised":
             self._can_be_normalised(faults)
@@ -190,12 +192,41 @@ class Config(Closed):
 
     @model_validator(mode="after")
     def _preference_needs_terms(self) -> "Config":
-        if self.sampler.family.kind == "preference" and len(self.reward.terms) < 2:
+        if "preference" in self.sampler.family.kinds and len(self.reward.terms) < 2:
             raise ValueError(
                 f"sampler.family: preference weighs reward.terms against each other, expected at least 2, got "
                 f"{len(self.reward.terms)}; add one, or choose temperature"
             )
         return self
+
+    @model_validator(mode="after")
+    def _family_asks_for_a_target(self) -> "Config":
+        name = self.sampler.family.term
+        if name is None:
+            return self
+        known = [term.label or term.name for term in self.reward.terms]
+        if name not in known:
+            raise ValueError(
+                f"sampler.family.term: expected the name or label of one of reward.terms, got {name!r}; "
+                f"{nearest(name, known)}"
+            )
+        shape = self.target_shape()
+        kind = shape.get("kind")
+        if kind != "target":
+            raise ValueError(
+                f"sampler.family.term: expected a term whose shape is target, as its value is what is asked for, got "
+                f"{name} of shape {kind}; give it {{kind: target, value: ..., width: ...}}, or name another term"
+            )
+        try:
+            make_shape("target", {key: value for key, value in shape.items() if key != "kind"})
+        except RewardParameterError as error:
+            raise ValueError(f"sampler.family.term: the shape of {name}: {error}") from None
+        return self
+
+    def target_shape(self) -> dict[str, Any]:
+        """The shape of the term that a family of targets asks for."""
+        name = self.sampler.family.term
+        return next(term.shape for term in self.reward.terms if (term.label or term.name) == name)
 
     @model_validator(mode="after")
     def _tables_stand_in_the_config(self) -> "Config":

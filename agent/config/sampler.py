@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from oreflow.agent import registry
 from oreflow.agent.config.closed_model import Closed
+from oreflow.agent.config.family import FamilyConfig
 from oreflow.envs.errors import PluginError
 
 OBJECTIVES = {
@@ -41,27 +42,6 @@ class WarmStartConfig(Closed):
     """Known compounds that fill the replay buffer before the first step."""
 
     path: str | None = Field(None, description="CSV or Parquet file of formulas; null: no warm start")
-
-
-class FamilyConfig(Closed):
-    """One policy for a family of rewards; which one is meant is chosen when it samples."""
-
-    kind: Literal["none", "temperature", "preference"] = Field(
-        "none", description="temperature: R^beta for all beta of a range; preference: all weightings of the terms"
-    )
-    beta: tuple[float, float] = Field(
-        (0.5, 2.0), description="temperature: smallest and largest beta; each trajectory draws its own, log-uniformly"
-    )
-    concentration: float = Field(
-        1.0, gt=0, description="preference: of the Dirichlet distribution of the weights; 1 is uniform"
-    )
-
-    @model_validator(mode="after")
-    def _range_is_one(self) -> "FamilyConfig":
-        low, high = self.beta
-        if self.kind == "temperature" and not 0 < low < high:
-            raise ValueError(f"beta: expected 0 < low < high, got {low:g} and {high:g}; change them")
-        return self
 
 
 Kind = Literal["gflownet", "policy_gradient", "prior", "rejection", "random", "metropolis_hastings", "genetic"]
@@ -174,7 +154,7 @@ class SamplerConfig(Closed):
         if self.kind == "prior":
             if self.warm_start.path is None:
                 raise ValueError("warm_start.path: a prior is fitted to known objects; name their file")
-            if self.replay.share or self.local_search.rounds or self.family.kind != "none":
+            if self.replay.share or self.local_search.rounds or self.family.kinds:
                 raise ValueError("a prior is fitted to known objects alone: leave replay, local_search and family out")
             return self
         if self.warm_start.path is not None and self.replay.share == 0:
@@ -210,7 +190,7 @@ class SamplerConfig(Closed):
 
     @model_validator(mode="after")
     def _family_fits(self) -> "SamplerConfig":
-        if self.family.kind == "none":
+        if not self.family.kinds:
             return self
         faults = {
             f"kind {self.kind} learns nothing; choose gflownet or policy_gradient": self.kind not in OBJECTIVES,
@@ -222,5 +202,5 @@ class SamplerConfig(Closed):
         }
         for fault, applies in faults.items():
             if applies:
-                raise ValueError(f"family: {self.family.kind} has many rewards, but {fault}, or leave family out")
+                raise ValueError(f"family: {self.family.in_words} has many rewards, but {fault}, or leave family out")
         return self

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from oreflow.agent.config.run import Config
+from oreflow.agent.learners.families.joint import (
+    conditions_in_hindsight,
+    default_features,
+    drawn_conditions,
+    make_family,
+)
 from oreflow.agent.learners.geometry import decorations_of, geometry_loss, geometry_residual, start_at
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
 from oreflow.agent.learners.partition import LogPartition
 from oreflow.agent.learners.replay import ReplayBuffer
-from oreflow.agent.learners.reward_families import default_features, drawn_conditions, make_family
 from oreflow.agent.learners.schedules import cosine, linear
 from oreflow.agent.objectives.balance_losses import (
     detailed_balance,
@@ -107,7 +112,11 @@ class GFlowNetLearner:
         values = score(drawn.terminal)
         parts, log_rewards = [drawn.select(values.valid)], [log_reward_of(values)[values.valid]]
 
-        # Local search, and replay
+        # Hindsight, local search, and replay
+        again = conditions_in_hindsight(s.family, self.family, values, self.rng)
+        if again is not None:
+            which, features, log_reward = again
+            self._append(parts, log_rewards, drawn.terminal[which], log_reward, features)
         found = parts[0].terminal
         if s.local_search.rounds and len(found):
             better, log_reward = local_search(
@@ -156,11 +165,17 @@ class GFlowNetLearner:
         return t.terminal, t.total(t.log_pf).numpy(), np.diff(t.offsets)
 
     def _append(
-        self, parts: list[Trajectories], log_rewards: list[Floats], terminal: States, log_reward: Floats
+        self,
+        parts: list[Trajectories],
+        log_rewards: list[Floats],
+        terminal: States,
+        log_reward: Floats,
+        condition: Tensor | None = None,
     ) -> None:
-        """Adds objects along build orders drawn from P_B."""
+        """Adds objects along build orders drawn from P_B, under conditions [batch, n_conditions] where there are."""
         if len(terminal):
-            parts.append(backward_rollout(self.kernel, self.policy, terminal, self.rng, workspace=self._workspace))
+            given = self.kernel, self.policy, terminal, self.rng
+            parts.append(backward_rollout(*given, condition=condition, workspace=self._workspace))
             log_rewards.append(log_reward)
 
     def _loss(self, t: Trajectories, log_reward: Tensor, of_geometry: Tensor | None = None) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from oreflow.agent.config.run import Config
+from oreflow.agent.learners.families.joint import default_features, drawn_conditions, make_family
 from oreflow.agent.learners.geometry import decorations_of, geometry_loss, geometry_residual, start_at
 from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
 from oreflow.agent.learners.partition import LogPartition
-from oreflow.agent.learners.reward_families import default_features, drawn_conditions, make_family
 from oreflow.agent.learners.schedules import cosine
 from oreflow.agent.objectives.soft_policy_gradient import (
     entropic_ppo,

@@ -12,6 +12,7 @@ import pandas as pd
 from oreflow.agent.config.run import Config
 from oreflow.agent.errors import RunFolderError
 from oreflow.agent.evaluation.satisfaction import NO_UNIT
+from oreflow.agent.learners.families.conditions import with_target
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables.candidate_rows import (
     FIRST_ROWS,
@@ -163,7 +164,7 @@ def _read(table: Path, run: RunFolder | None, label: str, formula_column: str | 
         rows = rows.assign(formula_shown=_shown(rows, texts)).iloc[read]
     rows = rows.reset_index(drop=True)
     summary = _json(table.with_name("summary.json"))
-    config = None if run is None else run.load_config()
+    config = None if run is None else _asked(run.load_config(), summary)
     return Source(
         label=label,
         table_path=table,
@@ -184,6 +185,13 @@ def _shown(rows: pd.DataFrame, texts: list[str]) -> list[str]:
     if {"formula", "formula_reduced", "anion"} <= set(rows.columns):
         return rows["formula"].astype(str).tolist()
     return rows["formula_pretty"].astype(str).tolist() if "formula_pretty" in rows.columns else texts
+
+
+def _asked(config: Config, summary: dict[str, Any]) -> Config:
+    """The config with the value of a property that the candidates were asked for, where there is one."""
+    condition = summary.get("condition")
+    target = condition.get("target") if isinstance(condition, dict) else None
+    return with_target(config, target) if isinstance(target, dict) else config
 
 
 def _formulas(rows: pd.DataFrame, table: Path, column: str | None) -> list[str] | None:

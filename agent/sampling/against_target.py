@@ -77,7 +77,7 @@ def compare_with_target(run: TrainedRun, source: str, draws: int | None = None) 
         figures["log_z_brackets"] = _brackets(run, run.policy, reward, draws)
     figures |= {"step": run.step, "nondeterministic_rewards": reward.nondeterministic}
     if run.condition is not None:
-        figures["condition"] = run.condition.describe()
+        figures["condition"] = run.condition.describe(reward)
     return figures
 
 

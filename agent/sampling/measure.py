@@ -9,7 +9,7 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.evaluation.exact import compare_exactly, log_target
 from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.evaluation.statistics import rank_correlation
-from oreflow.agent.learners.reward_families import choose
+from oreflow.agent.learners.families.conditions import choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.rollout.rollout import draw_objects
 from oreflow.agent.runtime.seeds import stream
@@ -37,7 +37,7 @@ class Measurement:
 
     def __init__(self, config: Config, kernel: TransitionKernel) -> None:
         self._config, self._kernel = config, kernel
-        self._condition = choose(config, None, None)
+        self._condition = choose(config)
         self._features = None if self._condition is None else self._condition.features
         self._prior = make_prior(config, kernel)
         reward = make_reward(config)

@@ -6,7 +6,9 @@ from typing import Any
 
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.satisfaction import reading_verdict
-from oreflow.agent.learners.reward_families import Preference, choose
+from oreflow.agent.learners.families.conditions import choose
+from oreflow.agent.learners.families.joint import parts_of
+from oreflow.agent.learners.families.kinds import Preference
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import draw
@@ -42,6 +44,7 @@ def sample(
     rows_per_chunk: int = ROWS_PER_CHUNK,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
+    target: Mapping[str, float] | None = None,
     start: str | None = None,
     near: str | None = None,
     changes: int = 1,
@@ -60,9 +63,9 @@ def sample(
         source: a run, or the name of a shipped prior.
         overwrite: whether they may replace those of an earlier call. Files that oreflow did not write stay in any case.
         rows_per_chunk: rows in memory while the files are written; of no influence on what they hold.
-        beta, weights: the condition to sample under, as `agent.learners.reward_families.choose` takes them.
-            `log_reward` and `log_pf` are those under the condition; the log-scores of the terms stay those of the
-            config.
+        beta, weights, target: the condition to sample under, as `agent.learners.families.conditions.choose` takes
+            them. `log_reward`, `log_pf` and the log-score of a term whose value is asked for are those under the
+            condition; other log-scores stay those of the config.
         start: a partial object that all rows complete, as `oreflow.envs.objects.partial` reads it.
         near: an object from which all rows differ by one change at least and `changes` at most.
 
@@ -76,9 +79,12 @@ def sample(
     """
     if isinstance(source, str):
         run, failures = open_prior(source), RewardFailures(out / "reward_failures.jsonl")
-        choose(run.config, beta, weights)  # which refuses either: a prior is of no family
+        choose(run.config, beta, weights, target)  # which refuses all of them: a prior is of no family
     else:
-        run, failures = load_run(source, beta=beta, weights=weights), RewardFailures(source.reward_failures_path)
+        run, failures = (
+            load_run(source, beta=beta, weights=weights, target=target),
+            RewardFailures(source.reward_failures_path),
+        )
     run = narrowed(run, start, near, changes)
     reward = make_reward(run.config)
     world = run.config.world.space()
@@ -136,8 +142,8 @@ def sample(
             if "median_std_within_space_groups" in summary:
                 summary["median_std_within_space_groups"] = None
         if run.condition is not None:
-            summary["condition"] = run.condition.describe()
-            if isinstance(run.condition.family, Preference):
+            summary["condition"] = run.condition.describe(reward)
+            if any(isinstance(part, Preference) for part in parts_of(run.condition.family)):
                 summary["hypervolume"] = dominated_volumes(run.kernel, reward, rows, seed)
         if "wishes" in summary:
             summary["worth_reading"] = reading_verdict(

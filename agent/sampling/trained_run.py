@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.learners.reward_families import Condition, choose
+from oreflow.agent.learners.families.conditions import Condition, asked_config, choose
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.prior import Prior
 from oreflow.agent.sampling.narrowing import Narrowing, completing, tinkering
@@ -33,6 +33,7 @@ class TrainedRun:
     """A run ready to sample from.
 
     Attributes:
+        config: of the run, with the value that is asked for in its reward where it was trained for a family of targets.
         condition: what it samples under where it was trained for a family.
         narrowing, whole: the bounds within which it draws and the run without them, where there are some.
     """
@@ -72,12 +73,14 @@ def load_run(
     *,
     beta: float | None = None,
     weights: Mapping[str, float] | None = None,
+    target: Mapping[str, float] | None = None,
     step: int | None = None,
 ) -> TrainedRun:
     """The newest checkpoint of a run, or that of a step.
 
     Args:
-        beta, weights: the condition to sample under, as `oreflow.agent.learners.reward_families.choose` takes them.
+        beta, weights, target: the condition to sample under, as `oreflow.agent.learners.families.conditions.choose`
+            takes them.
 
     Raises:
         ConditionError: when the run was not trained for the condition.
@@ -86,7 +89,7 @@ def load_run(
         CheckpointError: when its checkpoint is damaged.
     """
     config = folder.load_config()
-    condition = choose(config, beta, weights)
+    condition = choose(config, beta, weights, target)
     set_threads(config.run.threads)
     kernel = make_kernel(config)
     checkpoint = folder.latest_checkpoint() if step is None else folder.checkpoint_of(step)
@@ -94,6 +97,7 @@ def load_run(
     policy = make_policy(config, kernel) if learns else None
     state = read_state(checkpoint) if policy is None else load_policy(checkpoint, policy)
     check_fits(state, config, folder, "be sampled")
+    config = asked_config(config, condition)
     sampler: Sampler
     if policy is None:
         searcher = make_searcher(config, kernel)

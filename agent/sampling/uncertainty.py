@@ -7,7 +7,7 @@ import numpy as np
 
 from oreflow.envs.arrays import Floats
 from oreflow.rewards import Reward, RewardValues
-from oreflow.rewards.composite import scored
+from oreflow.rewards.composite import scored_values
 from oreflow.rewards.contract.protocol import SCORED, TermValues
 
 
@@ -38,7 +38,7 @@ def log_reward_std(
         for step in (std, -std):
             shifted = _shifted(values, step)
             with np.errstate(invalid="ignore", over="ignore"):
-                score = reward.beta * np.where(values.valid, shape(scored(shifted)), np.nan)
+                score = reward.beta * np.where(values.valid, shape(scored_values(shifted)), np.nan)
                 change = score - result.log_scores[term.name]
             there = replace(
                 result,

@@ -15,8 +15,8 @@ from oreflow.agent.config.run import Config, with_later_parameters
 from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.errors import ConfigError
+from oreflow.agent.learners.families.conditions import Condition
 from oreflow.agent.learners.learner import Learner
-from oreflow.agent.learners.reward_families import Condition
 from oreflow.agent.objectives.plugin import check_objective
 from oreflow.agent.policy.plugin import check_policy
 from oreflow.agent.policy.prior import start_from

@@ -7,7 +7,7 @@ import numpy as np
 
 from oreflow.agent import registry
 from oreflow.agent.config.run import Config
-from oreflow.agent.learners.reward_families import make_family
+from oreflow.agent.learners.families.joint import make_family
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.plugin import PluginPolicy
 from oreflow.agent.runtime.seeds import torch_generator

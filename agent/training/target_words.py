@@ -46,17 +46,31 @@ def _weight(config: Config) -> str:
     sampler, target = config.sampler, config.target
     if sampler.objective not in OBJECTIVES.built_in:
         return f"what the objective {sampler.objective} makes of R"
-    if sampler.family.kind == "temperature":
-        low, high = sampler.family.beta
-        return f"R^beta, with the beta asked for ({low:g} to {high:g})"
-    if sampler.family.kind == "preference":
-        return "R, its terms weighted as asked for"
+    if sampler.family.kinds:
+        return _member(config)
     if sampler.kind == "policy_gradient" and not sampler.log_pb_correction and target.prior is None:
         return "R times the number of build orders"
     if target.prior is None:
         return "R"
     power = "" if target.tau == 1 else f"^{1 / target.tau:.3g}"
     return f"P0 · R{power}, P0 the law of the prior {target.prior}"
+
+
+def _member(config: Config) -> str:
+    """The reward that is asked for out of a family, times the prior where there is one."""
+    family, target = config.sampler.family, config.target
+    power, asked = "" if target.tau == 1 else f"^{1 / target.tau:.3g}", []
+    if family.range is not None:
+        low, high = family.range
+        asked.append(f"the {family.term} asked for as its target ({low:g} to {high:g})")
+    if "preference" in family.kinds:
+        asked.append("its terms weighted as asked for")
+    if "temperature" in family.kinds:
+        low, high = family.beta
+        power = "^beta" if target.tau == 1 else f"^(beta / {target.tau:g})"
+        asked.append(f"the beta asked for ({low:g} to {high:g})")
+    reward = f"R{power}" if target.prior is None else f"P0 · R{power}, P0 the law of the prior {target.prior}"
+    return f"{reward}, with {' and '.join(asked)}"
 
 
 def _geometry(config: Config) -> str:

@@ -13,7 +13,9 @@ import torch
 from oreflow.agent.config.run import Config, dump_config, validate_config
 from oreflow.agent.errors import ConditionError, ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly
-from oreflow.agent.learners.reward_families import Preference, Temperature, choose, make_family, parse_weights
+from oreflow.agent.learners.families.conditions import choose, parse_weights
+from oreflow.agent.learners.families.joint import make_family
+from oreflow.agent.learners.families.kinds import Preference, Temperature
 from oreflow.agent.rollout.rollout import backward_rollout, evaluate, forward_rollout
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder

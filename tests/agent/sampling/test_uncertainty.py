@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oreflow.agent.learners.reward_families import Condition, Temperature
+from oreflow.agent.learners.families.conditions import Condition
+from oreflow.agent.learners.families.kinds import Temperature
 from oreflow.agent.sampling.uncertainty import log_reward_std
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import parse_formulas

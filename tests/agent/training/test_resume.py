@@ -23,6 +23,7 @@ from oreflow.agent.training.loop import TrainingResult, train
 from oreflow.agent.training.resume import CHANGEABLE, check_fits, find_checkpoint
 from tests.support.checkpoints import edit_state
 
+TARGET = {"kind": "target", "term": "charge_balance", "range": [0.0, 4.0]}
 SAMPLERS: dict[str, dict[str, Any]] = {
     "trajectory_balance": {},
     "learned_backward": {"backward": "learned"},
@@ -37,6 +38,9 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "temperature": {"family": {"kind": "temperature"}, "backward": "learned"},
     "temperature_gae": {"family": {"kind": "temperature"}, "kind": "policy_gradient"},
     "preference": {"family": {"kind": "preference"}, "objective": "detailed_balance"},
+    "target": {"family": TARGET},
+    "target_gae": {"family": TARGET, "kind": "policy_gradient"},
+    "target_and_preference": {"family": TARGET | {"kind": ["target", "preference"], "hindsight": 0.5}},
     "random": {"kind": "random"},
     "metropolis_hastings": {"kind": "metropolis_hastings"},
     "genetic": {"kind": "genetic"},
@@ -45,7 +49,10 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 
 def tiny(**sampler: Any) -> Config:
     terms: list[dict[str, Any]] = [{"name": "charge_balance", "shape": {"kind": "minimise", "beta": 0.5}}]
-    if sampler.get("family", {}).get("kind") == "preference":
+    kind = sampler.get("family", {}).get("kind", "none")
+    if "target" in kind:
+        terms[0]["shape"] = {"kind": "target", "value": 1.0, "width": 0.5}
+    if "preference" in kind:
         terms.append({"name": "electronegativity_balance", "shape": {"kind": "verdict", "log_penalty": 1.0}})
     return validate_config(
         {
