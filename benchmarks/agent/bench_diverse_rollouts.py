@@ -33,6 +33,7 @@ def main() -> None:
     torch.set_num_threads(1)
     prior = open_prior("decorations")
     assert prior.policy is not None
+    prior.policy.requires_grad_(True)
     rng = np.random.default_rng(0)
     workspace = Workspace()
     speed: dict[float, list[float]] = defaultdict(list)

@@ -7,9 +7,8 @@ the hull where the table has a column `e_above_hull`, and of formulas that the f
 formulas with `--all`), until each class of free coordinates holds n. Space group and elements on Wyckoff positions are
 kept, and nothing else. "found" is the share of crystals that pymatgen's StructureMatcher, with its tolerances, takes
 for one of the geometries kept; with `--starts`, "relaxed" is the share that it takes for one of these or of the first
-so many after a relaxation by CHGNet. The speed is trials (random points, a tenth of which descend to a minimum of the
-pair potentials) by CPU time of one core.
-"""
+so many after a relaxation by CHGNet within its symmetry. The speed is trials (random points, a tenth of which descend
+to a minimum of the pair potentials) by CPU time of one core."""
 
 import argparse
 import tempfile
@@ -85,6 +84,8 @@ def main() -> None:
     rank = ranking(arguments.rank)
     if arguments.starts:
         from oreflow.rewards.potential.chgnet import Chgnet
+        from oreflow.rewards.potential.protocol import cell_of
+        from oreflow.rewards.potential.relax import relax
 
         potential = Chgnet()
     found: dict[str, list[bool]] = {name: [] for name in CLASSES}
@@ -108,7 +109,7 @@ def main() -> None:
             if hit:
                 break
             try:
-                end = potential.relax(one, steps=300)
+                end = relax(potential, cell_of(one), hold_symmetry=True, steps=300)
             except PotentialError:
                 continue
             if end.status != "unphysical":
