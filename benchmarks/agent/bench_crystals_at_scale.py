@@ -12,7 +12,7 @@ with its symmetry held, and free after a rattle of 0.05 angstrom and 1 % strain)
 against the same hull; novelty is against the structures. Duplicates and failures stay in the denominator.
 
 With `--best`, those of the draws are realised, and counted, that the term predicts to lie lowest: the screened
-protocol.
+protocol. `--std-weight` adds another number of standard deviations.
 
 Every step goes on from what `--work` holds, so that an interruption costs nothing.
 """
@@ -36,9 +36,9 @@ from oreflow.agent.tables.formulas import read_table
 N_CORES = 2
 
 
-def config_of(hull: Path, structures: Path) -> Config:
+def config_of(hull: Path, structures: Path, std_weight: float) -> Config:
     """What is drawn."""
-    above = {"reference": str(hull), "aligned_by": str(structures), "std_weight": 0.5}
+    above = {"reference": str(hull), "aligned_by": str(structures), "std_weight": std_weight}
     return validate_config(
         {
             "schema_version": 1,
@@ -102,11 +102,12 @@ def main() -> None:
     parser.add_argument("--structures", type=Path, required=True, help="known crystals, and the energies' scale")
     parser.add_argument("--work", type=Path, required=True, help="folder of the steps")
     parser.add_argument("-n", type=int, default=1000)
+    parser.add_argument("--std-weight", type=float, default=0.5, help="standard deviations added to predictions")
     parser.add_argument("--best", type=int, help="realise so many, the best by prediction")
     parser.add_argument("--out", type=Path, help="folder of the record")
     options = parser.parse_args()
     work = options.work
-    config = config_of(options.hull, options.structures)
+    config = config_of(options.hull, options.structures, options.std_weight)
     sampled = work / "sampled"
     if not (sampled / "candidates.csv").is_file():
         run = oreflow.train(config, work / "run", overwrite=True, quiet=False)
