@@ -19,6 +19,7 @@ _MOST_LABELS = 9  # phases of a hull beside which a name has room
 _MOST_DRAWN = 400  # candidates in one
 _ENERGY = "formation_energy_per_atom_pred"
 _ON_HULL = 1e-9  # eV/atom, rounding
+_LEAST_SHADE_EV_PER_ATOM = 0.05  # end of the scale of colours, however near the hull all are
 _HEIGHT = np.sqrt(3) / 2
 
 
@@ -164,7 +165,8 @@ def _ternary(
     ours = _triangle(_fractions(source.compositions, rows, system))  # type: ignore[arg-type]
     shown, above = formulas(source), _above(diagram, source, rows, energies)
     hover = [f"{shown[row]}: {a:+.3f} eV/atom above the hull" for row, a in zip(rows, above)]
-    shades = {"shades": above.tolist(), "shade_label": "eV/atom above the hull"}
+    ends = min(0.0, float(above.min())), max(_LEAST_SHADE_EV_PER_ATOM, float(above.max()))
+    shades = {"shades": above.tolist(), "shade_range": ends, "shade_label": "eV/atom above the hull"}
     series.append(Series("points", ours[:, 0].tolist(), ours[:, 1].tolist(), "candidates", 0, hover=hover, **shades))
     label = "-".join(symbols()[z] for z in system)
     return Figure(

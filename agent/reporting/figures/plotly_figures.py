@@ -135,6 +135,8 @@ def _traces(series: Series) -> list[dict[str, Any]]:
         line = {"color": GREY, "width": 1}  # the dark end of the scale is as dark as a dark page
         marker |= {
             "color": numbers(series.shades),
+            "cmin": series.shade_range[0],
+            "cmax": series.shade_range[1],
             "colorscale": "Cividis",
             "showscale": True,
             "colorbar": bar,

@@ -22,6 +22,7 @@ class Series:
         hover: what a pointer sees at each point.
         labels: what stands beside each point.
         shades, shade_label: a number that colours each point, and what it is.
+        shade_range: the numbers at the two ends of the scale of colours.
     """
 
     kind: Literal["line", "points", "bars", "steps"]
@@ -34,6 +35,7 @@ class Series:
     hover: Sequence[str] = ()
     labels: Sequence[str] = ()
     shades: Sequence[float] = ()
+    shade_range: tuple[float, float] = (0.0, 0.0)
     shade_label: str = ""
     small: bool = False
 

@@ -79,9 +79,9 @@ def _draw(canvas: Any, panel: Any, series: Series) -> None:
         size = 6 if series.small else 30
         marker = "o" if furniture else _MARKERS[series.look % len(_MARKERS)]
         if len(series.shades):
-            drawn = panel.scatter(
-                series.x, series.y, c=series.shades, cmap="cividis", s=size, marker=marker, label=label
-            )
+            low, high = series.shade_range
+            look: dict[str, Any] = {"cmap": "cividis", "vmin": low, "vmax": high, "s": size, "marker": marker}
+            drawn = panel.scatter(series.x, series.y, c=series.shades, label=label, **look)
             canvas.colorbar(drawn, ax=panel, label=series.shade_label)
         else:
             panel.scatter(series.x, series.y, color=colour, s=size, marker=marker, label=label, linewidths=0)

@@ -127,6 +127,7 @@ def test_hulls_against_energies_worked_out_by_hand(tmp_path: Path) -> None:
     ternary = figures["Li-Mn-O"].series[-1]
     assert [text.split(":")[0] for text in ternary.hover] == ["LiO", "LiO2", "Li2O", "LiMnO2", "LiMnO", "Mn2O"]
     assert ternary.shades[3] == pytest.approx(-0.1)
+    assert ternary.shade_range == (min(ternary.shades), max(ternary.shades))
     place = ternary.hover.index(next(text for text in ternary.hover if text.startswith("LiMnO2")))
     assert (ternary.x[place], ternary.y[place]) == pytest.approx((0.25 + 0.25, 0.5 * np.sqrt(3) / 2))
 
