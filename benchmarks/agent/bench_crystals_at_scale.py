@@ -11,8 +11,8 @@ after that: each draw is realised (`oreflow realise`), the geometry of lowest CH
 with its symmetry held, and free after a rattle of 0.05 angstrom and 1 % strain), and judged (`oreflow evaluate`)
 against the same hull; novelty is against the structures. Duplicates and failures stay in the denominator.
 
-With `--best`, those of the draws are realised, and counted, that the term predicts to lie lowest: the screened
-protocol. `--std-weight` adds another number of standard deviations.
+With `--best`, those of the draws are realised, and counted, that are likeliest by P0 R, which is how `oreflow sample`
+ranks them, at most eight of one space group: the screened protocol. `--std-weight` adds another number of standard deviations.
 
 Every step goes on from what `--work` holds, so that an interruption costs nothing.
 """
@@ -34,6 +34,7 @@ from oreflow.agent.relaxation.run import relax_to_folder
 from oreflow.agent.tables.formulas import read_table
 
 N_CORES = 2
+MOST_OF_A_GROUP = 8
 
 
 def config_of(hull: Path, structures: Path, std_weight: float) -> Config:
@@ -69,12 +70,13 @@ def config_of(hull: Path, structures: Path, std_weight: float) -> Config:
     )
 
 
-def screened(candidates: Path, n: int, out: Path) -> Path:
-    """Write the n candidates that are predicted lowest above the hull; each decoration once."""
+def screened(candidates: Path, n: int, most_of_a_group: int, out: Path) -> Path:
+    """Write the n candidates of largest P0 R, each decoration once, and few of one space group."""
     frame = read_table(candidates).drop_duplicates("protostructure")
-    value = "crystal_energy_above_hull_ev_per_atom"
-    frame = frame.assign(n_times_sampled=1).sort_values(value, kind="stable").head(n)
-    frame.to_csv(out, index=False)
+    frame = frame.assign(n_times_sampled=1, log_target=frame["log_prior"] + frame["log_reward"])
+    frame = frame.sort_values("log_target", ascending=False, kind="stable")
+    few = frame.groupby("space_group_number").cumcount() < most_of_a_group
+    frame[few].head(n).to_csv(out, index=False)
     return out
 
 
@@ -115,7 +117,7 @@ def main() -> None:
     table = sampled / "candidates.parquet"
     n_judged = options.best or options.n
     if options.best is not None:
-        table = screened(table, options.best, work / "screened.csv")
+        table = screened(table, options.best, MOST_OF_A_GROUP, work / "screened.csv")
     realise_to_folder(table, work / "realised", Search(rank="chgnet"), workers=N_CORES)
     best = best_of(work / "realised" / "realised.csv", work / "best.csv")
     relax_to_folder([best], work / "relaxed", workers=N_CORES)
