@@ -12,7 +12,8 @@ with its symmetry held, and free after a rattle of 0.05 angstrom and 1 % strain)
 against the same hull; novelty is against the structures. Duplicates and failures stay in the denominator.
 
 With `--best`, those of the draws are realised, and counted, that are likeliest by P0 R, which is how `oreflow sample`
-ranks them, at most eight of one space group: the screened protocol. `--std-weight` adds another number of standard deviations.
+ranks them, at most eight of one space group: the screened protocol. `--std-weight` adds another number of standard
+deviations.
 
 Every step goes on from what `--work` holds, so that an interruption costs nothing.
 """
