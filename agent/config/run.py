@@ -159,6 +159,11 @@ class Config(Closed):
     @model_validator(mode="after")
     def _rejection_has_a_prior_and_a_bound(self) -> "Config":
         if self.sampler.kind != "rejection":
+            if self.target.least_log_prior is not None:
+                raise ValueError(
+                    f"target.least_log_prior: works with sampler.kind rejection, got {self.sampler.kind}; choose "
+                    "rejection, or leave it out"
+                )
             return self
         if self.target.prior is None:
             raise ValueError("sampler.kind: rejection takes draws of a prior; add target.prior, or choose gflownet")

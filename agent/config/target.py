@@ -18,6 +18,13 @@ class TargetConfig(Closed):
     prior: str | None = Field(None, description="a run of sampler.kind prior in the same world, whose law is P0")
     tau: float = Field(1.0, gt=0, allow_inf_nan=False, description="with a prior: R counts to the power of 1 / tau")
 
+    least_log_prior: float | None = Field(
+        None,
+        lt=0,
+        allow_inf_nan=False,
+        description="with a prior and sampler.kind rejection: objects of a smaller log P0, in nats and all build "
+        "orders summed, are left out; what is likely under known compounds survives a relaxation more often",
+    )
     space_groups: Literal["counted", "uniform", "by_system", "known", "power"] | dict[str, Share] = Field(
         "counted",
         description="shares of the space groups: counted, whatever R/Z over all of them gives; uniform; by_system, the "
@@ -60,6 +67,8 @@ class TargetConfig(Closed):
             )
         if self.prior is None and self.tau != 1:
             raise ValueError("tau: expected a prior beside it; without one give the reward's shapes another beta")
+        if self.prior is None and self.least_log_prior is not None:
+            raise ValueError("least_log_prior: expected a prior beside it, whose probability is meant; add one")
         if isinstance(self.space_groups, dict) and not any(self.space_groups.values()):
             raise ValueError("space_groups: expected at least one share above 0")
         if isinstance(self.n_elements, dict) and not any(self.n_elements.values()):

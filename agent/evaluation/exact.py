@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_first, log_prior
 from oreflow.agent.evaluation.statistics import jensen_shannon
 from oreflow.agent.learners.geometry import log_normaliser
 from oreflow.agent.policy.network import Policy, learned_log_z, learned_log_z_of_strata
 from oreflow.agent.policy.prior import Prior
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities, log_first, log_prior
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import HasLabelings
 from oreflow.envs.contract.protocol import BuildsGeometry, EnumeratedWorld, TransitionKernel

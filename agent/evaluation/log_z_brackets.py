@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from oreflow.agent.evaluation.exact import log_z_of_strata
-from oreflow.agent.evaluation.log_probabilities import log_first
 from oreflow.agent.policy.network import Policy, learned_log_z
 from oreflow.agent.policy.prior import Prior
+from oreflow.agent.rollout.log_probabilities import log_first
 from oreflow.agent.rollout.rollout import backward_rollout, forward_rollout, under_prior
 from oreflow.agent.rollout.trajectories import Trajectories
 from oreflow.envs.arrays import Bools, Floats, Ints, States

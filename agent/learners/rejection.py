@@ -7,6 +7,7 @@ import numpy as np
 
 from oreflow.agent.errors import TrainingError
 from oreflow.agent.policy.prior import Prior
+from oreflow.agent.rollout.log_probabilities import log_prior
 from oreflow.agent.rollout.rollout import draw_objects
 from oreflow.agent.search.searcher import Score
 from oreflow.envs.arrays import Arrays, Floats, States
@@ -29,19 +30,28 @@ class Rejection:
         prior: whose draws are judged.
         tau: R counts to the power of 1 / tau.
         log_max: the largest log R that there can be.
+        least_log_prior: objects of which log P0, all build orders summed, is smaller are not taken either; nats.
     """
 
     scores_states = True
 
-    def __init__(self, kernel: TransitionKernel, prior: Prior, tau: float, log_max: float) -> None:
+    def __init__(
+        self,
+        kernel: TransitionKernel,
+        prior: Prior,
+        tau: float,
+        log_max: float,
+        least_log_prior: float | None = None,
+    ) -> None:
         assert isinstance(kernel, FindsCompositions | FindsCrystals)
         self._find: Callable[[Any], Any] = kernel.find
         self.kernel, self.prior, self.tau, self.log_max = kernel, prior, tau, log_max
+        self.least_log_prior = least_log_prior
         self._proposed = self._drawn = 0
         self._taken = 0.0
 
     def propose(self, n: int, rng: np.random.Generator) -> States:
-        """Draw n objects of the world from the prior, [n, *state_shape].
+        """Draw n objects of the world from the prior, those that are likely enough, [n, *state_shape].
 
         Raises:
             TrainingError: when the prior does not come upon the world.
@@ -52,13 +62,18 @@ class Rejection:
             drawn = draw_objects(self.prior.kernel, self.prior.policy, _BATCH, rng)
             self._drawn += len(drawn)
             found, inside, *_ = self._find(self.prior.kernel.objects(drawn))
-            parts.append(found[inside][: n - n_found])
+            found = found[inside]
+            if self.least_log_prior is not None and len(found):  # what takes too long to know is NaN, and not taken
+                found = found[log_prior(self.kernel, self.prior, found) >= self.least_log_prior]
+            parts.append(found[: n - n_found])
             n_found += len(parts[-1])
-            n_in_vain = 0 if inside.any() else n_in_vain + len(drawn)
+            n_in_vain = 0 if len(found) else n_in_vain + len(drawn)
             if n_in_vain >= _MOST_IN_VAIN:
+                likely = "" if self.least_log_prior is None else f" with log P0 of at least {self.least_log_prior:g}"
+                lower = "" if self.least_log_prior is None else "lower target.least_log_prior, "
                 raise TrainingError(
-                    f"none of {n_in_vain:,} draws of the prior lies in this world; widen the world, or train a sampler "
-                    "(kind gflownet), which is drawn within it"
+                    f"none of {n_in_vain:,} draws of the prior lies in this world{likely}; {lower}widen the world, or "
+                    "train a sampler (kind gflownet), which is drawn within it"
                 )
         self._proposed += n
         return np.concatenate(parts)

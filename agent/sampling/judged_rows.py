@@ -9,7 +9,7 @@ import numpy as np
 from oreflow.agent.config.run import Config
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.evaluation.exact import log_target
-from oreflow.agent.evaluation.log_probabilities import log_prior
+from oreflow.agent.rollout.log_probabilities import log_prior
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.sampling.draws import Draws, first_of_their_kind
 from oreflow.agent.sampling.row_store import RowStore

@@ -7,10 +7,10 @@ import torch
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.evaluation.exact import compare_exactly, log_target
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.evaluation.statistics import rank_correlation
 from oreflow.agent.learners.families.conditions import choose
 from oreflow.agent.policy.network import Policy
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.rollout.rollout import draw_objects
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.training.build import make_decoration_scorer, make_prior, make_reward, make_scorer

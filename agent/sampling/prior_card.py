@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.learners.prior import split
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.rollout.rollout import backward_rollout
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.trained_run import TrainedRun

@@ -5,9 +5,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.policy.action_head import Workspace
 from oreflow.agent.policy.network import Policy
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.rollout.rollout import draw_objects
 from oreflow.agent.search.searcher import Score, Searcher
 from oreflow.envs.arrays import Floats, States

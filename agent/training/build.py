@@ -215,7 +215,8 @@ def make_searcher(config: Config, kernel: TransitionKernel) -> Searcher:
 
             prior = make_prior(config, kernel)
             assert prior is not None
-            return Rejection(kernel, prior, config.target.tau, config.largest_log_reward)
+            target = config.target
+            return Rejection(kernel, prior, target.tau, config.largest_log_reward, target.least_log_prior)
         case "metropolis_hastings":
             return MetropolisHastings(kernel, config.sampler.batch)
         case "genetic":

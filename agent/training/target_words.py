@@ -53,7 +53,10 @@ def _weight(config: Config) -> str:
     if target.prior is None:
         return "R"
     power = "" if target.tau == 1 else f"^{1 / target.tau:.3g}"
-    return f"P0 · R{power}, P0 the law of the prior {target.prior}"
+    likely = (
+        "" if target.least_log_prior is None else f", of objects with log P0 of at least {target.least_log_prior:g}"
+    )
+    return f"P0 · R{power}, P0 the law of the prior {target.prior}{likely}"
 
 
 def _member(config: Config) -> str:

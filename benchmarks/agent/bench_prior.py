@@ -25,8 +25,8 @@ import pandas as pd
 
 import oreflow
 from oreflow.agent.config.run import override_config
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.learners.prior import split
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.sampling.prior_card import shares_by_rules
 from oreflow.agent.sampling.trained_run import TrainedRun, load_run, open_prior
 from oreflow.agent.storage.run_folder import RunFolder

@@ -13,9 +13,9 @@ from oreflow.agent.evaluation.exact import (
     terminating_distribution,
     total_variation,
 )
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.objectives.balance_losses import trajectory_balance
 from oreflow.agent.policy.network import Policy, masked_log_softmax
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.rollout.rollout import forward_rollout
 from oreflow.envs.composition.kernel import CompositionKernel
 from oreflow.envs.contract.protocol import EnumeratedWorld

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from oreflow.agent.evaluation.exact import compare_exactly
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities
 from oreflow.agent.evaluation.log_z_brackets import LogZBracket, log_z_brackets
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.prior import Prior
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities
 from oreflow.agent.training.build import make_kernel, make_policy, make_reward, make_scorer
 from oreflow.envs.arrays import Floats
 from oreflow.envs.contract.protocol import TransitionKernel

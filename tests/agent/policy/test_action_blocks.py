@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from oreflow.agent.evaluation.exact import compare_exactly, terminating_distribution
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.policy.action_blocks import ActionBlocks, blocks_of
 from oreflow.agent.policy.action_head import Choices, Workspace
 from oreflow.agent.policy.network import Policy, masked_log_softmax
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.rollout.rollout import backward_rollout, draw_objects, evaluate, forward_rollout
 from oreflow.envs.contract.check import check_action_block, check_action_blocks, check_kernel
 from oreflow.envs.contract.protocol import TransitionKernel

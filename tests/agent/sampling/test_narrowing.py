@@ -12,8 +12,8 @@ from oreflow.agent.api import sample as sample_frame
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly, terminating_distribution
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_prior, log_terminating_probability
 from oreflow.agent.policy.prior import Prior
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities, log_prior, log_terminating_probability
 from oreflow.agent.sampling.trained_run import TrainedRun, load_run, narrowed
 from oreflow.agent.search.random_walks import random_rollout
 from oreflow.agent.storage.run_folder import RunFolder

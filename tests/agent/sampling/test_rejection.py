@@ -11,6 +11,7 @@ import oreflow
 from oreflow.agent.config.run import validate_config
 from oreflow.agent.errors import ConfigError, TrainingError
 from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.rollout.log_probabilities import log_prior
 from oreflow.agent.sampling.sampler import BaselineSampler
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
@@ -65,9 +66,20 @@ def config_of(prior: Path, term: dict[str, Any] = HARD, **target: Any) -> dict[s
     }
 
 
-@pytest.mark.parametrize(("prior", "tau"), [("compositions", 1.0), ("compositions", 3.0), ("decorations", 0.5)])
-def test_draws_follow_prior_times_reward(prior: str, tau: float, priors: dict[str, Path], tmp_path: Path) -> None:
-    config = validate_config(config_of(priors[prior], tau=tau), "test")
+@pytest.mark.parametrize(
+    ("prior", "tau", "least"),
+    [
+        ("compositions", 1.0, None),
+        ("compositions", 3.0, None),
+        ("decorations", 0.5, None),
+        ("compositions", 1.0, -4.0),
+        ("decorations", 0.5, -4.0),
+    ],
+)
+def test_draws_follow_prior_times_reward(
+    prior: str, tau: float, least: float | None, priors: dict[str, Path], tmp_path: Path
+) -> None:
+    config = validate_config(config_of(priors[prior], tau=tau, least_log_prior=least), "test")
     oreflow.train(config, tmp_path / "run")
     run = load_run(RunFolder(tmp_path / "run"))
     assert run.prior is not None
@@ -79,16 +91,21 @@ def test_draws_follow_prior_times_reward(prior: str, tau: float, priors: dict[st
         prior=run.prior,
         tau=tau,
     )
+    target = exact.target
+    if least is not None:
+        likely = log_prior(run.kernel, run.prior, exact.objects) >= least
+        assert 0.2 < target[likely].sum() < 0.9
+        target = np.where(likely, target, 0.0) / target[likely].sum()
     n = 6000
     drawn = canonical(run.kernel, run.sampler.draw(n, np.random.default_rng(5)))
     place = {state.tobytes(): i for i, state in enumerate(canonical(run.kernel, exact.objects))}
     counts = np.bincount([place[state.tobytes()] for state in drawn], minlength=len(place))
     # The expected total variation of n independent draws of the target itself, and its spread.
     rng = np.random.default_rng(0)
-    floor = [0.5 * np.abs(rng.multinomial(n, exact.target) / n - exact.target).sum() for _ in range(200)]
-    found = 0.5 * np.abs(counts / n - exact.target).sum()
+    floor = [0.5 * np.abs(rng.multinomial(n, target) / n - target).sum() for _ in range(200)]
+    found = 0.5 * np.abs(counts / n - target).sum()
     assert found < np.mean(floor) + 4 * np.std(floor)
-    prior_alone = 0.5 * np.abs(counts / n - exact.target**0.5 / (exact.target**0.5).sum()).sum()
+    prior_alone = 0.5 * np.abs(counts / n - target**0.5 / (target**0.5).sum()).sum()
     assert prior_alone > np.mean(floor) + 8 * np.std(floor)  # another target would be told from it
 
 
@@ -120,6 +137,11 @@ def test_what_has_no_reward_is_never_drawn(priors: dict[str, Path], tmp_path: Pa
     ("change", "message"),
     [
         ({"target": {}}, "rejection takes draws of a prior; add target.prior"),
+        ({"target": {"least_log_prior": -9.0}}, "least_log_prior: expected a prior beside it"),
+        (
+            {"target": {"prior": "p", "least_log_prior": -9.0}, "sampler": {"kind": "gflownet"}},
+            "works with sampler.kind rejection, got gflownet",
+        ),
         ({"world": WORLDS["decorations"] | {"geometry": True}}, "set world.geometry to false"),
         ({"reward": {"terms": [{"name": "complexity", "shape": {"kind": "minimise", "beta": 1.0}}]}}, "largest log R"),
     ],

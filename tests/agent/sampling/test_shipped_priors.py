@@ -12,7 +12,7 @@ import oreflow
 from oreflow.agent.config.run import validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.sampling.prior_card import shares_by_rules
 from oreflow.agent.sampling.trained_run import TrainedRun, load_run, open_prior
 from oreflow.agent.storage.run_folder import RunFolder

@@ -15,7 +15,7 @@ from pymatgen.core import Lattice
 from oreflow.agent.config.run import Config, load_config, validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables import candidate_structures, known_crystals

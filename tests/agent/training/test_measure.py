@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
 from oreflow.agent.evaluation.statistics import rank_correlation
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.against_target import compare_with_target
 from oreflow.agent.sampling.measure import N_DRAWN, N_RANKED, N_TOP, Measurement

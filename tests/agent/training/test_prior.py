@@ -11,8 +11,8 @@ import pytest
 from oreflow.agent.config.run import Config, dump_config, validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly, terminating_distribution, total_variation
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.learners.prior import split
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities, log_terminating_probability
 from oreflow.agent.sampling.sample import sample
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder

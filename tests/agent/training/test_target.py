@@ -10,7 +10,7 @@ import torch
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly, log_target
-from oreflow.agent.evaluation.log_probabilities import log_terminating_probability
+from oreflow.agent.rollout.log_probabilities import log_terminating_probability
 from oreflow.agent.sampling.sample import sample
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.run_folder import RunFolder

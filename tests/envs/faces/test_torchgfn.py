@@ -7,10 +7,10 @@ from gfn.gym import HyperGrid
 from gfn.samplers import Sampler
 
 from oreflow.agent.evaluation.exact import terminating_distribution
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities
 from oreflow.agent.learners.gflownet import GFlowNetLearner
 from oreflow.agent.learners.torchgfn import Heads
 from oreflow.agent.policy.network import Policy
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities
 from oreflow.agent.rollout.rollout import evaluate, forward_rollout
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.faces.single import KernelEnv

@@ -11,9 +11,9 @@ from gfn.samplers import Sampler
 
 from oreflow.agent.config.run import Config, validate_config
 from oreflow.agent.evaluation.exact import compare_exactly, terminating_distribution
-from oreflow.agent.evaluation.log_probabilities import action_log_probabilities
 from oreflow.agent.learners.gflownet import GFlowNetLearner
 from oreflow.agent.learners.torchgfn import Heads
+from oreflow.agent.rollout.log_probabilities import action_log_probabilities
 from oreflow.agent.rollout.rollout import evaluate
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.training.build import make_policy, make_reward, make_scorer
