@@ -12,16 +12,15 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from oreflow.agent.config.closed_model import Closed
-from oreflow.agent.config.sampler import OBJECTIVES, SamplerConfig
+from oreflow.agent.config.consistency import check_family, check_measured, check_rejection, check_target
+from oreflow.agent.config.sampler import SamplerConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.config.world import AnyWorld, PartConfig, WorldSection, section_of
 from oreflow.agent.errors import ConfigError
 from oreflow.envs.chemistry.oxidation import resolve_table
-from oreflow.envs.registry import STRUCTURE, WORLDS
+from oreflow.envs.registry import WORLDS
 from oreflow.envs.suggestions import nearest
-from oreflow.rewards.composite import make_shape
-from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.shaping import BOUNDED_SHAPES
 
 SCHEMA_VERSION = 1
@@ -104,134 +103,22 @@ class Config(Closed):
                 raise ValueError(reason)
         return self
 
-    @model_validator(mode="after")
-    def _target_fits(self) -> "Config":
-        if self.target == TargetConfig():
-            return self
-        if self.target.prior is not None and (
-            self.sampler.kind not in ("gflownet", "policy_gradient", "rejection")
-            or self.sampler.engine == "torchgfn"
-            or self.sampler.backward == "learned"
-        ):
-            raise ValueError(
-                "target.prior: works with gflownet, policy_gradient and rejection, without torchgfn's engine "
-                "and a learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
-            )
-        if self.target == TargetConfig(prior=self.target.prior, tau=self.target.tau):
-            return self
-        if self.target.prescribes_numbers and self.world.kind != "composition":
-            raise ValueError(
-                "target.n_elements: expected a world of formulas (kind: composition), whose numbers of elements can "
-                f"have shares, got world.kind {self.world.kind}; leave it at counted"
-                + (", and prescribe space_groups" if self.world.kind == "wyckoff" else ", or choose composition")
-            )
-        if self.world.kind != "wyckoff" and (self.target.prescribes_groups or self.target.measure != "counted"):
-            raise ValueError(
-                f"target: space groups and geometries are those of crystals, got world.kind {self.world.kind}; leave "
-                "space_groups and measure out, or choose wyckoff"
-            )
-        faults = {
-            f"sampler.kind {self.sampler.kind} learns nothing": self.sampler.kind not in OBJECTIVES,
-            "a prior is fitted to known objects, whatever their shares": self.sampler.kind == "prior",
-            "sampler.engine torchgfn trains R/Z alone": self.sampler.engine == "torchgfn",
-            f"a family of rewards ({self.sampler.family.in_words}) has one log Z a condition": bool(
-                self.sampler.family.kinds
-            ),
-        }
-        if self.target.measure == "normalised":
-            self._can_be_normalised(faults)
-        for fault, holds in faults.items():
-            for key in ("space_groups", "n_elements"):
-                if holds and getattr(self.target, key) != "counted":
-                    raise ValueError(f"target.{key}: {fault}; leave it at counted, or choose another sampler")
-        return self
-
-    def _can_be_normalised(self, faults: dict[str, bool]) -> None:
-        own = {
-            "world.geometry is false, so there are no geometries": not getattr(self.world, "geometry", True),
-            "sampler.replay keeps log R as one number": self.sampler.replay.share > 0,
-            "sampler.local_search compares log R as one number": self.sampler.local_search.rounds > 0,
-        }
-        for fault, holds in (faults | own).items():
-            if holds:
-                raise ValueError(f"target.measure: normalised, but {fault}; change one of the two, or choose density")
-
-    @model_validator(mode="after")
-    def _rejection_has_a_prior_and_a_bound(self) -> "Config":
-        if self.sampler.kind != "rejection":
-            if self.target.least_log_prior is not None:
-                raise ValueError(
-                    f"target.least_log_prior: works with sampler.kind rejection, got {self.sampler.kind}; choose "
-                    "rejection, or leave it out"
-                )
-            return self
-        if self.target.prior is None:
-            raise ValueError("sampler.kind: rejection takes draws of a prior; add target.prior, or choose gflownet")
-        if self.world.space().object_kind == STRUCTURE and getattr(self.world, "geometry", False):
-            raise ValueError(
-                "sampler.kind: rejection draws what the prior does, and that is decorations; set world.geometry to "
-                "false, or choose gflownet"
-            )
-        unbounded = [term.name for term in self.reward.terms if term.shape.get("kind") not in BOUNDED_SHAPES]
-        if unbounded and "log_max" not in self.reward.model_fields_set:
-            raise ValueError(
-                f"sampler.kind: rejection needs a largest log R, and the shape of {', '.join(unbounded)} has none; "
-                f"choose one of {', '.join(BOUNDED_SHAPES)}, or set reward.log_max"
-            )
-        return self
-
     @property
     def largest_log_reward(self) -> float:
         """What log R cannot exceed."""
         bounded = all(term.shape.get("kind") in BOUNDED_SHAPES for term in self.reward.terms)
         return min(self.reward.log_max, 0.0) if bounded else self.reward.log_max
 
-    @model_validator(mode="after")
-    def _measures_what_has_probabilities(self) -> "Config":
-        if self.run.measure_every and (self.sampler.kind not in OBJECTIVES or self.sampler.kind == "prior"):
-            raise ValueError(
-                f"run.measure_every: {self.sampler.kind} has no probabilities that R is the target of; leave it at 0, "
-                "or choose gflownet or policy_gradient"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _preference_needs_terms(self) -> "Config":
-        if "preference" in self.sampler.family.kinds and len(self.reward.terms) < 2:
-            raise ValueError(
-                f"sampler.family: preference weighs reward.terms against each other, expected at least 2, got "
-                f"{len(self.reward.terms)}; add one, or choose temperature"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _family_asks_for_a_target(self) -> "Config":
-        name = self.sampler.family.term
-        if name is None:
-            return self
-        known = [term.label or term.name for term in self.reward.terms]
-        if name not in known:
-            raise ValueError(
-                f"sampler.family.term: expected the name or label of one of reward.terms, got {name!r}; "
-                f"{nearest(name, known)}"
-            )
-        shape = self.target_shape()
-        kind = shape.get("kind")
-        if kind != "target":
-            raise ValueError(
-                f"sampler.family.term: expected a term whose shape is target, as its value is what is asked for, got "
-                f"{name} of shape {kind}; give it {{kind: target, value: ..., width: ...}}, or name another term"
-            )
-        try:
-            make_shape("target", {key: value for key, value in shape.items() if key != "kind"})
-        except RewardParameterError as error:
-            raise ValueError(f"sampler.family.term: the shape of {name}: {error}") from None
-        return self
-
     def target_shape(self) -> dict[str, Any]:
         """The shape of the term that a family of targets asks for."""
         name = self.sampler.family.term
         return next(term.shape for term in self.reward.terms if (term.label or term.name) == name)
+
+    @model_validator(mode="after")
+    def _sections_go_together(self) -> "Config":
+        for check in (check_target, check_rejection, check_measured, check_family):
+            check(self)
+        return self
 
     @model_validator(mode="after")
     def _tables_stand_in_the_config(self) -> "Config":

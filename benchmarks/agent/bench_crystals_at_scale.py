@@ -6,7 +6,8 @@
 Protocol. Decorations (space group, elements on Wyckoff positions) of the 76 stable elements, up to 20 atoms in the
 primitive cell and four elements, are drawn exactly in proportion to P0 R by rejection: P0 is the prior `decorations`,
 and R asks for a predicted energy (shipped crystal model, half a standard deviation added) at least 0.01 eV/atom below
-the hull of all formulas of both tables, aligned per element, and for the symmetry that is written. Nothing is screened
+the hull of all formulas of both tables, aligned per element, and for the symmetry that is written. Decorations whose
+log P0 is below -20 nats, a quarter of them, are left out (`--least-log-prior`). Nothing is screened
 after that: each draw is realised (`oreflow realise`), the geometry of lowest CHGNet energy is relaxed (`oreflow relax`:
 with its symmetry held, and free after a rattle of 0.05 angstrom and 1 % strain), and judged (`oreflow evaluate`)
 against the same hull; novelty is against the structures. Duplicates and failures stay in the denominator.
@@ -38,7 +39,7 @@ N_CORES = 2
 MOST_OF_A_GROUP = 8
 
 
-def config_of(hull: Path, structures: Path, std_weight: float) -> Config:
+def config_of(hull: Path, structures: Path, std_weight: float, least_log_prior: float) -> Config:
     """What is drawn."""
     above = {"reference": str(hull), "aligned_by": str(structures), "std_weight": std_weight}
     return validate_config(
@@ -54,7 +55,7 @@ def config_of(hull: Path, structures: Path, std_weight: float) -> Config:
                 "neutrality": "off",
                 "geometry": False,
             },
-            "target": {"prior": "decorations"},
+            "target": {"prior": "decorations", "least_log_prior": least_log_prior},
             "reward": {
                 "terms": [
                     {
@@ -106,11 +107,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the steps")
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--std-weight", type=float, default=0.5, help="standard deviations added to predictions")
+    parser.add_argument("--least-log-prior", type=float, default=-20.0, help="what is less likely is left out, nats")
     parser.add_argument("--best", type=int, help="realise so many, the best by prediction")
     parser.add_argument("--out", type=Path, help="folder of the record")
     options = parser.parse_args()
     work = options.work
-    config = config_of(options.hull, options.structures, options.std_weight)
+    config = config_of(options.hull, options.structures, options.std_weight, options.least_log_prior)
     sampled = work / "sampled"
     if not (sampled / "candidates.csv").is_file():
         run = oreflow.train(config, work / "run", overwrite=True, quiet=False)

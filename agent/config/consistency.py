@@ -1,0 +1,138 @@
+"""Faults of a config that no section sees alone: target, sampler, reward and world that do not go together.
+
+Each check raises ValueError, which the config's validation puts into words of its own.
+"""
+
+from typing import TYPE_CHECKING
+
+from oreflow.agent.config.sampler import OBJECTIVES
+from oreflow.agent.config.target import TargetConfig
+from oreflow.envs.registry import STRUCTURE
+from oreflow.envs.suggestions import nearest
+from oreflow.rewards.composite import make_shape
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.shaping import BOUNDED_SHAPES
+
+if TYPE_CHECKING:
+    from oreflow.agent.config.run import Config
+
+
+def check_target(config: "Config") -> None:
+    """Refuse a target that the world or the sampler cannot have."""
+    if config.target == TargetConfig():
+        return
+    if config.target.prior is not None and (
+        config.sampler.kind not in ("gflownet", "policy_gradient", "rejection")
+        or config.sampler.engine == "torchgfn"
+        or config.sampler.backward == "learned"
+    ):
+        raise ValueError(
+            "target.prior: works with gflownet, policy_gradient and rejection, without torchgfn's engine "
+            "and a learned P_B, which plays no part beside a prior; change sampler, or leave the prior out"
+        )
+    if config.target == TargetConfig(prior=config.target.prior, tau=config.target.tau):
+        return
+    if config.target.prescribes_numbers and config.world.kind != "composition":
+        raise ValueError(
+            "target.n_elements: expected a world of formulas (kind: composition), whose numbers of elements can "
+            f"have shares, got world.kind {config.world.kind}; leave it at counted"
+            + (", and prescribe space_groups" if config.world.kind == "wyckoff" else ", or choose composition")
+        )
+    if config.world.kind != "wyckoff" and (config.target.prescribes_groups or config.target.measure != "counted"):
+        raise ValueError(
+            f"target: space groups and geometries are those of crystals, got world.kind {config.world.kind}; leave "
+            "space_groups and measure out, or choose wyckoff"
+        )
+    faults = {
+        f"sampler.kind {config.sampler.kind} learns nothing": config.sampler.kind not in OBJECTIVES,
+        "a prior is fitted to known objects, whatever their shares": config.sampler.kind == "prior",
+        "sampler.engine torchgfn trains R/Z alone": config.sampler.engine == "torchgfn",
+        f"a family of rewards ({config.sampler.family.in_words}) has one log Z a condition": bool(
+            config.sampler.family.kinds
+        ),
+    }
+    if config.target.measure == "normalised":
+        _check_normalised(config, faults)
+    for fault, holds in faults.items():
+        for key in ("space_groups", "n_elements"):
+            if holds and getattr(config.target, key) != "counted":
+                raise ValueError(f"target.{key}: {fault}; leave it at counted, or choose another sampler")
+
+
+def _check_normalised(config: "Config", faults: dict[str, bool]) -> None:
+    """Refuse normalisers of geometries where there are none, or where log R is one number."""
+    own = {
+        "world.geometry is false, so there are no geometries": not getattr(config.world, "geometry", True),
+        "sampler.replay keeps log R as one number": config.sampler.replay.share > 0,
+        "sampler.local_search compares log R as one number": config.sampler.local_search.rounds > 0,
+    }
+    for fault, holds in (faults | own).items():
+        if holds:
+            raise ValueError(f"target.measure: normalised, but {fault}; change one of the two, or choose density")
+
+
+def check_rejection(config: "Config") -> None:
+    """Refuse rejection without a prior of the same objects, or without a bound of log R."""
+    if config.sampler.kind != "rejection":
+        if config.target.least_log_prior is not None:
+            raise ValueError(
+                f"target.least_log_prior: works with sampler.kind rejection, got {config.sampler.kind}; choose "
+                "rejection, or leave it out"
+            )
+        return
+    if config.target.prior is None:
+        raise ValueError("sampler.kind: rejection takes draws of a prior; add target.prior, or choose gflownet")
+    if config.world.space().object_kind == STRUCTURE and getattr(config.world, "geometry", False):
+        raise ValueError(
+            "sampler.kind: rejection draws what the prior does, and that is decorations; set world.geometry to "
+            "false, or choose gflownet"
+        )
+    unbounded = [term.name for term in config.reward.terms if term.shape.get("kind") not in BOUNDED_SHAPES]
+    if unbounded and "log_max" not in config.reward.model_fields_set:
+        raise ValueError(
+            f"sampler.kind: rejection needs a largest log R, and the shape of {', '.join(unbounded)} has none; "
+            f"choose one of {', '.join(BOUNDED_SHAPES)}, or set reward.log_max"
+        )
+
+
+def check_measured(config: "Config") -> None:
+    """Refuse figures of exactness for a sampler that has no probabilities."""
+    if config.run.measure_every and (config.sampler.kind not in OBJECTIVES or config.sampler.kind == "prior"):
+        raise ValueError(
+            f"run.measure_every: {config.sampler.kind} has no probabilities that R is the target of; leave it at 0, "
+            "or choose gflownet or policy_gradient"
+        )
+
+
+def _check_preference(config: "Config") -> None:
+    """Refuse a family of weights of a single term."""
+    if "preference" in config.sampler.family.kinds and len(config.reward.terms) < 2:
+        raise ValueError(
+            f"sampler.family: preference weighs reward.terms against each other, expected at least 2, got "
+            f"{len(config.reward.terms)}; add one, or choose temperature"
+        )
+
+
+def check_family(config: "Config") -> None:
+    """Refuse a family that the reward does not make."""
+    _check_preference(config)
+    name = config.sampler.family.term
+    if name is None:
+        return
+    known = [term.label or term.name for term in config.reward.terms]
+    if name not in known:
+        raise ValueError(
+            f"sampler.family.term: expected the name or label of one of reward.terms, got {name!r}; "
+            f"{nearest(name, known)}"
+        )
+    shape = config.target_shape()
+    kind = shape.get("kind")
+    if kind != "target":
+        raise ValueError(
+            f"sampler.family.term: expected a term whose shape is target, as its value is what is asked for, got "
+            f"{name} of shape {kind}; give it {{kind: target, value: ..., width: ...}}, or name another term"
+        )
+    try:
+        make_shape("target", {key: value for key, value in shape.items() if key != "kind"})
+    except RewardParameterError as error:
+        raise ValueError(f"sampler.family.term: the shape of {name}: {error}") from None
