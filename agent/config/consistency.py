@@ -3,9 +3,10 @@
 Each check raises ValueError, which the config's validation puts into words of its own.
 """
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from oreflow.agent.config.sampler import OBJECTIVES
+from oreflow.agent.config.sampler import OBJECTIVES, SamplerConfig
+from oreflow.agent.config.sections import RewardConfig, RunConfig
 from oreflow.agent.config.target import TargetConfig
 from oreflow.envs.registry import STRUCTURE
 from oreflow.envs.suggestions import nearest
@@ -13,11 +14,22 @@ from oreflow.rewards.composite import make_shape
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.shaping import BOUNDED_SHAPES
 
-if TYPE_CHECKING:
-    from oreflow.agent.config.run import Config
+
+class Sections(Protocol):
+    """A config, as far as its sections have to do with one another."""
+
+    world: Any
+    reward: RewardConfig
+    target: TargetConfig
+    sampler: SamplerConfig
+    run: RunConfig
+
+    def target_shape(self) -> dict[str, Any]:
+        """The shape of the term that a family of targets asks for."""
+        ...
 
 
-def check_target(config: "Config") -> None:
+def check_target(config: Sections) -> None:
     """Refuse a target that the world or the sampler cannot have."""
     if config.target == TargetConfig():
         return
@@ -59,7 +71,7 @@ def check_target(config: "Config") -> None:
                 raise ValueError(f"target.{key}: {fault}; leave it at counted, or choose another sampler")
 
 
-def _check_normalised(config: "Config", faults: dict[str, bool]) -> None:
+def _check_normalised(config: Sections, faults: dict[str, bool]) -> None:
     """Refuse normalisers of geometries where there are none, or where log R is one number."""
     own = {
         "world.geometry is false, so there are no geometries": not getattr(config.world, "geometry", True),
@@ -71,7 +83,7 @@ def _check_normalised(config: "Config", faults: dict[str, bool]) -> None:
             raise ValueError(f"target.measure: normalised, but {fault}; change one of the two, or choose density")
 
 
-def check_rejection(config: "Config") -> None:
+def check_rejection(config: Sections) -> None:
     """Refuse rejection without a prior of the same objects, or without a bound of log R."""
     if config.sampler.kind != "rejection":
         if config.target.least_log_prior is not None:
@@ -95,7 +107,7 @@ def check_rejection(config: "Config") -> None:
         )
 
 
-def check_measured(config: "Config") -> None:
+def check_measured(config: Sections) -> None:
     """Refuse figures of exactness for a sampler that has no probabilities."""
     if config.run.measure_every and (config.sampler.kind not in OBJECTIVES or config.sampler.kind == "prior"):
         raise ValueError(
@@ -104,7 +116,7 @@ def check_measured(config: "Config") -> None:
         )
 
 
-def _check_preference(config: "Config") -> None:
+def _check_preference(config: Sections) -> None:
     """Refuse a family of weights of a single term."""
     if "preference" in config.sampler.family.kinds and len(config.reward.terms) < 2:
         raise ValueError(
@@ -113,7 +125,7 @@ def _check_preference(config: "Config") -> None:
         )
 
 
-def check_family(config: "Config") -> None:
+def check_family(config: Sections) -> None:
     """Refuse a family that the reward does not make."""
     _check_preference(config)
     name = config.sampler.family.term

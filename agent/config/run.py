@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from oreflow.agent.config.closed_model import Closed
 from oreflow.agent.config.consistency import check_family, check_measured, check_rejection, check_target
 from oreflow.agent.config.sampler import SamplerConfig
+from oreflow.agent.config.sections import RewardConfig, RunConfig, TermConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.config.world import AnyWorld, PartConfig, WorldSection, section_of
@@ -26,61 +27,6 @@ from oreflow.rewards.shaping import BOUNDED_SHAPES
 SCHEMA_VERSION = 1
 # These take an oxidation-state table.
 TABLE_TERMS = ("bond_valence", "charge_balance", "electronegativity_balance", "smact_validity")
-
-
-class TermConfig(Closed):
-    """One reward term."""
-
-    name: str = Field(description="a name of `oreflow list rewards`")
-    params: dict[str, Any] = Field({}, description="parameters of the term")
-    shape: dict[str, Any] = Field(description="`kind` and its parameters: how the value becomes a log-score")
-    label: str | None = Field(
-        None, pattern="^[a-z][a-z0-9_]*$", description="its name in this run, where a term occurs twice"
-    )
-    isolated: bool = Field(False, description="run in worker processes: a crash or a hang costs one formula")
-    time_limit_s: float = Field(10.0, gt=0, description="with `isolated`: seconds for one formula")
-    workers: int = Field(1, ge=1, description="with `isolated`: worker processes")
-    cache: bool | None = Field(
-        None, description="remember values by formula; null: all terms but those that ship with oreflow and run here"
-    )
-
-
-class RewardConfig(Closed):
-    """What is worth building: log R = beta * sum of the terms' log-scores."""
-
-    terms: list[TermConfig] = Field(min_length=1, description="reward terms; each name once")
-    beta: float = Field(1.0, gt=0, description="inverse temperature on log R")
-    log_min: float = Field(-50.0, description="lower bound of log R")
-    log_max: float = Field(200.0, description="upper bound of log R")
-    invalid_budget: float = Field(
-        0.01, ge=0, le=1, description="share of objects without a valid reward above which training stops"
-    )
-
-
-class RunConfig(Closed):
-    """Housekeeping."""
-
-    threads: int = Field(2, ge=1, description="threads of torch and numba; results repeat exactly with 1")
-    log_every_steps: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")
-    checkpoint_every_steps: int = Field(
-        500, ge=1, description="steps between checkpoints; the last step always has one"
-    )
-    keep_checkpoints: int = Field(2, ge=1, description="how many of the newest checkpoints stay")
-    measure_every: int = Field(
-        0,
-        ge=0,
-        description="steps between lines of metrics.jsonl that also measure the sampler on draws and, where the world "
-        "can be enumerated, exactly; 0: none",
-    )
-
-    @model_validator(mode="after")
-    def _measures_where_it_logs(self) -> "RunConfig":
-        if self.measure_every % self.log_every_steps:
-            raise ValueError(
-                f"measure_every: expected a multiple of log_every_steps ({self.log_every_steps}), in whose lines the "
-                f"figures stand, got {self.measure_every}; change either"
-            )
-        return self
 
 
 class Config(Closed):

@@ -1,6 +1,7 @@
 """Terms of fitted properties bear the names of their properties, so that tables and summaries say what is in them."""
 
-from oreflow.agent.config.run import Config, TermConfig
+from oreflow.agent.config.run import Config
+from oreflow.agent.config.sections import TermConfig
 from oreflow.envs.errors import OreflowError
 from oreflow.rewards.registry import make_term
 from oreflow.rewards.terms.energy.predicted_property import PredictedProperty

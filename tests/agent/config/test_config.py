@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oreflow.agent.config.campaign import CampaignConfig
-from oreflow.agent.config.run import Config, TermConfig, dump_config, load_config, validate_config
+from oreflow.agent.config.run import Config, dump_config, load_config, validate_config
+from oreflow.agent.config.sections import TermConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
 from oreflow.agent.config.world import CompositionWorld, PartConfig, WyckoffWorld
 from oreflow.agent.errors import ConfigError
