@@ -199,6 +199,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "recipes": _recipes,
     "throughput": _speed,
     "crystals_at_scale": _crystals_at_scale,
+    "crystals_screened": _crystals_at_scale,
     "environment": _speed,
 }
 

@@ -141,6 +141,13 @@ def main() -> None:
         "novelty_reference": options.structures.name,
     }
     arguments = ["--hull", options.hull.name, "--structures", options.structures.name, "--work", "work"]
+    for name, value, usual in (
+        ("-n", options.n, 1000),
+        ("--best", options.best, None),
+        ("--std-weight", options.std_weight, 0.5),
+        ("--least-log-prior", options.least_log_prior, -20.0),
+    ):
+        arguments += [] if value == usual else [name, f"{value:g}"]
     command = command_line("benchmarks.agent.bench_crystals_at_scale", *arguments, "--out", options.out.as_posix())
     protocol = {"protocol": (__doc__ or "").strip(), "reward": config.model_dump(mode="json")["reward"]["terms"]}
     for term in protocol["reward"]:
