@@ -105,7 +105,7 @@ def test_check_train_and_sample_name_it_too(model: Path, tmp_path: Path) -> None
     assert [term["label"] for term in resolved["reward"]["terms"]] == ["band_gap", None]
     text = done("sample", tmp_path / "run", "-n", 5).stdout
     assert any(line.startswith("band gap ") and "at least 1 eV" in line for line in text.splitlines())
-    frame = pd.read_csv(tmp_path / "run" / "samples" / "candidates.csv", keep_default_na=False)
+    frame = pd.read_parquet(tmp_path / "run" / "samples" / "candidates.parquet")
     assert {"band_gap_ev", "band_gap_valid", "band_gap_log_score", "band_gap_std"} <= set(frame.columns)
 
 

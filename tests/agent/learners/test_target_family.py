@@ -340,7 +340,7 @@ def test_candidates_and_summary_belong_to_the_value(runs: dict[str, Path], tmp_p
             "unit": "eV/atom",
             "is_default": name == "default",
         }
-        table = tables[name] = pd.read_csv(tmp_path / name / "candidates.csv")
+        table = tables[name] = pd.read_parquet(tmp_path / name / "candidates.parquet")
         wish = next(wish for wish in summary["wishes"] if wish["term"] == ENERGY)
         energies = table["formation_energy_per_atom_pred"]
         assert wish["wish"] == f"{asked:g} ± 0.2 eV/atom"
@@ -376,7 +376,7 @@ def test_both_kinds_are_chosen_apart(runs: dict[str, Path], tmp_path: Path) -> N
     assert "formation_energy = -2 eV/atom; weights electronegativity_balance = 0.25, formation_energy = 0.75\n" in text
     summary = json.loads((tmp_path / "both" / "summary.json").read_text())
     assert summary["hypervolume"]["n_rows"] == 20
-    frame = pd.read_csv(tmp_path / "both" / "candidates.csv")
+    frame = pd.read_parquet(tmp_path / "both" / "candidates.parquet")
     total = 2 * (0.75 * frame[f"{ENERGY}_log_score"] + 0.25 * frame[f"{BALANCE}_log_score"])
     assert np.allclose(frame["log_reward"], total.clip(lower=-15.0))
     half = done("sample", runs["both"], "-n", 5, "--out", tmp_path / "half", "--target", f"{ENERGY}=-2").stdout
