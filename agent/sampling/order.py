@@ -22,8 +22,9 @@ from oreflow.envs.objects.anions import are_rare_earth_mixtures
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.reference.tables import read_formula
 
-_HULL = ("energy_above_hull_scored", "energy_above_hull_ev_per_atom")  # the former knows what the hull lacks
-_STD = ("energy_above_hull_std", "formation_energy_std")
+# The first of these that a table has; `scored` knows what the hull lacks.
+_HULL = tuple(f"{of}energy_above_hull_{kind}" for kind in ("scored", "ev_per_atom") for of in ("", "crystal_"))
+_STD = ("energy_above_hull_std", "crystal_energy_above_hull_std", "formation_energy_std")
 
 
 class Order(NamedTuple):

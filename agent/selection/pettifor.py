@@ -55,7 +55,7 @@ def nearest_of(ones: Compositions, others: Compositions) -> tuple[Ints, Floats]:
     step = max(_MOST_DISTANCES // max(len(others), 1), 1)
     for start in range(0, len(ones), step):
         part = slice(start, start + step)
-        distances = element_movers_distances(ones[np.arange(len(ones))[part]], others)
+        distances = element_movers_distances(ones[part], others)
         index[part] = distances.argmin(axis=1)
         distance[part] = distances.min(axis=1)
     return index, distance

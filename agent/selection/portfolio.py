@@ -9,7 +9,7 @@ import pandas as pd
 from oreflow.agent.selection.pettifor import element_movers_distances, nearest_of
 from oreflow.envs.arrays import Floats, Ints
 from oreflow.envs.objects.compositions import Compositions
-from oreflow.envs.objects.formulas import formula_columns
+from oreflow.envs.objects.formulas import written_formulas
 
 _KNOWN = ("nearest_known", "distance_to_known")
 
@@ -41,7 +41,7 @@ def describe(frame: pd.DataFrame, compositions: Compositions, picks: Ints, added
     """
     rows = compositions[picks]
     owner, _ = nearest_of(compositions, rows)
-    columns = {"formula_selected": formula_columns(rows)["formula_pretty"], **added}
+    columns = {"formula_selected": written_formulas(rows), **added}
     columns |= {"stands_for": np.bincount(owner, minlength=len(picks)), "nearest_pick": nearest_others(rows)}
     # A table that was selected from before has columns of these names.
     table = frame.drop(columns=[*columns, *_KNOWN], errors="ignore").iloc[picks].reset_index(drop=True)
@@ -64,6 +64,6 @@ def with_known(table: pd.DataFrame, picks: Compositions, known: Compositions) ->
     """Add the nearest known compound of each pick, and how far it is, behind `nearest_pick`; return the table."""
     rows, distances = nearest_of(picks, known)
     place = list(table.columns).index("nearest_pick") + 1
-    table.insert(place, _KNOWN[0], formula_columns(known[rows])["formula_pretty"])
+    table.insert(place, _KNOWN[0], written_formulas(known[rows]))
     table.insert(place + 1, _KNOWN[1], distances)
     return table

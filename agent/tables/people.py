@@ -18,7 +18,8 @@ _FULL_ONLY = frozenset(
         *("space_group_number", "protostructure", "space_group_found", "log_target", "log_prior"),
     }
 )
-_ENERGIES = ("formation_energy_per_atom_pred", "formation_energy_std", "energy_above_hull_std")
+_STD = ("energy_above_hull_std", "crystal_energy_above_hull_std", "formation_energy_std")
+_ENERGIES = ("formation_energy_per_atom_pred", *_STD)
 _LOGARITHMS = ("log_reward", "log_prior", "log_target", "log_pf")
 _WITH_ROOM = ("oxidation_states", "log_prior", "log_pf", "charge_neutral", "chemsys", "nelements", "nsites")
 
@@ -39,7 +40,7 @@ def people_columns(names: Sequence[str], has_novelty: bool) -> list[str]:
     crystal_only = ("space_group_symbol", "wyckoff_label")
     what = [name for name in _NAMED if name in names and (is_crystal or name not in crystal_only)]
     terms = [name for previous, name in _terms(names).items() if previous]
-    std = "energy_above_hull_std" if "energy_above_hull_std" in names else "formation_energy_std"
+    std = next((name for name in _STD if name in names), "")
     energy = "formation_energy_per_atom_pred"
     if "formation_energy_ev_per_atom" in terms or "crystal_formation_energy_ev_per_atom" in terms:
         energy = ""  # a term says it already

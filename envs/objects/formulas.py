@@ -159,6 +159,11 @@ def formula_as_written(pretty: str) -> str:
     return pretty[: match.start()] + group
 
 
+def written_formulas(compositions: Compositions) -> list[str]:
+    """Give the formula of each composition as chemists write it."""
+    return [formula_as_written(pretty) for pretty in formula_columns(compositions)["formula_pretty"]]
+
+
 def pymatgen_compositions(compositions: Compositions) -> tuple:
     """The same as pymatgen `Composition` objects, elements in order of atomic number, one each row."""
     from pymatgen.core import Composition, Element

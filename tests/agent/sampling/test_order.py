@@ -86,3 +86,35 @@ def test_raw_draws_stay_in_their_order(run: oreflow.Run, tmp_path: Path) -> None
     assert oreflow.sample(run, 50, seed=3)["formula"].tolist() == rows["formula"].tolist()
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["first_page"] is None
     pd.testing.assert_frame_equal(read_table(tmp_path / "out" / "candidates.csv").reset_index(drop=True), rows)
+
+
+def test_ties_of_crystals_go_by_their_hull(tmp_path: Path) -> None:
+    config = {
+        "schema_version": 1,
+        "world": {
+            "kind": "wyckoff",
+            "space_groups": [221, 225],
+            "elements": ["Sr", "Ti", "O", "Na", "Cl", "Mn"],
+            "n_elements": [2, 3],
+            "n_atoms": [2, 5],
+            "geometry": False,
+        },
+        "reward": {
+            "terms": [
+                {"name": "crystal_energy_above_hull", "shape": {"kind": "below", "threshold": 0.2, "width": 0.5}},
+                {"name": "eigensymmetry", "shape": {"kind": "verdict", "log_penalty": 3.0}},
+            ]
+        },
+        "sampler": {"kind": "random", "steps": 1, "batch": 8},
+    }
+    run = oreflow.train(config, tmp_path / "run")
+    done("sample", run.path, "-n", 150, "--unique", "-q")
+    samples = Path(run.path) / "samples"
+    by_rank = pd.read_parquet(samples / "candidates.parquet").sort_values("rank")
+    decimals = json.loads((samples / "summary.json").read_text())["log_reward_decimals"]
+    rounded = by_rank["log_reward"].round(decimals).tolist()
+    hull = by_rank["crystal_energy_above_hull_scored"].round(3).tolist()
+    ties = [place for place in range(len(rounded) - 1) if rounded[place] == rounded[place + 1]]
+    assert len(ties) > 20
+    assert all(hull[place] <= hull[place + 1] for place in ties)
+    assert "crystal_energy_above_hull_std" in pd.read_csv(samples / "candidates.csv").columns

@@ -46,6 +46,12 @@ def test_the_scale() -> None:
     assert numbers["Og"] == numbers["Rn"]
 
 
+def test_formulas_are_written_as_in_the_table_for_people(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("formula,log_reward\nSi2Al2Ca,-1\nCoO2Li,-1\nCaH2O2,-1\n")
+    found = select(tmp_path / "t.csv", 3).table
+    assert sorted(found["formula_selected"]) == ["Ca(OH)2", "CaAl2Si2", "LiCoO2"]
+
+
 def test_distances_are_scipys() -> None:
     ones, others = formulas(*random_formulas(40, 0)), formulas(*random_formulas(30, 1))
     found = element_movers_distances(ones, others)
