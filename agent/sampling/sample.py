@@ -12,10 +12,10 @@ from oreflow.agent.learners.families.kinds import Preference
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import draw
-from oreflow.agent.sampling.files import file_names, write_candidates
-from oreflow.agent.sampling.judged_rows import judge, predictor
-from oreflow.agent.sampling.order import decimals_of, order_of
-from oreflow.agent.sampling.row_store import ROWS_PER_CHUNK, RowStore
+from oreflow.agent.sampling.rows.files import file_names, write_candidates
+from oreflow.agent.sampling.rows.judging import judge, predictor
+from oreflow.agent.sampling.rows.order import decimals_of, order_of
+from oreflow.agent.sampling.rows.store import ROWS_PER_CHUNK, RowStore
 from oreflow.agent.sampling.summary import dominated_volumes, summarise
 from oreflow.agent.sampling.trained_run import load_run, narrowed, open_prior
 from oreflow.agent.storage.lock import RunLock

@@ -11,7 +11,7 @@ from oreflow.agent.evaluation.random_objects import random_objects
 from oreflow.agent.policy.strata import Strata
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.draws import Draws
-from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.sampling.rows.store import RowStore
 from oreflow.agent.sampling.wishes import wishes
 from oreflow.agent.tables.candidates import EnergyTerm
 from oreflow.agent.training.target_words import target_in_words

@@ -6,7 +6,7 @@ import numpy as np
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.evaluation.satisfaction import NO_UNIT, satisfied, wish_in_words
-from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.sampling.rows.store import RowStore
 from oreflow.envs.arrays import Bools
 from oreflow.rewards import Reward
 

@@ -24,7 +24,7 @@ from oreflow.agent.sampling import judged_rows
 from oreflow.agent.sampling import sample as sample_module
 from oreflow.agent.sampling.distinct_counter import DistinctCounter
 from oreflow.agent.sampling.draws import first_of_their_kind
-from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.sampling.rows.store import RowStore
 from oreflow.agent.sampling.sample import sample
 from oreflow.agent.sampling.sampler import PolicySampler, Sampler
 from oreflow.agent.sampling.trained_run import load_run

@@ -7,7 +7,7 @@ import pytest
 
 from oreflow.agent.learners.families.conditions import Condition
 from oreflow.agent.learners.families.kinds import Temperature
-from oreflow.agent.sampling.uncertainty import log_reward_std
+from oreflow.agent.sampling.rows.uncertainty import log_reward_std
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import parse_formulas
 from oreflow.rewards import Reward, Term

@@ -12,9 +12,9 @@ from oreflow.agent.evaluation.exact import log_target
 from oreflow.agent.rollout.log_probabilities import log_prior
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.sampling.draws import Draws, first_of_their_kind
-from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.sampling.rows.store import RowStore
+from oreflow.agent.sampling.rows.uncertainty import log_reward_std
 from oreflow.agent.sampling.trained_run import TrainedRun
-from oreflow.agent.sampling.uncertainty import log_reward_std
 from oreflow.agent.storage.scratch import writing_to
 from oreflow.agent.tables.candidates import EnergyTerm, candidate_table, energy_model_of
 from oreflow.agent.tables.known_crystals import is_known_object

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from oreflow.agent.sampling.row_store import RowStore
+from oreflow.agent.sampling.rows.store import RowStore
 from oreflow.agent.sampling.trained_run import TrainedRun
 from oreflow.agent.tables.people import LOG_REWARD_DECIMALS
 from oreflow.agent.tables.ranking import (

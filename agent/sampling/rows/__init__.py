@@ -1,0 +1,1 @@
+"""Rows of candidate tables: judged, stored, ordered, written."""
