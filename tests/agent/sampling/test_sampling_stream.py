@@ -20,10 +20,10 @@ import pytest
 from oreflow.agent.errors import OutputError
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling import draws as draws_module
-from oreflow.agent.sampling import judged_rows
 from oreflow.agent.sampling import sample as sample_module
 from oreflow.agent.sampling.distinct_counter import DistinctCounter
 from oreflow.agent.sampling.draws import first_of_their_kind
+from oreflow.agent.sampling.rows import judging
 from oreflow.agent.sampling.rows.store import RowStore
 from oreflow.agent.sampling.sample import sample
 from oreflow.agent.sampling.sampler import PolicySampler, Sampler
@@ -64,7 +64,7 @@ def test_the_rows_do_not_depend_on_the_size_of_chunks(
     assert (tmp_path / "whole" / FILES[0]).read_bytes() == (tmp_path / "parts" / FILES[0]).read_bytes()
     pd.testing.assert_frame_equal(frame(tmp_path / "whole"), frame(tmp_path / "parts"))
     assert pq.ParquetFile(tmp_path / "parts" / FILES[1]).num_row_groups == -(-n // 13)
-    monkeypatch.setattr(judged_rows, "_JUDGED_AT_ONCE", 37)  # networks may round differently then
+    monkeypatch.setattr(judging, "_JUDGED_AT_ONCE", 37)  # networks may round differently then
     sample(folder, n, out=tmp_path / "judged", unique=unique, quiet=True)
     a, b = frame(tmp_path / "whole"), frame(tmp_path / "judged")
     if unique:
@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_the_earlier_files(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(target, method, fail_midway)
-    monkeypatch.setattr(judged_rows, "_JUDGED_AT_ONCE", 100)
+    monkeypatch.setattr(judging, "_JUDGED_AT_ONCE", 100)
     with pytest.raises(OutputError, match=r"No space left on device; earlier results .* stay as they were"):
         sample(folder, 300, out=out, seed=2, quiet=True, rows_per_chunk=100, overwrite=True)
     assert names(out) == FILES
