@@ -198,7 +198,7 @@ def _realise(samples: Path, overwrite: bool, quiet: bool) -> dict[str, Any]:
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:
     from oreflow.agent.evaluation.random_objects import BUILD_ORDERS, UNIFORM
-    from oreflow.agent.sampling.wishes import in_lines
+    from oreflow.agent.sampling.wishes import hull_lines, in_lines
 
     print(
         f"{summary['n_rows']} candidates ({summary['rows']}) from {summary['n_draws']} draws: {out / 'candidates.csv'}"
@@ -215,19 +215,8 @@ def _print_summary(summary: dict[str, Any], out: Path) -> None:
     if "neutrality_rule" in summary:
         print(f"charge-neutral             {summary['share_neutral']:.1%} ({summary['neutrality_rule']})")
         print(f"electronegativity-balanced {summary['share_electronegativity_ok']:.1%}")
-    for line in in_lines(summary):
+    for line in [*in_lines(summary), *hull_lines(summary)]:
         print(line)
-    if "share_hull_hole" in summary:
-        print(
-            f"energy above the hull      {summary['median_energy_above_hull_ev_per_atom']:.3f} eV/atom predicted "
-            f"(median); {summary['share_within_0.05_ev_per_atom_of_hull']:.1%} within 0.05"
-        )
-        if summary["share_hull_hole"]:
-            print(
-                f"holes in the hull          {summary['share_hull_hole']:.1%} of the rows, "
-                f"{summary['share_far_below_hull']:.1%} far below it: the reference is likely to lack competing "
-                "compounds there (column hull_hole)"
-            )
     if "n_space_groups" in summary:
         within = summary["median_std_within_space_groups"]
         entropy = summary["entropy_space_groups_nats"]

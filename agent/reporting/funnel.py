@@ -9,6 +9,7 @@ import numpy as np
 from oreflow.agent.evaluation.satisfaction import reading_verdict, satisfied, wish_in_words
 from oreflow.agent.reporting.sources import Source, TermColumn
 from oreflow.envs.arrays import Bools
+from oreflow.rewards.reference.hull_holes import LOWEST_TRUSTED
 
 _FLAGS = (
     ("charge_neutral", "charge-neutral"),
@@ -68,7 +69,30 @@ def funnel(sources: list[Source]) -> list[Line]:
         shares = tuple(_share(flags(source, column)) for source in sources)
         if any(share is not None for share in shares):
             lines.append(Line(title, "", shares))
-    return lines
+    return lines + _further(sources)
+
+
+def _further(sources: list[Source]) -> list[Line]:
+    """What nobody asks for and everybody wants to know: elements a formula, and rows that lie in holes of the hull."""
+    further = []
+    numbers = tuple(source.numbers("nelements") for source in sources)
+    if any(values is not None and len(values) for values in numbers):
+        medians = tuple(None if values is None else float(np.nanmedian(values)) for values in numbers)
+        further.append(Line("elements a formula", "", (None,) * len(sources), medians))
+    far = tuple(_share(_far_below(source)) for source in sources)
+    if any(share is not None for share in far):
+        wish = "the reference is likely to lack competing compounds there"
+        further.append(Line(f"more than {-LOWEST_TRUSTED:g} eV/atom below the hull", wish, far))
+    return further
+
+
+def _far_below(source: Source) -> Bools | None:
+    """Which rows lie further below the hull than is to be trusted; None where no column says how far above it."""
+    for name in ("energy_above_hull_ev_per_atom", "crystal_energy_above_hull_ev_per_atom"):
+        values = source.numbers(name)
+        if values is not None:
+            return np.asarray(values < LOWEST_TRUSTED)
+    return None
 
 
 def flags(source: Source, column: str) -> Bools | None:

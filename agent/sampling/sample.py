@@ -18,6 +18,7 @@ from oreflow.agent.sampling.rows.order import decimals_of, order_of
 from oreflow.agent.sampling.rows.store import ROWS_PER_CHUNK, RowStore
 from oreflow.agent.sampling.summary import dominated_volumes, summarise
 from oreflow.agent.sampling.trained_run import load_run, narrowed, open_prior
+from oreflow.agent.sampling.wishes import novelty
 from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import check_place
 from oreflow.agent.storage.run_folder import RunFolder
@@ -130,6 +131,8 @@ def sample(
             n_invalid=n_invalid,
             strata=None if run.policy is None else run.policy.strata,
         )
+        if reference is not None:
+            summary |= novelty(rows, len(reference))
         summary |= {
             "step": run.step,
             "seed": seed,

@@ -7,6 +7,7 @@ import pandas as pd
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.evaluation.hypervolume import MAX_AXES, hypervolume
+from oreflow.agent.evaluation.mixtures import are_mixtures
 from oreflow.agent.evaluation.random_objects import random_objects
 from oreflow.agent.policy.strata import Strata
 from oreflow.agent.runtime.seeds import stream
@@ -121,17 +122,31 @@ def _hull_holes(rows: RowStore) -> dict[str, Any]:
     if "hull_hole" not in rows.schema.names or not len(rows):
         return {}
     flagged = rows.n_texts("hull_hole")
+    n_mixtures, example = _mixtures(rows)
     above = rows.column(next(name for name in rows.schema.names if name.endswith("energy_above_hull_ev_per_atom")))
     return {
         "median_energy_above_hull_ev_per_atom": _finite_median(above),
         "share_within_0.05_ev_per_atom_of_hull": float((above <= _NEAR_HULL).mean()),
         "share_hull_hole": flagged / len(rows),
+        "share_mixtures": n_mixtures / len(rows),
+        "mixture_example": example,
         "share_far_below_hull": float((above < LOWEST_TRUSTED).mean()),
         "hull_hole_rule": (
             f"a metal and a non-metal element side by side among the products, fewer competing compounds than elements "
             f"less one, or more than {-LOWEST_TRUSTED:g} eV/atom below the hull"
         ),
     }
+
+
+def _mixtures(rows: RowStore) -> tuple[int, str | None]:
+    """How many rows are mixtures of phases that substitute each other, and the decomposition of the first."""
+    n_mixtures, example = 0, None
+    for texts, counts in rows.texts("decomposition"):
+        mixed = are_mixtures(texts)
+        n_mixtures += int(counts[mixed].sum())
+        if example is None and mixed.any():
+            example = texts[int(mixed.argmax())]
+    return n_mixtures, example
 
 
 def _space_groups(rows: RowStore, wanted: str) -> dict[str, Any]:
@@ -186,8 +201,8 @@ def _chemical_systems(rows: RowStore) -> tuple[int, set[str]]:
     """How many there are, told apart by 64 bits of hash, and the elements in them."""
     hashes = [np.empty(0, dtype=np.uint64)]
     present: set[str] = set()
-    for texts in rows.texts("chemsys"):
-        hashes.append(pd.util.hash_array(texts.astype(object), categorize=False))
+    for texts, _ in rows.texts("chemsys"):
+        hashes.append(pd.util.hash_array(np.array(texts, dtype=object), categorize=False))
         present.update(symbol for text in texts for symbol in text.split("-"))
     return len(np.unique(np.concatenate(hashes))), present
 

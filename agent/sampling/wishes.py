@@ -46,6 +46,15 @@ def wishes(config: Config, reward: Reward, rows: RowStore) -> dict[str, Any]:
     return {"wishes": found, "share_meeting_all": share}
 
 
+def novelty(rows: RowStore, n_known: int) -> dict[str, Any]:
+    """How many rows the reference lacks.
+
+    Returns:
+        `share_novel`, of the rows (None where there are none), and `n_reference`, the objects that it was held against.
+    """
+    return {"share_novel": rows.n_true("is_novel") / len(rows) if len(rows) else None, "n_reference": n_known}
+
+
 def in_lines(summary: dict[str, Any]) -> list[str]:
     """The same for people: a line a term, one for all, and the verdict."""
     lines = []
@@ -56,6 +65,30 @@ def in_lines(summary: dict[str, Any]) -> list[str]:
         lines.append(f"{wish['term'].replace('_', ' '):26s} {', '.join([*median, *share])}")
     if summary.get("share_meeting_all") is not None:
         lines.append(f"{'all of these':26s} {summary['share_meeting_all']:.1%}")
+    if summary.get("share_novel") is not None:
+        lines.append(
+            f"{'novel':26s} {summary['share_novel']:.1%} not among {summary['n_reference']:,} of the reference"
+        )
     if "worth_reading" in summary:
         lines.append(f"{'verdict':26s} {summary['worth_reading']}")
+    return lines
+
+
+def hull_lines(summary: dict[str, Any]) -> list[str]:
+    """What the summary says of a hull of known phases, for people; nothing where no term asked for one."""
+    if "share_hull_hole" not in summary:
+        return []
+    median, near = summary["median_energy_above_hull_ev_per_atom"], summary["share_within_0.05_ev_per_atom_of_hull"]
+    lines = [f"{'energy above the hull':26s} {median:.3f} eV/atom predicted (median); {near:.1%} within 0.05"]
+    if summary["share_hull_hole"]:
+        lines.append(
+            f"{'holes in the hull':26s} {summary['share_hull_hole']:.1%} of the rows, "
+            f"{summary['share_far_below_hull']:.1%} far below it: the reference is likely to lack competing compounds "
+            "there (column hull_hole)"
+        )
+    if summary["share_mixtures"]:
+        lines.append(
+            f"{'mixtures of known phases':26s} {summary['share_mixtures']:.1%} of the rows, such as "
+            f"{summary['mixture_example']}: phases that differ in one element mix at any ratio"
+        )
     return lines

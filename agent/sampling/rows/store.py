@@ -3,13 +3,11 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from oreflow.envs.arrays import Floats, Ints
 
@@ -86,10 +84,11 @@ class RowStore:
         """How many cells of a column of text hold any."""
         return sum(pc.sum(pc.greater(pc.binary_length(table.column(name)), 0)).as_py() or 0 for table in self._tables())
 
-    def texts(self, name: str) -> Iterator[NDArray[Any]]:
-        """The distinct texts of each batch, one batch after the other."""
+    def texts(self, name: str) -> Iterator[tuple[list[str], Ints]]:
+        """The distinct texts of each batch and how many rows hold each, one batch after the other."""
         for table in self._tables():
-            yield pc.unique(table.column(name)).to_numpy(zero_copy_only=False)
+            counted = pc.value_counts(table.column(name).drop_null())
+            yield counted.field("values").to_pylist(), counted.field("counts").to_numpy(zero_copy_only=False)
 
     def _tables(self) -> Iterator[pa.Table]:
         for i in range(len(self._ends) - 1):

@@ -36,7 +36,7 @@ class Effort:
     max_minutes: float
 
 
-FULL, QUICK = Effort(4, 48, 45.0), Effort(2, 10, 1.6)
+FULL, QUICK = Effort(4, 48, 45.0), Effort(2, 10, 3.0)
 
 
 def _target(column: str, formation_energy: bool | None, unit: str | None, property_name: str | None) -> dict[str, Any]:

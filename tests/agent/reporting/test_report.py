@@ -36,7 +36,21 @@ def test_the_funnel_is_that_of_the_table(page: Path) -> None:
     median = frame["formation_energy_ev_per_atom"].median()
     assert f"at most -1 eV/atom median {median:.4g}" in text
     assert f"complexity / nats as low as possible median {frame['complexity_nats'].median():.4g}" in text
+    assert f"elements a formula median {frame['nelements'].median():.4g}" in text
+    assert "more than 0.1 eV/atom below the hull" not in text  # of which this table says nothing
     assert 0 < (balanced & low & ordered).mean() < low.mean()  # or the test could not tell the lines apart
+
+
+def test_rows_in_holes_of_the_hull_are_counted(tmp_path: Path) -> None:
+    table = tmp_path / "candidates.csv"
+    above = [-0.3, -0.11, -0.09, 0.02, 0.4]
+    formulas = ["LiFeO2", "NaCl", "MgO", "CaTiO3", "KBr"]
+    pd.DataFrame({"formula": formulas, "energy_above_hull_ev_per_atom": above}).to_csv(table, index=False)
+    done("report", table, "-q")
+    text = cells(words_of(tmp_path / "report" / "index.html"))
+    assert (
+        "more than 0.1 eV/atom below the hull the reference is likely to lack competing compounds there 40.0 %" in text
+    )
 
 
 def test_the_table_on_the_page_is_the_table(page: Path) -> None:

@@ -62,3 +62,16 @@ def test_the_verdict_names_what_fails_most(drawn: tuple) -> None:  # type: ignor
     assert lines[-2].startswith("all of these")
     assert lines[-2].endswith(f"{summary['share_meeting_all']:.1%}")
     assert lines[-1] == f"{'verdict':26s} {summary['worth_reading']}"
+
+
+def test_the_summary_says_how_many_rows_the_reference_lacks(drawn: tuple, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    summary, run, _ = drawn
+    assert "share_novel" not in summary  # which was drawn without a reference
+    (tmp_path / "known.csv").write_text("formula\nFeS\nFeO\nLi2O\nFe2O3\nLi2S\n")
+    rows = oreflow.sample(run, 80, seed=1, out=tmp_path / "out", reference=tmp_path / "known.csv")
+    known = rows["formula_reduced"].isin(["FeS", "FeO", "Li2O", "Fe2O3", "Li2S"])
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["share_novel"] == pytest.approx((~known).mean())
+    assert 0 < known.sum() < len(rows)
+    assert found["n_reference"] == 5
+    assert f"{'novel':26s} {found['share_novel']:.1%} not among 5 of the reference" in in_lines(found)
