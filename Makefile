@@ -20,8 +20,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: design test quick docs clean
 
 design: $(VENV)/.installed
-	$(BIN)/oreflow train $(CONFIG) --out $(RUN) --overwrite $(TRAIN_FLAGS)
-	$(BIN)/oreflow sample $(RUN) -n $(SAMPLES) --unique
+	$(BIN)/oreflow design $(CONFIG) --out $(RUN) -n $(SAMPLES) --overwrite $(TRAIN_FLAGS)
 	$(BIN)/oreflow evaluate $(RUN)/samples/candidates.csv --quiet
 
 test: $(VENV)/.installed-test

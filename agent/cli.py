@@ -1,11 +1,15 @@
 """The command `oreflow`. Importing this file imports nothing heavy; each verb imports what it needs when it runs."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from oreflow.agent.commands import (
     campaign,
     check,
     compare,
+    design,
     evaluate,
     exact,
     fit,
@@ -34,6 +38,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"oreflow {version('oreflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version_: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of `oreflow` itself."""
+
+
+app.command("design")(design.design)
 app.command("train")(train.train)
 app.command("resume")(train.resume)
 app.command("sample")(sample.sample)

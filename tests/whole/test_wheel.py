@@ -46,6 +46,9 @@ def test_it_holds_one_package_with_its_data_and_its_types(wheel: Path) -> None:
             Path(name).relative_to(f"oreflow/{package}") for name in names if name.startswith(f"oreflow/{package}/")
         } >= sources
     needed = ("py.typed", "agent/templates/config.yaml", "envs/data/wyckoff.npz", "rewards/data/element_volumes.csv")
+    configs = {path.name for path in (ROOT / "runs" / "configs").glob("*.yaml")}
+    assert "quickstart.yaml" in configs
+    needed += tuple(f"agent/configs/{name}" for name in configs)
     needed += tuple(f"agent/reporting/page/report.{suffix}" for suffix in ("html.j2", "css", "js"))
     assert {f"oreflow/{name}" for name in needed} <= set(names)
     assert sum(name.endswith("weights.safetensors") for name in names) == 4
@@ -75,6 +78,8 @@ def test_folders_of_the_same_names_do_no_harm(wheel: Path, tmp_path: Path) -> No
         return done.stdout
 
     run(program, "init", "search")
+    run(program, "design", "tiny_exact", "-n", "9", "--set", "sampler.steps=5")
+    assert (work / "oreflow_tiny_exact" / "report" / "index.html").is_file()
     assert run(bin_folder / "python", "script.py").split() == ["20", "True", "7"]
     run(
         program,
