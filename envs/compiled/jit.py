@@ -112,6 +112,13 @@ def _text(path: Path) -> str:
 
 
 @cache
+def _imported(path: Path) -> frozenset[Path]:
+    """The files of this package that a source file imports."""
+    files = {_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in _IMPORT.findall(_text(path))}
+    return frozenset(file for file in files if file.is_file())
+
+
+@cache
 def source_digest(path: Path) -> str:
     """SHA-256 of a source file and of all files of this package that it imports, directly or not.
 
@@ -120,9 +127,7 @@ def source_digest(path: Path) -> str:
     found, new = set(), {path}
     while new:
         found |= new
-        names = {name for file in new for name in _IMPORT.findall(_text(file))}
-        files = {_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
-        new = {file for file in files if file.is_file()} - found
+        new = {file for importing in new for file in _imported(importing)} - found
     digest = sha256()
     for file in sorted(found):
         digest.update(f"{file.name}\0{_text(file)}\0".encode())

@@ -6,6 +6,7 @@ in the world's list, letter, element, close, then the bins of b/a, c/a, angles, 
 Without geometry there is neither close nor any bin.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -108,6 +109,7 @@ class World(NamedTuple):
     first_volume: int
 
 
+@lru_cache(maxsize=4)  # a start builds the same two worlds several times: its own, and that of a prior
 def make_world(space: WyckoffSpace) -> tuple[GroupTables, World, Rules]:
     """The tables of all groups, the arrays of a space, and its element rules.
 
