@@ -1,5 +1,7 @@
 """The command `oreflow`. Importing this file imports nothing heavy; each verb imports what it needs when it runs."""
 
+import io
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -82,6 +84,9 @@ app.command("warm-up")(warm_up.warm_up)
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):  # one that cannot show a character shows another in its place
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()
 
 
