@@ -17,14 +17,18 @@ import re
 import time
 import warnings
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.registry import CPUDispatcher
+from numba.core.sigutils import normalize_signature
 from numba.core.types.misc import unliteral
+
+from oreflow.envs.compiled.callees import CalleeCompiler, is_callee
 
 _DIGEST_BYTES = 32
 _ROOT = Path(__file__).parents[3]  # the folder that holds oreflow
@@ -96,6 +100,8 @@ class _ForgivingCache(FunctionCache):
         return loaded
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        if is_callee(data):  # it is in the files of those that call it
+            return
         try:
             try:
                 super().save_overload(sig, data)
@@ -162,20 +168,49 @@ def _warn(what: str, error: Exception) -> None:
     )
 
 
-def _call_of_any_value(call_template: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
-    """Types a call by the types of its arguments alone: numba would compile a function anew for each constant given."""
-    plain = tuple(map(unliteral, arguments))
-    return call_template(plain, {name: unliteral(value) for name, value in dict(keywords).items()})
+class _Dispatcher(CPUDispatcher):  # type: ignore[misc]
+    """numba's, which compiles a function for compiled callers another way than for Python; see `callees`."""
+
+    _called = False  # whether what is being compiled is for compiled callers
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Types a call by the types of its arguments alone: numba would compile anew for each constant given."""
+        options = self._compiler.targetoptions
+        self._compiler.targetoptions = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        self._called = True
+        try:
+            return super().get_call_template(
+                tuple(map(unliteral, args)), {name: unliteral(value) for name, value in dict(kws).items()}
+            )
+        finally:
+            self._compiler.targetoptions, self._called = options, False
+
+    def compile(self, sig: Any) -> Any:
+        """Compiles for the caller that there is; what was compiled for compiled callers does not serve Python."""
+        if not self._called:
+            types, _ = normalize_signature(sig)
+            known = self.overloads.get(tuple(types))
+            if known is not None and is_callee(known):
+                del self.overloads[tuple(types)]
+        return super().compile(sig)
+
+    def add_overload(self, cres: Any) -> None:
+        """Registers a version; Python is not to find what has no wrapper."""
+        if is_callee(cres):
+            self.overloads[tuple(cres.signature.args)] = cres
+        else:
+            super().add_overload(cres)
 
 
 def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """`numba.njit(cache=True, ...)`, compiled in memory where the cache cannot be used."""
     if function is None:
         return lambda decorated: njit(decorated, **options)
-    dispatcher = numba.njit(**options)(function)
-    if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT: the plain function
-        return dispatcher
-    dispatcher.get_call_template = partial(_call_of_any_value, dispatcher.get_call_template)
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher = _Dispatcher(
+        function, targetoptions={"nopython": True, "boundscheck": None} | options, pipeline_class=CalleeCompiler
+    )
     try:
         dispatcher._cache = _ForgivingCache(function)
     except (RuntimeError, OSError) as error:

@@ -12,6 +12,7 @@ code of the plain world reads counts from the first n columns and the stop from 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -279,7 +280,7 @@ class NumberFirstKernel:
             TooRareError: when fewer than one random count vector in 10^7 is an object.
         """
         low, high = int(self.numbers[0]), int(self.numbers[-1])
-        rules = self.plain.rules._replace(n_elements_min=low, n_elements_max=high)
+        rules = replace(self.plain.rules, n_elements_min=low, n_elements_max=high)
         parts: list[Int16s] = []
         while sum(len(part) for part in parts) < n:
             states = self._with_numbers(sample_uniform(rules, n, rng))
