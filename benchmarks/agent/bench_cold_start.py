@@ -2,11 +2,11 @@
 
     python -m benchmarks.agent.bench_cold_start [--functions 20] [--only decorations] [--json FILE]
 
-Each command runs in a process of its own, with a cache of compiled functions (`NUMBA_CACHE_DIR`) that is empty the first
-time and filled the second. Printed are CPU and wall seconds of the whole command, CPU seconds until its first step
-begins and ends, and what numba compiled: for each function how many versions, and the CPU seconds that were its own, those
-of the functions that it calls taken off. Machine code of a function that is called is built into its caller once more;
-those seconds count for the caller.
+Each command runs in a process of its own, with a cache of compiled functions (`NUMBA_CACHE_DIR`) that is empty the
+first time and filled the second. Printed are CPU and wall seconds of the whole command, CPU seconds until its first
+step begins and ends, and what numba compiled: for each function how many versions, and the CPU seconds of its own,
+those of compilations begun meanwhile taken off. A function that Python calls is optimised with all that it calls; those
+seconds count for it.
 """
 
 import argparse
@@ -99,8 +99,8 @@ def show(name: str, cold: dict[str, Any], warm: dict[str, Any], n_functions: int
     for which, found in (("first use", cold), ("second use", warm)):
         marks, functions = found["marks"], found["functions"]
         print(
-            f"{name}, {which}: {found['cpu']:.1f} s of CPU time, {found['wall']:.1f} s on the clock; first step begins after "
-            f"{marks['first step begins']:.1f} and ends after {marks['first step ends']:.1f} s of CPU time; "
+            f"{name}, {which}: {found['cpu']:.1f} s of CPU time, {found['wall']:.1f} s on the clock; first step begins "
+            f"after {marks['first step begins']:.1f} and ends after {marks['first step ends']:.1f} s of CPU time; "
             f"{sum(n for n, _ in functions.values())} compilations of {len(functions)} functions, "
             f"{sum(seconds for _, seconds in functions.values()):.1f} s",
             flush=True,

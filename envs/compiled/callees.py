@@ -29,7 +29,7 @@ class _NoEnvironment:
         return getattr(self._codegen, name)
 
 
-class _Callee(JITCodeLibrary):  # type: ignore[misc]
+class _Callee(JITCodeLibrary):
     """The code of a function that others call, with all that it calls itself; not optimised as a whole."""
 
     @property
@@ -48,7 +48,7 @@ class _Callee(JITCodeLibrary):  # type: ignore[misc]
         return 0
 
 
-class _Entry(JITCodeLibrary):  # type: ignore[misc]
+class _Entry(JITCodeLibrary):
     """The code of a function that Python calls."""
 
     def finalize(self) -> None:
@@ -61,6 +61,14 @@ class _Entry(JITCodeLibrary):  # type: ignore[misc]
                     self._codegen.set_env(variable.name, environment)
 
 
+class _OptimisedCallee(_Entry):
+    """The code of a function that others call, optimised before it is built in.
+
+    Where sums may be reordered (`fastmath`), their last digits depend on how loops were turned into lanes: they are to
+    be those that plain numba gives.
+    """
+
+
 def _link(library: Any) -> None:
     """Link the modules of the libraries that a library uses into its own."""
     seen = set()
@@ -71,12 +79,14 @@ def _link(library: Any) -> None:
             library._final_module.link_in(used._get_module_for_linking(), preserve=True)
 
 
-class CalleeCompiler(Compiler):  # type: ignore[misc]
+class CalleeCompiler(Compiler):
     """numba's compiler; functions that get no wrapper for Python become callees."""
 
     def __init__(self, typing: Any, target: Any, library: Any, args: Any, returns: Any, flags: Any, known: Any) -> None:
         if library is None:
-            kind = _Callee if flags.no_cpython_wrapper else _Entry
+            kind: type = _Entry
+            if flags.no_cpython_wrapper:
+                kind = _OptimisedCallee if flags.fastmath.flags else _Callee
             library = kind(target.codegen(), kind.__name__)
             library.enable_object_caching()
         super().__init__(typing, target, library, args, returns, flags, known)
@@ -84,4 +94,4 @@ class CalleeCompiler(Compiler):  # type: ignore[misc]
 
 def is_callee(compiled: Any) -> bool:
     """Tell whether a compiled function (numba's `CompileResult`) serves compiled callers only."""
-    return isinstance(compiled.library, _Callee)
+    return isinstance(compiled.library, (_Callee, _OptimisedCallee))

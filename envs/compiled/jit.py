@@ -24,6 +24,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 from numba.core.sigutils import normalize_signature
 from numba.core.types.misc import unliteral
@@ -168,31 +169,33 @@ def _warn(what: str, error: Exception) -> None:
     )
 
 
-class _Dispatcher(CPUDispatcher):  # type: ignore[misc]
+class _Dispatcher(CPUDispatcher):
     """numba's, which compiles a function for compiled callers another way than for Python; see `callees`."""
 
-    _called = False  # whether what is being compiled is for compiled callers
+    _called = False  # whether what is being compiled is for compiled callers; read and set under numba's lock
 
     def get_call_template(self, args: Any, kws: Any) -> Any:
         """Types a call by the types of its arguments alone: numba would compile anew for each constant given."""
-        options = self._compiler.targetoptions
-        self._compiler.targetoptions = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        self._called = True
-        try:
-            return super().get_call_template(
-                tuple(map(unliteral, args)), {name: unliteral(value) for name, value in dict(kws).items()}
-            )
-        finally:
-            self._compiler.targetoptions, self._called = options, False
+        with global_compiler_lock:
+            options, called = self._compiler.targetoptions, self._called
+            self._compiler.targetoptions = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+            self._called = True
+            try:
+                return super().get_call_template(
+                    tuple(map(unliteral, args)), {name: unliteral(value) for name, value in dict(kws).items()}
+                )
+            finally:
+                self._compiler.targetoptions, self._called = options, called
 
     def compile(self, sig: Any) -> Any:
         """Compiles for the caller that there is; what was compiled for compiled callers does not serve Python."""
-        if not self._called:
-            types, _ = normalize_signature(sig)
-            known = self.overloads.get(tuple(types))
-            if known is not None and is_callee(known):
-                del self.overloads[tuple(types)]
-        return super().compile(sig)
+        with global_compiler_lock:  # another thread must not take a call from Python for one from compiled code
+            if not self._called:
+                types, _ = normalize_signature(sig)
+                known = self.overloads.get(tuple(types))
+                if known is not None and is_callee(known):
+                    del self.overloads[tuple(types)]
+            return super().compile(sig)
 
     def add_overload(self, cres: Any) -> None:
         """Registers a version; Python is not to find what has no wrapper."""

@@ -18,6 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.extending import NativeValue, lower_getattr_generic, models, register_model, typeof_impl, unbox
+from numba.core.types.misc import MemInfoPointer
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr
 from numba.np.numpy_support import from_dtype
@@ -62,7 +63,8 @@ class Record:
     @cached_property
     def _packed(self) -> tuple[RecordType, Any]:
         """The type, and the block of memory as int64 words."""
-        layout, words = [], []
+        layout: list[tuple[str, types.Type, int]] = []
+        words: list[int] = []
         for name in _names(type(self)):
             value = getattr(self, name)
             type_, own = _pack(value, f"{type(self).__name__}.{name}")
@@ -136,7 +138,7 @@ def _unbox(_: RecordType, value: Any, c: Any) -> NativeValue:
 
 
 @infer_getattr
-class _Fields(AttributeTemplate):  # type: ignore[misc]
+class _Fields(AttributeTemplate):
     key = RecordType
 
     def generic_resolve(self, record: RecordType, attribute: str) -> types.Type | None:
@@ -169,7 +171,7 @@ def _read_field(context: Any, builder: Any, record: RecordType, pointer: Any, at
         array.nitems, array.itemsize = n, ir.IntType(8 * _WORD)(size)
         array.shape = _sequence(builder, shape)
         array.strides = _sequence(builder, strides[::-1])
-        array.meminfo = context.get_constant_null(types.MemInfoPointer(types.voidptr))  # not counted: see above
+        array.meminfo = context.get_constant_null(MemInfoPointer(types.voidptr))  # not counted: see above
         array.parent = context.get_constant_null(types.pyobject)
         return array._getvalue()
     value = word(0, ir.DoubleType() if type_ == types.float64 else None)

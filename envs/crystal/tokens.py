@@ -5,6 +5,8 @@ adds up to, the charge that can carry, bins chosen so far, and what is to be cho
 follows from the state; what a network would have to learn by heart (sizes, charges) is spelled out.
 """
 
+from typing import Any
+
 import numpy as np
 
 from oreflow.envs.arrays import Ints, States
@@ -85,7 +87,8 @@ class WyckoffTokens:
             world.lattice_grid.n_volumes + 1 if world.geometry else 0,
         ]
         starts = np.cumsum(lengths).tolist()
-        self.blocks = TokenBlocks(*starts, position_of, size_of)
+        fields: list[Any] = [*starts, position_of, size_of]
+        self.blocks = TokenBlocks(*fields)
         self.n = starts[-1]
         self.width = 6 + 6 * world.n_slots + world.sites.n_elements_max + 5 + 2
         self.factors = self._factors(rows, len(sizes))
