@@ -150,7 +150,7 @@ def _announce() -> None:
     elif not _announced and now - _compiling_since > _SECONDS_UNSAID:
         _announced = True
         logging.getLogger("oreflow").info(
-            "compiling what this machine has not met before: some seconds for compositions, up to three minutes for "
+            "compiling what this machine has not met before: some seconds for compositions, up to a minute for "
             "crystals; later commands find it in the cache"
         )
 
