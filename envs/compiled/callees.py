@@ -61,12 +61,18 @@ class _Entry(JITCodeLibrary):
                     self._codegen.set_env(variable.name, environment)
 
 
-class _OptimisedCallee(_Entry):
+class _OptimisedCallee(_Callee):
     """The code of a function that others call, optimised before it is built in.
 
     Where sums may be reordered (`fastmath`), their last digits depend on how loops were turned into lanes: they are to
-    be those that plain numba gives.
+    be those that numba's cache gives, and the same at the first start as at later ones.
     """
+
+    def finalize(self) -> None:
+        """Link what it calls, and optimise."""
+        _link(self)
+        self._optimize_final_module()
+        self._finalized = True
 
 
 def _link(library: Any) -> None:
@@ -94,4 +100,4 @@ class CalleeCompiler(Compiler):
 
 def is_callee(compiled: Any) -> bool:
     """Tell whether a compiled function (numba's `CompileResult`) serves compiled callers only."""
-    return isinstance(compiled.library, (_Callee, _OptimisedCallee))
+    return isinstance(compiled.library, _Callee)
