@@ -16,9 +16,12 @@ COPY runs/configs runs/configs
 COPY src src
 RUN pip install --no-cache-dir --constraint requirements.lock ".[chgnet]"
 
-# What numba compiles is kept here, so that a container that mounts it compiles once.
+# What numba compiles is kept here, so that a container that mounts it compiles once. It serves the kind of processor
+# that compiled it: WARM_UP=yes pays where the image is built on machines like those that use it.
+ARG WARM_UP=""
 ENV NUMBA_CACHE_DIR=/var/cache/oreflow
-RUN mkdir -p /var/cache/oreflow && chmod 1777 /var/cache/oreflow
+RUN mkdir -p /var/cache/oreflow && if [ -n "$WARM_UP" ]; then oreflow warm-up; fi && chmod -R a+rwX /var/cache/oreflow \
+    && chmod 1777 /var/cache/oreflow
 WORKDIR /work
 ENTRYPOINT ["oreflow"]
 CMD ["--help"]

@@ -27,6 +27,7 @@ from oreflow.agent.commands import (
     select,
     structures,
     train,
+    warm_up,
 )
 
 app = typer.Typer(
@@ -78,6 +79,7 @@ app.command("fit-prior")(fit_prior.fit_prior)
 app.command("list")(list.list_)
 app.command("init")(init.init)
 app.command("check")(check.check)
+app.command("warm-up")(warm_up.warm_up)
 
 
 def main() -> None:

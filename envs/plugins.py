@@ -9,7 +9,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -119,9 +120,15 @@ class Registry:
 
     def _entry_points(self) -> dict[str, list[EntryPoint]]:
         out: dict[str, list[EntryPoint]] = {}
-        for point in entry_points(group=self.group):
+        for point in _installed(entry_points, self.group, tuple(sys.path)):
             out.setdefault(point.name, []).append(point)
         return out
+
+
+@cache
+def _installed(find: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Entry points of a group; a start asks some thirty times, and each look reads every installed package."""
+    return tuple(find(group=group))
 
 
 def _entries() -> list[tuple[Registry, str]]:

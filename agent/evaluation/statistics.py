@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 
 from oreflow.envs.arrays import Floats
 
@@ -51,6 +50,8 @@ def rank_correlation(x: Floats, y: Floats) -> float | None:
     both = np.isfinite(x) & np.isfinite(y)
     if both.sum() < 3:
         return None
+    import pandas as pd  # a quarter of a second, which a training that measures nothing does not need
+
     ranks = [pd.Series(values[both]).rank().to_numpy() for values in (x, y)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return None

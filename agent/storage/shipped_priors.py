@@ -35,6 +35,11 @@ def shipped_names() -> tuple[str, ...]:
 
 def shipped_config(name: str) -> Config:
     """The config that a shipped prior was fitted under."""
+    return _read_config(name).model_copy(deep=True)
+
+
+@cache
+def _read_config(name: str) -> Config:
     return load_config(_folder() / name / CONFIG_FILE)
 
 

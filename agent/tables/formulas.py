@@ -4,11 +4,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from oreflow.agent.storage.atomic_files import write_atomically
 from oreflow.agent.tables.full_table import read_table
@@ -17,6 +13,10 @@ from oreflow.envs.objects.compositions import Compositions
 from oreflow.rewards.reference import known_phases as references
 from oreflow.rewards.reference.tables import FORMULA_COLUMNS, formulas_of, row_errors
 from oreflow.rewards.terms.composition.novelty import KnownFormulas
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 _NUMBER = re.compile(r"-\d+(\.\d+)?(e[+-]?\d+)?")  # a number to a spreadsheet, too
 
@@ -49,13 +49,13 @@ def is_known(compositions: Compositions, reference: Compositions) -> Bools:
     return KnownFormulas(reference).contain(compositions)
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
+def write_csv(frame: "pd.DataFrame", path: Path) -> None:
     """CSV, missing values as empty cells; text that a spreadsheet would run as a formula gets a quote before it."""
     write_atomically(path, lambda temporary: _guarded(frame).to_csv(temporary, index=False, lineterminator="\n"))
 
 
 def write_chunks(
-    chunks: Iterable[pa.Table], csv: Path, parquet: Path, shown: Callable[[pd.DataFrame], pd.DataFrame]
+    chunks: Iterable["pa.Table"], csv: Path, parquet: Path, shown: Callable[["pd.DataFrame"], "pd.DataFrame"]
 ) -> None:
     """The same rows as CSV, as `write_csv` writes it, and as Parquet, a row group each chunk.
 
@@ -64,6 +64,8 @@ def write_chunks(
         csv, parquet: new files; a failure leaves part of them.
         shown: makes of a chunk what the CSV holds of it; the Parquet file holds all.
     """
+    import pyarrow.parquet as pq  # reading a config and training need no tables: imported where one is written
+
     with contextlib.ExitStack() as stack:
         text = stack.enter_context(csv.open("w", encoding="utf-8", newline=""))
         writer: pq.ParquetWriter | None = None
@@ -75,7 +77,7 @@ def write_chunks(
                 writer.write_table(chunk, row_group_size=len(chunk))
 
 
-def _guarded(frame: pd.DataFrame) -> pd.DataFrame:
+def _guarded(frame: "pd.DataFrame") -> "pd.DataFrame":
     guarded = frame.rename(columns=_guard)
     for name in guarded.columns:
         if guarded[name].dtype.kind == "O":
@@ -91,7 +93,7 @@ def _guard(cell: Any) -> Any:
     return "'" + cell if dangerous else cell
 
 
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+def write_parquet(frame: "pd.DataFrame", path: Path) -> None:
     """Parquet with the same columns."""
     write_atomically(path, lambda temporary: frame.to_parquet(temporary, index=False))
 

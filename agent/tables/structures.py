@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from oreflow.agent.storage.atomic_files import replacing, write_text
 from oreflow.agent.storage.manifest import add_to_manifest, check_place
@@ -22,6 +21,9 @@ from oreflow.envs.structure_io.encode import encode_structures
 from oreflow.envs.structure_io.reading.files import StructureEntry, read_structure_files
 from oreflow.envs.structure_io.writers import cif_text, poscar_text, write_extxyz
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FORMATS = ("cif", "extxyz", "poscar")
 ID_COLUMNS = ("candidate_id", "material_id", "structure_id", "id")
 _BATCH = 200
@@ -34,7 +36,7 @@ def encode_files(
     symprec: float,
     max_atoms: int,
     seen: Callable[[int, int, int], None] = lambda files, read, refused: None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """A row for each structure of the files, and a row for each entry that is none.
 
     Args:
@@ -48,6 +50,8 @@ def encode_files(
             labels, lattice, parameters, structure, notes.
         errors: file, block, code, message.
     """
+    import pandas as pd  # training reads no tables: imported where one is made
+
     frames, errors = [], []
     n_encoded = 0
     for n_files, batch in _batches(paths, max_atoms):
@@ -74,7 +78,9 @@ def _batches(paths: Sequence[Path], max_atoms: int) -> Iterator[tuple[int, list[
     yield len(paths), batch
 
 
-def _frame(entries: Sequence[StructureEntry], crystals: Crystals) -> pd.DataFrame:
+def _frame(entries: Sequence[StructureEntry], crystals: Crystals) -> "pd.DataFrame":
+    import pandas as pd
+
     bounds = crystals.site_offsets.tolist()
     sites = [crystals.parameters[start:end] for start, end in pairwise(bounds)]
     formulas = formula_columns(crystals.compositions)
@@ -96,7 +102,7 @@ def _frame(entries: Sequence[StructureEntry], crystals: Crystals) -> pd.DataFram
     )
 
 
-def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> tuple[Crystals, Ints, list[str]]:
+def crystals_of(frame: "pd.DataFrame", source: str, decorations: bool = False) -> tuple[Crystals, Ints, list[str]]:
     """The crystals in the column `structure`, the rows that hold one, and a line for each that holds something else.
 
     Args:
@@ -132,7 +138,7 @@ def crystals_of(frame: pd.DataFrame, source: str, decorations: bool = False) -> 
 
 
 def export(
-    frame: pd.DataFrame, source: str, out: Path, format_: str, n: int | None = None, overwrite: bool = False
+    frame: "pd.DataFrame", source: str, out: Path, format_: str, n: int | None = None, overwrite: bool = False
 ) -> dict[str, Any]:
     """Writes the crystals of a table as files, CIF and POSCAR one each, extended XYZ all in one.
 
@@ -180,7 +186,7 @@ def export(
     }
 
 
-def ids_of(frame: pd.DataFrame, crystals: Crystals) -> list[str]:
+def ids_of(frame: "pd.DataFrame", crystals: Crystals) -> list[str]:
     """What the rows of a table are called: by a column of ids, else by row and formula."""
     for name in ID_COLUMNS:
         if name in frame.columns:
@@ -203,7 +209,7 @@ def _file_names(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def numbers_or_text(column: pd.Series) -> list[Any]:
+def numbers_or_text(column: "pd.Series") -> list[Any]:
     """List the values of a column; text as numbers where all of it is, empty cells as None."""
     values = [None if value is None or value != value or value == "" else value for value in column.tolist()]
     if all(value is None or (isinstance(value, str) and _NUMBER.fullmatch(value)) for value in values):

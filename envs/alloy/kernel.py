@@ -9,15 +9,18 @@ concentrations is one terminal object, the equimolar ones included. An addition 
 still be finished (`masks.py`). An alloy of k elements has k! build orders.
 """
 
+from functools import partial
+
 import numpy as np
 
-from oreflow.envs.alloy.masks import allow_rows, allow_rows_parallel, backward_allowed
+from oreflow.envs.alloy.masks import allow_rows, backward_allowed
 from oreflow.envs.alloy.names import alloy_names
 from oreflow.envs.alloy.space import AlloySpace
 from oreflow.envs.alloy.tokens import AlloyTokens
 from oreflow.envs.alloy.uniform import n_alloys, n_partial_alloys, sample_uniform
 from oreflow.envs.arrays import Bools, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.contract.enumeration import enumerate_states
 from oreflow.envs.contract.protocol import EnumeratedWorld
 from oreflow.envs.errors import EmptyWorldError
@@ -101,11 +104,7 @@ class AlloyKernel:
         """Allowed actions, bool [batch, n_actions]."""
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
-        # Starting the thread pool costs about 20 microseconds, the work of some ten states.
-        if len(states) < 64:
-            allow_rows(self.rules, states, out, 0, len(states))
-        else:
-            allow_rows_parallel(self.rules, states, out)
+        in_blocks(partial(allow_rows, self.rules, states, out), len(states), least=64)
         return out
 
     def action_block(self, states: States) -> Ints:

@@ -7,7 +7,6 @@ lies in the interval of one such choice that takes every required element left a
 range. For each class all choices are walked through once, and each allows an interval of c.
 """
 
-import numba
 import numpy as np
 
 from oreflow.envs.alloy.space import AlloyRules
@@ -86,7 +85,7 @@ def _allow_row(rules: AlloyRules, state: States, out: Bools, left: Ints, chosen:
                     out[e * rules.width + steps - 1] = marks[steps]
 
 
-@njit
+@njit(nogil=True)
 def allow_rows(rules: AlloyRules, states: States, out: Bools, first: int, last: int) -> None:
     """Allowed forward actions of states first to last, into `out`, bool [batch, n_actions]."""
     n_classes = len(rules.class_low)
@@ -94,14 +93,6 @@ def allow_rows(rules: AlloyRules, states: States, out: Bools, first: int, last: 
     marks = np.zeros(rules.width + 1, dtype=np.bool_)
     for i in range(first, last):
         _allow_row(rules, states[i], out[i], left, chosen, marks)
-
-
-@njit(parallel=True)
-def allow_rows_parallel(rules: AlloyRules, states: States, out: Bools) -> None:
-    """The same for all states, in blocks of 64 on all threads."""
-    n = len(states)
-    for block in numba.prange((n + 63) // 64):
-        allow_rows(rules, states, out, block * 64, min(n, (block + 1) * 64))
 
 
 @njit

@@ -17,14 +17,19 @@ import re
 import time
 import warnings
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
+from numba.core.sigutils import normalize_signature
 from numba.core.types.misc import unliteral
+
+from oreflow.envs.compiled.callees import CalleeCompiler, is_callee
 
 _DIGEST_BYTES = 32
 _ROOT = Path(__file__).parents[3]  # the folder that holds oreflow
@@ -96,6 +101,8 @@ class _ForgivingCache(FunctionCache):
         return loaded
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        if is_callee(data):  # it is in the files of those that call it
+            return
         try:
             try:
                 super().save_overload(sig, data)
@@ -112,6 +119,13 @@ def _text(path: Path) -> str:
 
 
 @cache
+def _imported(path: Path) -> frozenset[Path]:
+    """The files of this package that a source file imports."""
+    files = {_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in _IMPORT.findall(_text(path))}
+    return frozenset(file for file in files if file.is_file())
+
+
+@cache
 def source_digest(path: Path) -> str:
     """SHA-256 of a source file and of all files of this package that it imports, directly or not.
 
@@ -120,9 +134,7 @@ def source_digest(path: Path) -> str:
     found, new = set(), {path}
     while new:
         found |= new
-        names = {name for file in new for name in _IMPORT.findall(_text(file))}
-        files = {_ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
-        new = {file for file in files if file.is_file()} - found
+        new = {file for importing in new for file in _imported(importing)} - found
     digest = sha256()
     for file in sorted(found):
         digest.update(f"{file.name}\0{_text(file)}\0".encode())
@@ -138,7 +150,7 @@ def _announce() -> None:
     elif not _announced and now - _compiling_since > _SECONDS_UNSAID:
         _announced = True
         logging.getLogger("oreflow").info(
-            "compiling what this machine has not met before: some seconds for compositions, up to three minutes for "
+            "compiling what this machine has not met before: some seconds for compositions, up to a minute for "
             "crystals; later commands find it in the cache"
         )
 
@@ -157,20 +169,51 @@ def _warn(what: str, error: Exception) -> None:
     )
 
 
-def _call_of_any_value(call_template: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
-    """Types a call by the types of its arguments alone: numba would compile a function anew for each constant given."""
-    plain = tuple(map(unliteral, arguments))
-    return call_template(plain, {name: unliteral(value) for name, value in dict(keywords).items()})
+class _Dispatcher(CPUDispatcher):
+    """numba's, which compiles a function for compiled callers another way than for Python; see `callees`."""
+
+    _called = False  # whether what is being compiled is for compiled callers; read and set under numba's lock
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Types a call by the types of its arguments alone: numba would compile anew for each constant given."""
+        with global_compiler_lock:
+            options, called = self._compiler.targetoptions, self._called
+            self._compiler.targetoptions = options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+            self._called = True
+            try:
+                return super().get_call_template(
+                    tuple(map(unliteral, args)), {name: unliteral(value) for name, value in dict(kws).items()}
+                )
+            finally:
+                self._compiler.targetoptions, self._called = options, called
+
+    def compile(self, sig: Any) -> Any:
+        """Compiles for the caller that there is; what was compiled for compiled callers does not serve Python."""
+        with global_compiler_lock:  # another thread must not take a call from Python for one from compiled code
+            if not self._called:
+                types, _ = normalize_signature(sig)
+                known = self.overloads.get(tuple(types))
+                if known is not None and is_callee(known):
+                    del self.overloads[tuple(types)]
+            return super().compile(sig)
+
+    def add_overload(self, cres: Any) -> None:
+        """Registers a version; Python is not to find what has no wrapper."""
+        if is_callee(cres):
+            self.overloads[tuple(cres.signature.args)] = cres
+        else:
+            super().add_overload(cres)
 
 
 def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """`numba.njit(cache=True, ...)`, compiled in memory where the cache cannot be used."""
     if function is None:
         return lambda decorated: njit(decorated, **options)
-    dispatcher = numba.njit(**options)(function)
-    if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT: the plain function
-        return dispatcher
-    dispatcher.get_call_template = partial(_call_of_any_value, dispatcher.get_call_template)
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher = _Dispatcher(
+        function, targetoptions={"nopython": True, "boundscheck": None} | options, pipeline_class=CalleeCompiler
+    )
     try:
         dispatcher._cache = _ForgivingCache(function)
     except (RuntimeError, OSError) as error:

@@ -11,6 +11,7 @@ under `order="free"` and one under `order="canonical"`.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ import numpy as np
 from oreflow.envs.arrays import Bools, Floats, Int16s, Int32s, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.composition.feasibility import NOTHING, FeasibilityTable, solve
 from oreflow.envs.composition.inclusion import include
-from oreflow.envs.composition.masks import allow_rows, allow_rows_parallel, backward_allowed, forward_allowed
+from oreflow.envs.composition.masks import ROWS_PER_BLOCK, allow_rows, backward_allowed, forward_allowed
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.composition.tokens import CompositionTokens
@@ -137,11 +139,7 @@ class CompositionKernel:
         """
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
-        # Starting the thread pool costs about 20 microseconds, the work of some ten states.
-        if len(states) < 64:
-            allow_rows(self.rules, self.table, states, out, 0, len(states))
-        else:
-            allow_rows_parallel(self.rules, self.table, states, out)
+        in_blocks(partial(allow_rows, self.rules, self.table, states, out), len(states), ROWS_PER_BLOCK)
         return out
 
     def action_block(self, states: States) -> Ints:

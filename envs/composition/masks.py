@@ -6,7 +6,6 @@ within a count once for each charge added. The verdicts are then spread over the
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Int8s, Ints, States, UInt64s
@@ -18,7 +17,7 @@ from oreflow.envs.composition.rules import Rules, may_stop
 # Verdicts on an addition. SOMETIMES: it can be finished with some elements of the class, not with others.
 UNKNOWN, NEVER, SOMETIMES, ALWAYS = -1, 0, 1, 2
 
-ROWS_PER_BLOCK = 32  # share working memory and one thread
+ROWS_PER_BLOCK = 64  # at least: handing fewer to another thread takes longer than their masks
 
 
 class Workspace(NamedTuple):
@@ -271,7 +270,7 @@ def allow_canonical(
                     allowed[row, e * rules.width + column] = True
 
 
-@njit
+@njit(nogil=True)
 def allow_rows(rules: Rules, table: FeasibilityTable, states: States, allowed: Bools, first: int, last: int) -> None:
     """Masks of the states [first, last), into all of these rows of `allowed`."""
     work = workspace(rules)
@@ -284,21 +283,11 @@ def allow_rows(rules: Rules, table: FeasibilityTable, states: States, allowed: B
             allow_free(rules, table, states, row, allowed, work)
 
 
-@njit
 def forward_allowed(rules: Rules, table: FeasibilityTable, states: States) -> Bools:
     """Find the allowed forward actions of states, integer [batch, n + 1], on one thread: bool [batch, n_actions]."""
     allowed = np.empty((len(states), rules.n * rules.width + 1), dtype=np.bool_)
     allow_rows(rules, table, states, allowed, 0, len(states))
     return allowed
-
-
-@njit(parallel=True)
-def allow_rows_parallel(rules: Rules, table: FeasibilityTable, states: States, allowed: Bools) -> None:
-    """Masks of all states, into all of `allowed` [batch, n_actions]."""
-    n = len(states)
-    for block in numba.prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK):
-        first = block * ROWS_PER_BLOCK
-        allow_rows(rules, table, states, allowed, first, min(n, first + ROWS_PER_BLOCK))
 
 
 @njit

@@ -12,12 +12,14 @@ code of the plain world reads counts from the first n columns and the stop from 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
-import numba
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.composition.completion import CompletedKernel
 from oreflow.envs.composition.feasibility import FeasibilityTable
 from oreflow.envs.composition.kernel import CompositionKernel
@@ -38,7 +40,7 @@ from oreflow.envs.errors import EmptyWorldError
 from oreflow.envs.objects.compositions import Compositions
 
 
-@njit
+@njit(nogil=True)
 def _allow_some(
     rules: Rules, table: FeasibilityTable, states: States, rows: Ints, allowed: Bools, first: int, last: int
 ) -> None:
@@ -49,16 +51,6 @@ def _allow_some(
             allow_canonical(rules, table, states, rows[i], allowed, work)
         else:
             allow_free(rules, table, states, rows[i], allowed, work)
-
-
-@njit(parallel=True)
-def _allow_selected(rules: Rules, table: FeasibilityTable, states: States, rows: Ints, allowed: Bools) -> None:
-    """Masks of some states, none of them terminal, into the same rows of `allowed` [batch, n_actions]."""
-    n = len(rows)
-    for block in numba.prange((n + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK):
-        first = block * ROWS_PER_BLOCK
-        # A function of its own: inlined here, its working memory would be shared by all threads.
-        _allow_some(rules, table, states, rows, allowed, first, min(n, first + ROWS_PER_BLOCK))
 
 
 class NumberFirstKernel:
@@ -170,7 +162,7 @@ class NumberFirstKernel:
                 if k == 0:
                     out[np.ix_(rows, self.numbers - 1)] = True
             elif k in self._by_number:
-                _allow_selected(*self._by_number[int(k)], states, rows, out)
+                in_blocks(partial(_allow_some, *self._by_number[int(k)], states, rows, out), len(rows), ROWS_PER_BLOCK)
             else:
                 out[rows] = False
         return out
@@ -279,7 +271,7 @@ class NumberFirstKernel:
             TooRareError: when fewer than one random count vector in 10^7 is an object.
         """
         low, high = int(self.numbers[0]), int(self.numbers[-1])
-        rules = self.plain.rules._replace(n_elements_min=low, n_elements_max=high)
+        rules = replace(self.plain.rules, n_elements_min=low, n_elements_max=high)
         parts: list[Int16s] = []
         while sum(len(part) for part in parts) < n:
             states = self._with_numbers(sample_uniform(rules, n, rng))

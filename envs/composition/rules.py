@@ -1,12 +1,11 @@
 """The constraints of a composition world as flat numbers that compiled code reads."""
 
-from typing import NamedTuple
-
 from oreflow.envs.arrays import Ints
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.records import Record
 
 
-class Rules(NamedTuple):
+class Rules(Record):
     """The constraints of a composition world as plain numbers and arrays, elements grouped into classes.
 
     Elements of one class are interchangeable but for their identity: same oxidation states, count range and groups.

@@ -16,7 +16,6 @@ import numpy as np
 
 from oreflow.envs.arrays import Bools, Int16s, Ints, States
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.crystal.feasibility.tables import SiteTables
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.layout.progress import n_pairs
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, PAIRS, PENDING, SIZE, World, make_world
@@ -44,8 +43,8 @@ class CompletedCrystals(WyckoffKernel):
         vars(self).update({name: value for name, value in vars(base).items() if name != "_enumerated"})
         _check(base.space, partial)
         narrowed = _narrowed(base.space, partial)
-        _, sites, _ = make_world(replace(narrowed, geometry=False))
-        self.world = base.world._replace(**{name: getattr(sites, name) for name in SiteTables._fields})
+        _, world, _ = make_world(replace(narrowed, geometry=False))
+        self.world = replace(base.world, sites=world.sites)
         self._starts = np.zeros((len(base.world.groups), *base.state_shape), dtype=np.int16)
         fits = np.zeros(len(base.world.groups), dtype=np.bool_)
         reason = ""
@@ -58,7 +57,7 @@ class CompletedCrystals(WyckoffKernel):
                 reason = f"no space group of the world has these sites; in the first, {reason}"
             raise StartError(f"start {partial.text!r}: {reason}")
         fits[fits] = self.forward_allowed(self._starts[fits]).any(axis=1)
-        self.world = self.world._replace(can_host=fits)
+        self.world = replace(self.world, can_host=fits)
         self.partial = partial
         self.has_sites = bool(partial.sites)
 
@@ -75,10 +74,10 @@ class CompletedCrystals(WyckoffKernel):
             return fault
         rows = [self.tables.group[number, FIRST_ROW] + (code - 1) // world.n_elements for code in own]
         atoms = int(world.position[rows, SIZE].sum())
-        if atoms > world.n_atoms_max or len(own) > world.n_slots:
+        if atoms > world.sites.n_atoms_max or len(own) > world.n_slots:
             return (
                 f"its sites have {atoms} atoms in the {self.space.cell} cell, more than world.n_atoms allows, "
-                f"{world.n_atoms_min} to {world.n_atoms_max}"
+                f"{world.sites.n_atoms_min} to {world.sites.n_atoms_max}"
             )
         codes = np.array([*own, 0], dtype=np.int64)
         n = len(partial.sites)

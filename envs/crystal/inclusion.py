@@ -73,10 +73,10 @@ def _tokens(ours: Any, theirs: Any, element: Ints) -> Ints:
         start = a.sized + i * here.n_elements
         if size in there_of:
             tokens[start : start + here.n_elements] = b.sized + there_of[size] * there.n_elements + element
-    atoms = np.arange(here.n_atoms_max + 1)
+    atoms = np.arange(here.sites.n_atoms_max + 1)
     for i, e in enumerate(element.tolist()):
         start = a.amount + i * len(atoms)
-        tokens[start : start + len(atoms)] = b.amount + e * (there.n_atoms_max + 1) + atoms
+        tokens[start : start + len(atoms)] = b.amount + e * (there.sites.n_atoms_max + 1) + atoms
     tokens[a.atoms : a.atoms + len(atoms)] = b.atoms + atoms
     return tokens
 

@@ -24,6 +24,7 @@ from oreflow.envs.crystal.grid.lattice import SYSTEM
 from oreflow.envs.crystal.inclusion import include
 from oreflow.envs.crystal.labelings_of_states import images_of_row, label_rows, write_labelings
 from oreflow.envs.crystal.layout.decode import decode_rows
+from oreflow.envs.crystal.layout.memory import Memory, memory
 from oreflow.envs.crystal.layout.stages import stage_actions, stages
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, PAIRS, PENDING, SIZE, make_world
 from oreflow.envs.crystal.masks.rows import allow_rows, backward_allowed
@@ -70,10 +71,10 @@ class WyckoffKernel:
         high[GROUP], high[PENDING], high[CLOSED] = 230, 27, int(world.geometry)
         high[PAIRS : world.shape] = 27 * world.n_elements
         if world.geometry:
-            high[world.shape : world.shape + 2] = world.n_ratios
-            high[world.shape + 2 : world.coordinate] = len(world.angles)
-            high[world.coordinate : world.volume] = world.grid
-            high[world.volume] = world.n_volumes + 1
+            high[world.shape : world.shape + 2] = world.lattice_grid.n_ratios
+            high[world.shape + 2 : world.coordinate] = len(world.lattice_grid.angles)
+            high[world.coordinate : world.volume] = world.coordinate_grid.grid
+            high[world.volume] = world.lattice_grid.n_volumes + 1
         high[world.stopped] = 1
         return high
 
@@ -87,22 +88,30 @@ class WyckoffKernel:
             out = states.copy()
         elif out is not states:
             out[:] = states
-        step_rows(self.tables, self.world, out, np.ascontiguousarray(actions, dtype=np.int64))
+        step_rows(self.tables, self.world, self._memory(), out, np.ascontiguousarray(actions, dtype=np.int64))
         return out
 
     def unstep(self, states: States, backward_actions: Ints) -> States:
         """Undo: the states before allowed backward actions, int64 [batch]."""
         states = states.copy()
-        unstep_rows(self.tables, self.world, states, np.ascontiguousarray(backward_actions, dtype=np.int64))
+        unstep_rows(
+            self.tables, self.world, self._memory(), states, np.ascontiguousarray(backward_actions, dtype=np.int64)
+        )
         return states
 
     def forward_allowed(self, states: States, out: Bools | None = None) -> Bools:
         """Find the allowed forward actions, bool [batch, n_actions]; no action exactly for terminal states."""
         if out is None:
             out = np.empty((len(states), self.n_actions), dtype=np.bool_)
-        mask = partial(allow_rows, self.tables, self.world, states, out)
-        in_blocks(mask, len(states), least=16)
+        in_blocks(partial(self._mask, states, out), len(states), least=16)
         return out
+
+    def _mask(self, states: States, out: Bools, first: int, last: int) -> None:
+        allow_rows(self.tables, self.world, self._memory(), states, out, first, last)
+
+    def _memory(self) -> Memory:
+        """Make working memory for one call."""
+        return memory(self.tables, self.world)
 
     def log_geometries(self, states: States) -> Floats:
         """Count the geometry bins that the decorations of terminal states have, as natural logarithms, float64 [batch].
@@ -118,7 +127,14 @@ class WyckoffKernel:
         n_ratios, n_angles = chosen[:, :2].sum(axis=1), chosen[:, 2 : world.coordinate - world.shape].sum(axis=1)
         n_coordinates = chosen[:, world.coordinate - world.shape :].sum(axis=1)
         n_coordinates -= self._n_polar_axes[states[:, GROUP]]
-        bins = np.log([max(world.n_ratios, 1), max(len(world.angles), 1), world.grid, world.n_volumes])
+        bins = np.log(
+            [
+                max(world.lattice_grid.n_ratios, 1),
+                max(len(world.lattice_grid.angles), 1),
+                world.coordinate_grid.grid,
+                world.lattice_grid.n_volumes,
+            ]
+        )
         return n_ratios * bins[0] + n_angles * bins[1] + n_coordinates * bins[2] + bins[3]
 
     @cached_property
@@ -145,11 +161,13 @@ class WyckoffKernel:
 
     def backward_allowed(self, states: States) -> Bools:
         """Find the allowed backward actions, bool [batch, n_backward_actions]; none exactly for initial states."""
-        return backward_allowed(self.tables, self.world, states)
+        return backward_allowed(self.tables, self.world, self._memory(), states)
 
     def inverse_action(self, states: States, actions: Ints) -> Ints:
         """Name the backward action, int64 [batch], that undoes each forward action."""
-        return inverse_rows(self.tables, self.world, states, np.ascontiguousarray(actions, dtype=np.int64))
+        return inverse_rows(
+            self.tables, self.world, self._memory(), states, np.ascontiguousarray(actions, dtype=np.int64)
+        )
 
     def redo_action(self, states: States, backward_actions: Ints) -> Ints:
         """Name the forward action, int64 [batch], that each backward action would undo."""
@@ -293,14 +311,14 @@ class WyckoffKernel:
     def _size_bound(self) -> float:
         """Rough upper bound on the number of terminal states, rules of composition aside."""
         world, total = self.world, 0.0
-        n_max = world.n_atoms_max
+        n_max = world.sites.n_atoms_max
         for g in world.groups[world.can_host].tolist():
             ways = np.zeros(n_max + 1)
             ways[0] = 1
             first = self.tables.group[g, FIRST_ROW]
             for row in range(first, first + self.tables.group[g, N_LETTERS]):
                 size, dof = int(world.position[row, SIZE]), int(self.tables.row[row, DOF])
-                choices = world.n_elements * (world.grid**dof if world.geometry else 1)
+                choices = world.n_elements * (world.coordinate_grid.grid**dof if world.geometry else 1)
                 before = ways.copy()
                 for k in range(1, (n_max // size if dof else 1) + 1):
                     if k * size > n_max:
@@ -308,8 +326,10 @@ class WyckoffKernel:
                     ways[k * size :] += before[: n_max + 1 - k * size] * float(choices) ** k
             shapes = 1.0
             if world.geometry:
-                free = world.is_free[world.cell[g, SYSTEM]]
-                shapes = float(world.n_ratios) ** int(free[:2].sum()) * len(world.angles) ** int(free[2:].sum())
-                shapes *= world.n_volumes
-            total += float(ways[world.n_atoms_min :].sum()) * shapes
+                free = world.lattice_grid.is_free[world.lattice_grid.cell[g, SYSTEM]]
+                shapes = float(world.lattice_grid.n_ratios) ** int(free[:2].sum()) * len(
+                    world.lattice_grid.angles
+                ) ** int(free[2:].sum())
+                shapes *= world.lattice_grid.n_volumes
+            total += float(ways[world.sites.n_atoms_min :].sum()) * shapes
         return total

@@ -22,7 +22,9 @@ def label_rows(tables: GroupTables, world: World, states: States, canonical: Int
         if n < 0:
             continue
         group = states[row, GROUP]
-        out[row] = labelings(tables, group, world.n_elements, world.grid, codes, tuples, n, smallest, nothing)
+        out[row] = labelings(
+            tables, group, world.n_elements, world.coordinate_grid.grid, codes, tuples, n, smallest, nothing
+        )
         write_tuples(tables, world, canonical, row, n, smallest)
     return out
 
@@ -40,7 +42,7 @@ def images_of_row(tables: GroupTables, world: World, states: States, row: int) -
         first = tables.group[group, FIRST_ROW] + (codes[0] - 1) // world.n_elements
         room *= n * (tables.row[first, LAST_MAP] - tables.row[first, FIRST_MAP])
     every = np.full((room, world.n_slots), -1, dtype=np.int64)
-    labelings(tables, group, world.n_elements, world.grid, codes, tuples, n, tuples.copy(), every)
+    labelings(tables, group, world.n_elements, world.coordinate_grid.grid, codes, tuples, n, tuples.copy(), every)
     n_images = 0
     while n_images < room and every[n_images, 0] >= 0:
         every[n_images, n:] = 0
@@ -72,7 +74,7 @@ def gather_tuples(tables: GroupTables, world: World, states: States, row: int, c
 @njit
 def write_tuples(tables: GroupTables, world: World, states: States, row: int, n: int, tuples: Ints) -> None:
     """Writes the coordinates that tuple codes stand for into a state."""
-    first_row, grid = tables.group[states[row, GROUP], FIRST_ROW], world.grid
+    first_row, grid = tables.group[states[row, GROUP], FIRST_ROW], world.coordinate_grid.grid
     for i in range(n):
         code = tuples[i]
         dof = tables.row[first_row + (states[row, PAIRS + i] - 1) // world.n_elements, DOF]

@@ -4,7 +4,7 @@ import numpy as np
 
 from oreflow.envs.arrays import Ints, States
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.crystal.layout.memory import CODES, FOUND, SCRATCH, Memory, first_equivalent, memory
+from oreflow.envs.crystal.layout.memory import CODES, FOUND, SCRATCH, Memory, first_equivalent
 from oreflow.envs.crystal.layout.progress import n_pairs, next_coordinate, next_shape_column
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, PAIRS, PENDING, World
 from oreflow.envs.symmetry.canonical import canonicalise, insert_sorted, stabiliser
@@ -16,9 +16,8 @@ from oreflow.envs.symmetry.flat_tables import (
 
 
 @njit
-def step_rows(tables: GroupTables, world: World, states: States, actions: Ints) -> None:
+def step_rows(tables: GroupTables, world: World, work: Memory, states: States, actions: Ints) -> None:
     """Carries out actions [batch] in place; -1 does nothing."""
-    work = memory(tables, world)
     for row in range(len(states)):
         if actions[row] >= 0:
             _step(tables, world, states, row, actions[row], work)
@@ -38,7 +37,7 @@ def _step(tables: GroupTables, world: World, states: States, row: int, action: i
         states[row, CLOSED] = 1
     elif action < world.first_coordinate:
         column = next_shape_column(world, states, row)
-        first = world.first_ratio + column * world.n_ratios if column < 2 else world.first_angle
+        first = world.first_ratio + column * world.lattice_grid.n_ratios if column < 2 else world.first_angle
         states[row, world.shape + column] = action - first + 1
     elif action < world.first_volume:
         site, k = next_coordinate(tables, world, states, row, n_pairs(world, states, row))
@@ -61,9 +60,8 @@ def _occupy(tables: GroupTables, world: World, states: States, row: int, element
 
 
 @njit
-def unstep_rows(tables: GroupTables, world: World, states: States, backward: Ints) -> None:
+def unstep_rows(tables: GroupTables, world: World, work: Memory, states: States, backward: Ints) -> None:
     """Carries out backward actions [batch] in place."""
-    work = memory(tables, world)
     for row in range(len(states)):
         if backward[row] == world.n_slots + 1:
             states[row, world.stopped] = 0
@@ -113,10 +111,9 @@ def _last_column(world: World, states: States, row: int) -> int:
 
 
 @njit
-def inverse_rows(tables: GroupTables, world: World, states: States, actions: Ints) -> Ints:
+def inverse_rows(tables: GroupTables, world: World, work: Memory, states: States, actions: Ints) -> Ints:
     """The backward actions that undo forward actions taken in `states`."""
     out = np.empty(len(states), dtype=np.int64)
-    work = memory(tables, world)
     copy = np.empty((1, states.shape[1]), dtype=states.dtype)
     for row in range(len(states)):
         action = actions[row]
@@ -192,5 +189,5 @@ def _redo(world: World, states: States, row: int) -> int:
     if column >= world.coordinate:
         return world.first_coordinate + value - 1
     if column < world.shape + 2:
-        return world.first_ratio + (column - world.shape) * world.n_ratios + value - 1
+        return world.first_ratio + (column - world.shape) * world.lattice_grid.n_ratios + value - 1
     return world.first_angle + value - 1

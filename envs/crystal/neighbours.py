@@ -7,6 +7,7 @@ The set is listed change by change, so that masks which lead into it are looked 
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class ChosenCrystals(CompletedCrystals):
         self._starts = np.zeros((len(base.world.groups), *base.state_shape), dtype=np.int16)
         self._starts[place] = _state(base, number, start)
         self.has_sites = True  # also where there are none: what goes from a bare group is the group
-        self.world = base.world._replace(can_host=np.arange(len(base.world.groups)) == place)
+        self.world = replace(base.world, can_host=np.arange(len(base.world.groups)) == place)
         states = _states(base, number, chosen)
         ends = states[self._holds_start(states)]
         if not len(ends):

@@ -5,7 +5,7 @@ adds up to, the charge that can carry, bins chosen so far, and what is to be cho
 follows from the state; what a network would have to learn by heart (sizes, charges) is spelled out.
 """
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from oreflow.envs.arrays import Ints, States
 from oreflow.envs.chemistry.elements import groups as element_groups
 from oreflow.envs.compiled.bitsets import get_bit, set_bit
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.tokens import charge_rules
 from oreflow.envs.crystal.feasibility.sums import add_charges
-from oreflow.envs.crystal.layout.memory import COUNTS, ELEMENTS, memory, read_pairs
+from oreflow.envs.crystal.layout.memory import COUNTS, ELEMENTS, Memory, memory, read_pairs
 from oreflow.envs.crystal.layout.progress import n_pairs, next_coordinate, next_shape_column
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, MOST_LETTERS, PAIRS, PENDING, SIZE, World
 from oreflow.envs.crystal.space import WyckoffSpace
@@ -27,7 +28,7 @@ _N_STAGES = 13  # group, letter, element, five columns of the shape, three coord
 _COARSE = 4  # neighbouring bins that share a factor
 
 
-class TokenBlocks(NamedTuple):
+class TokenBlocks(Record):
     """Where each kind of token begins, and how positions and sizes are numbered."""
 
     group: int
@@ -63,12 +64,12 @@ class WyckoffTokens:
         self.has_charges = self.rules.n_charges > 1
         starts = tables.group[world.groups, FIRST_ROW].tolist()
         rows = [s + i for s, n in zip(starts, tables.group[world.groups, N_LETTERS].tolist()) for i in range(n)]
-        rows = [r for r in rows if world.position[r, SIZE] <= world.n_atoms_max]
+        rows = [r for r in rows if world.position[r, SIZE] <= world.sites.n_atoms_max]
         position_of, size_of = np.full(len(tables.row), -1), np.full(len(tables.row), -1)
         position_of[rows] = np.arange(len(rows))
         sizes, size_of[rows] = np.unique(world.position[rows, SIZE], return_inverse=True)
-        e, a = world.n_elements, world.n_atoms_max
-        n_shape = 2 * world.n_ratios + 3 * len(world.angles)
+        e, a = world.n_elements, world.sites.n_atoms_max
+        n_shape = 2 * world.lattice_grid.n_ratios + 3 * len(world.lattice_grid.angles)
         lengths = [
             _N_STAGES,
             len(world.groups),
@@ -82,25 +83,35 @@ class WyckoffTokens:
             a + 1,
             3 * (self.rules.n_charges + 1) if self.has_charges else 0,
             n_shape if world.geometry else 0,
-            3 * world.n_slots * world.grid if world.geometry else 0,
-            world.n_volumes + 1 if world.geometry else 0,
+            3 * world.n_slots * world.coordinate_grid.grid if world.geometry else 0,
+            world.lattice_grid.n_volumes + 1 if world.geometry else 0,
         ]
         starts = np.cumsum(lengths).tolist()
-        self.blocks = TokenBlocks._make([*starts, position_of, size_of])
+        fields: list[Any] = [*starts, position_of, size_of]
+        self.blocks = TokenBlocks(*fields)
         self.n = starts[-1]
-        self.width = 6 + 6 * world.n_slots + world.n_elements_max + 5 + 2
+        self.width = 6 + 6 * world.n_slots + world.sites.n_elements_max + 5 + 2
         self.factors = self._factors(rows, len(sizes))
         self.action_factors = self._action_factors()
 
     def encode(self, states: States) -> Ints:
         """Tokens of states, int64 [batch, width], padded with `n`."""
         tokens = np.full((len(states), self.width), self.n, dtype=np.int64)
-        _encode(self.tables, self.world, self.rules, self.has_charges, self.blocks, states, tokens)
+        _encode(
+            self.tables,
+            self.world,
+            memory(self.tables, self.world),
+            self.rules,
+            self.has_charges,
+            self.blocks,
+            states,
+            tokens,
+        )
         return tokens
 
     def _factors(self, rows: list[int], n_sizes: int) -> Ints:
         world, blocks = self.world, self.blocks
-        e, a = world.n_elements, world.n_atoms_max
+        e, a = world.n_elements, world.sites.n_atoms_max
         numbered = _Numbering(self.n)
         group_of = element_groups()[world.atomic_numbers]
         systems = [space_group(g) for g in world.groups.tolist()]
@@ -121,7 +132,7 @@ class WyckoffTokens:
                 blocks.amount + i, ("of", i // (a + 1)), ("amount", i % (a + 1), int(group_of[i // (a + 1)])), None
             )
         if world.geometry:
-            grid = world.grid
+            grid = world.coordinate_grid.grid
             for i in range(blocks.volume - blocks.coordinate):
                 numbered.set(blocks.coordinate + i, ("bin", i // grid % 3, i % grid), ("slot", i // (3 * grid)), None)
             for i in range(blocks.coordinate - blocks.shape):
@@ -164,14 +175,14 @@ class _Numbering:
 def _encode(
     tables: GroupTables,
     world: World,
+    work: Memory,
     rules: Rules,
     has_charges: bool,
     blocks: TokenBlocks,
     states: States,
     tokens: Ints,
 ) -> None:
-    work = memory(tables, world)
-    bits = np.zeros((world.n_elements_max + 2, 1 + ((rules.n_charges + 63) >> 6)), dtype=np.uint64)
+    bits = np.zeros((world.sites.n_elements_max + 2, 1 + ((rules.n_charges + 63) >> 6)), dtype=np.uint64)
     for row in range(len(states)):
         group = states[row, GROUP]
         if group == 0:
@@ -191,7 +202,7 @@ def _encode(
             slot += 3
         k, atoms, _ = read_pairs(tables, world, states, row, n, work)
         for i in range(k):
-            out[slot] = blocks.amount + work.lists[ELEMENTS, i] * (world.n_atoms_max + 1) + work.lists[COUNTS, i]
+            out[slot] = blocks.amount + work.lists[ELEMENTS, i] * (world.sites.n_atoms_max + 1) + work.lists[COUNTS, i]
             slot += 1
         out[slot] = blocks.atoms + atoms
         slot += 1
@@ -219,7 +230,7 @@ def _encode(
         out[0] = 1
         if states[row, CLOSED] == 0:
             continue
-        n_ratios, n_angles = world.n_ratios, len(world.angles)
+        n_ratios, n_angles = world.lattice_grid.n_ratios, len(world.lattice_grid.angles)
         for column in range(5):
             value = states[row, world.shape + column]
             if value:
@@ -233,7 +244,7 @@ def _encode(
         for i in range(3 * n):
             value = states[row, world.coordinate + i]
             if value:
-                out[slot] = blocks.coordinate + i * world.grid + value - 1
+                out[slot] = blocks.coordinate + i * world.coordinate_grid.grid + value - 1
                 slot += 1
         site, k = next_coordinate(tables, world, states, row, n)
         if site < n:

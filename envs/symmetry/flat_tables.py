@@ -6,12 +6,13 @@ narrow ones: what a compiled function is given takes time to compile, once for e
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oreflow.envs.arrays import Bools, Floats, Int8s, Ints
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.symmetry.space_groups import DENOMINATOR, SpaceGroup, space_group
 
 # Columns of `group`
@@ -25,7 +26,7 @@ ORIGIN, BASIS = 10, 13
 SHIFT, IS_PRIMITIVE, LETTER = 9, 12, 12
 
 
-class GroupTables(NamedTuple):
+class GroupTables(Record):
     """See the module's docstring; origins and shifts are whole numbers of 1/DENOMINATOR.
 
     Attributes:

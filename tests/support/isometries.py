@@ -33,7 +33,7 @@ def lattice_symmetries(vectors: np.ndarray) -> list[np.ndarray]:
 def atoms_on_grid(kernel: WyckoffKernel, states: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Primitive vectors, atomic numbers (ascending) and coordinates in 1/grid of each state."""
     atoms = kernel.objects(states).atoms()
-    places = atoms.fractional * kernel.world.grid
+    places = atoms.fractional * kernel.world.coordinate_grid.grid
     assert np.abs(places - np.rint(places)).max() < 1e-6
     out = []
     for vectors, first, last in zip(atoms.vectors, atoms.offsets[:-1], atoms.offsets[1:]):
@@ -55,7 +55,7 @@ def isometry_forms(kernel: WyckoffKernel, states: np.ndarray) -> tuple[list[Form
         vectors, numbers, _ = crystals[members[0]]
         x = np.stack([crystals[i][2] for i in members])
         kinds, counts = np.unique(numbers, return_counts=True)
-        row, grid = np.arange(len(x)), kernel.world.grid
+        row, grid = np.arange(len(x)), kernel.world.coordinate_grid.grid
         best, n = np.full(x.shape[:2], np.iinfo(np.int64).max), np.zeros(len(x), dtype=int)
         for u in lattice_symmetries(vectors):
             y = x @ u
@@ -75,7 +75,7 @@ def isometry_forms(kernel: WyckoffKernel, states: np.ndarray) -> tuple[list[Form
 
 def some_isometry_keeps_the_group(kernel: WyckoffKernel, states: np.ndarray) -> bool:
     """Whether an isometry takes the first of two crystals to the second and their space group to itself."""
-    group, grid = space_group(int(states[0, 0])), kernel.world.grid
+    group, grid = space_group(int(states[0, 0])), kernel.world.coordinate_grid.grid
     (vectors, numbers, x), (_, _, target) = atoms_on_grid(kernel, states)
     to_conventional, to_primitive = group.primitive, np.linalg.inv(group.primitive)
     matrices = np.rint(to_conventional @ group.rotations.transpose(0, 2, 1) @ to_primitive).astype(int)

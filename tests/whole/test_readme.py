@@ -98,6 +98,7 @@ def test_the_readme_shows_every_verb() -> None:
     verbs = {line.split()[1] for line in commands() if line.startswith("oreflow ")}
     assert verbs == {
         "design",
+        "warm-up",
         "train",
         "resume",
         "sample",

@@ -6,13 +6,12 @@ same sums are followed once. Whether one more element can complete them is then 
 charge that this element can bring, shared by all elements that can bring it.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from oreflow.envs.arrays import Ints, UInt64s
 from oreflow.envs.compiled.bitsets import or_shifted, set_bit
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.crystal.feasibility.tables import CLASS, FIRST_STATE, N_STATES, POSSIBLY, SURELY, SiteTables
 
 _ONE, _ZERO = np.uint64(1), np.uint64(0)
@@ -25,7 +24,7 @@ NO, YES, MAYBE, UNKNOWN = 0, 1, 2, -1  # verdicts
 ATOMS, MET, CHOICE, TAKEN = range(4)
 
 
-class Search(NamedTuple):
+class Search(Record):
     """Working memory of verdicts, one for each thread. `steps`, `bits`: a row for each element of the composition.
 
     Attributes:
@@ -46,7 +45,6 @@ class Search(NamedTuple):
     looked_up: Ints
 
 
-@njit
 def search_memory(sites: SiteTables) -> Search:
     """Make the scratch memory of one thread's searches."""
     depth, n_words = 2 * sites.n_elements_max + 2, (sites.n_charges + 63) >> 6
@@ -54,7 +52,7 @@ def search_memory(sites: SiteTables) -> Search:
         np.zeros((depth + 1, 4), dtype=np.int64),
         np.zeros((depth + 1, 1 + n_words), dtype=np.uint64),
         np.zeros(len(sites.cls), dtype=np.int64),
-        np.empty((2, sites.n_atoms_max + 1, sites.kind[:, N_STATES].max(), n_words), dtype=np.uint64),
+        np.empty((2, sites.n_atoms_max + 1, int(sites.kind[:, N_STATES].max()), n_words), dtype=np.uint64),
         np.zeros((2, sites.n_atoms_max + 1), dtype=np.uint64),
         np.zeros(len(sites.charges), dtype=np.int64),
     )

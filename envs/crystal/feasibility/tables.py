@@ -26,6 +26,7 @@ import numpy as np
 from oreflow.envs.arrays import Ints, UInt64s
 from oreflow.envs.compiled.bitsets import or_shifted, set_bit
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.composition.rules import Rules
 
 MAX_INVENTORY = 64  # inventory states are bits of one word
@@ -40,11 +41,8 @@ AMOUNT, BIT = 0, 1
 SURELY, POSSIBLY = 0, 1
 
 
-class SiteTables(NamedTuple):
-    """Element rules, inventories and the two bounds. A atoms at most, K elements at most.
-
-    Compiled functions that take it read fields by name, so that a larger tuple with the same fields serves as well.
-    """
+class SiteTables(Record):
+    """Element rules, inventories and the two bounds. A atoms at most, K elements at most."""
 
     n_atoms_min: int
     n_atoms_max: int

@@ -13,7 +13,7 @@ from oreflow.envs.arrays import Bools, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.search import may_close
-from oreflow.envs.crystal.feasibility.sums import search_memory
+from oreflow.envs.crystal.feasibility.sums import Search, search_memory
 from oreflow.envs.crystal.feasibility.tables import AMOUNT, BIT, GROUPS
 from oreflow.envs.crystal.finding.reduced_cells import settings
 from oreflow.envs.crystal.finding.rounding import NO_ROOM, SETTLED, TOO_CLOSE, nearest_shapes, settle
@@ -87,7 +87,7 @@ def _judge_decorations(
     atoms = np.bincount(crystal, np.where(exists, world.position[rows, SIZE], 0), minlength=len(crystals))
     known = (groups == crystals.space_group) & (world.place[groups] >= 0)
     names, bounds = symbols(), crystals.site_offsets.tolist()
-    low, high = world.n_atoms_min, world.n_atoms_max
+    low, high = world.sites.n_atoms_min, world.sites.n_atoms_max
     chosen = []
     for i, number in enumerate(crystals.space_group.tolist()):
         sites = slice(bounds[i], bounds[i + 1])
@@ -120,7 +120,7 @@ def _judge_decorations(
         states[i, PAIRS : PAIRS + n_sites] = letters[sites] * world.n_elements + elements[sites] + 1
     picked = np.array(chosen)
     partial = states[picked]
-    closes = _close_rows(tables, world, partial)
+    closes = _close_rows(tables, world, search_memory(world.sites), partial)
     partial[:, world.stopped] = 1
     states[picked] = partial
     for i in picked[~closes].tolist():
@@ -129,10 +129,9 @@ def _judge_decorations(
 
 
 @njit
-def _close_rows(tables: GroupTables, world: World, states: States) -> Bools:
+def _close_rows(tables: GroupTables, world: World, work: Search, states: States) -> Bools:
     """Brings decorations into canonical form in place; bool [batch], whether every rule of composition admits them."""
     out = np.zeros(len(states), dtype=np.bool_)
-    work = search_memory(world)
     codes, scratch = np.zeros(world.n_slots, dtype=np.int64), np.zeros(world.n_slots + 1, dtype=np.int64)
     elements, counts = np.zeros(world.n_slots + 1, dtype=np.int64), np.zeros(world.n_slots + 1, dtype=np.int64)
     for row in range(len(states)):
@@ -150,7 +149,7 @@ def _close_rows(tables: GroupTables, world: World, states: States) -> Bools:
             counts[j] += size
             atoms += size
             n += 1
-        out[row] = may_close(world, elements, counts, k, atoms, work)
+        out[row] = may_close(world.sites, elements, counts, k, atoms, work)
         canonicalise(tables, group, world.n_elements, codes, n, -1, scratch)
         for i in range(n):
             states[row, PAIRS + i] = codes[i]
@@ -162,24 +161,24 @@ def _why_not(world: World, elements: Ints, sizes: Ints) -> str:
     names = symbols()
     counts = {e: int(sizes[elements == e].sum()) for e in sorted(set(elements.tolist()))}
     formula = "".join(f"{names[world.atomic_numbers[e]]}{n if n > 1 else ''}" for e, n in counts.items())
-    low, high = world.n_elements_min, world.n_elements_max
+    low, high = world.sites.n_elements_min, world.sites.n_elements_max
     if not low <= len(counts) <= high:
         return f"{Outside.N_ELEMENTS}: expected {low} to {high} elements, got {len(counts)}"
-    met = int(np.bitwise_or.reduce(world.element[list(counts), GROUPS]))
-    if met != world.all_groups or not _plays_roles(world, counts):
+    met = int(np.bitwise_or.reduce(world.sites.element[list(counts), GROUPS]))
+    if met != world.sites.all_groups or not _plays_roles(world, counts):
         return f"{Outside.COMPOSITION}: expected the required elements in the prescribed proportions, got {formula}"
     return f"{Outside.NEUTRALITY}: expected a composition that oxidation states can balance, got {formula}"
 
 
 def _plays_roles(world: World, counts: dict[int, int]) -> bool:
     """Whether elements can fill the parts of a prescribed stoichiometry, charges aside."""
-    if not len(world.role):
+    if not len(world.sites.role):
         return True
-    units = sum(counts.values()) / int(world.role[:, AMOUNT].sum())
+    units = sum(counts.values()) / int(world.sites.role[:, AMOUNT].sum())
     return any(
         all(
-            counts[e] == units * amount and world.element[e, GROUPS] & bit
-            for e, (amount, bit) in zip(order, world.role[:, [AMOUNT, BIT]].tolist())
+            counts[e] == units * amount and world.sites.element[e, GROUPS] & bit
+            for e, (amount, bit) in zip(order, world.sites.role[:, [AMOUNT, BIT]].tolist())
         )
         for order in permutations(counts)
     )
@@ -188,7 +187,7 @@ def _plays_roles(world: World, counts: dict[int, int]) -> bool:
 def _judge_cells(world: World, crystals: Crystals, reasons: list[str | None]) -> None:
     """Gives a reason to crystals without geometry, and to those with a cell that their crystal system does not have."""
     lattice = crystals.lattice
-    system = world.cell[np.clip(crystals.space_group, 1, 230), SYSTEM]
+    system = world.lattice_grid.cell[np.clip(crystals.space_group, 1, 230), SYSTEM]
     given = np.isfinite(lattice).all(axis=1) & (lattice[:, :3] > 0).all(axis=1)
     crystal = np.repeat(np.arange(len(crystals)), np.diff(crystals.site_offsets))
     given &= np.bincount(crystal, ~np.isfinite(crystals.parameters).all(axis=1), minlength=len(crystals)) == 0
@@ -238,7 +237,7 @@ def _place(
     np.minimum.at(least, source, np.where(np.isneginf(strains), np.inf, strains))
     for i in np.flatnonzero(np.isinf(least)).tolist():
         a, b, c, *angles = crystals.lattice[rows[i]].tolist()
-        highest = (1 + space.length_bin) ** (world.n_ratios / 2 - 0.25)  # c/a; the grid for b/a ends later
+        highest = (1 + space.length_bin) ** (world.lattice_grid.n_ratios / 2 - 0.25)  # c/a; the grid for b/a ends later
         wide = np.isneginf(strains[source == i]).all()
         reasons[rows[i]] = (
             f"{Outside.AXIS_RATIO}: expected b/a and c/a up to {highest:.3g} and not below the inverse, "
@@ -284,6 +283,9 @@ def _place(
                 f"covalent radii apart, which takes {smallest:.3g} A^3 an atom, got {volume:.3g}"
             )
         elif verdicts[k] == NO_ROOM:
-            reasons[row] = f"{Outside.NO_ROOM}: expected a place on the grid for each site; raise grid ({world.grid})"
+            reasons[row] = (
+                f"{Outside.NO_ROOM}: expected a place on the grid for each site; raise grid "
+                f"({world.coordinate_grid.grid})"
+            )
         else:
             reasons[row] = f"{Outside.VOLUME}: expected {low:g} to {high:g} A^3 an atom, got {volume:.3g}"

@@ -35,20 +35,20 @@ def nearest_shapes(world: World, groups: Ints, lattices: Floats, shapes: Ints, s
             volume; infinity where no allowed shape is near, -infinity where an axis ratio lies outside the grid.
     """
     first = np.zeros(5, dtype=np.int64)
-    width = world.angles[1] - world.angles[0]
+    width = world.lattice_grid.angles[1] - world.lattice_grid.angles[0]
     for row in range(len(groups)):
-        system = world.cell[groups[row], SYSTEM]
+        system = world.lattice_grid.cell[groups[row], SYSTEM]
         strains[row] = np.inf
         for column in range(5):
-            if not world.is_free[system, column]:
+            if not world.lattice_grid.is_free[system, column]:
                 continue
             if column < 2:
-                zero = log_ratio(0, column, world.n_ratios, world.log_step)
-                place = (math.log(lattices[row, 1 + column] / lattices[row, 0]) - zero) / world.log_step
-                if not -0.5 - 1e-6 <= place <= world.n_ratios - 0.5 + 1e-6:
+                zero = log_ratio(0, column, world.lattice_grid.n_ratios, world.lattice_grid.log_step)
+                place = (math.log(lattices[row, 1 + column] / lattices[row, 0]) - zero) / world.lattice_grid.log_step
+                if not -0.5 - 1e-6 <= place <= world.lattice_grid.n_ratios - 0.5 + 1e-6:
                     strains[row] = -np.inf
             else:
-                place = (lattices[row, 1 + column] - world.angles[0]) / width
+                place = (lattices[row, 1 + column] - world.lattice_grid.angles[0]) / width
             first[column] = math.floor(place + 1e-6)
         reach = 1  # bins on either side, more where none of them is allowed
         while strains[row] == np.inf and reach <= 3:
@@ -59,13 +59,13 @@ def nearest_shapes(world: World, groups: Ints, lattices: Floats, shapes: Ints, s
 @njit(nogil=True)
 def _least_strained(world: World, group: int, lattice: Floats, first: Ints, reach: int, shape: Ints) -> float:
     """Tries all shapes with bins from first - reach + 1 to first + reach; see `nearest_shapes`."""
-    system = world.cell[group, SYSTEM]
+    system = world.lattice_grid.cell[group, SYSTEM]
     metric = metric_tensor(lattice)
     inverse = np.linalg.inv(metric / np.linalg.det(metric) ** (1.0 / 3.0))
     low, high, trial = np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64), np.zeros(5, dtype=np.int64)
     for column in range(5):
-        free = world.is_free[system, column]
-        n = world.n_ratios if column < 2 else len(world.angles)
+        free = world.lattice_grid.is_free[system, column]
+        n = world.lattice_grid.n_ratios if column < 2 else len(world.lattice_grid.angles)
         low[column] = max(1, first[column] + 2 - reach) if free else 0
         high[column] = min(n, first[column] + 1 + reach) if free else 0
     best, cell = np.inf, np.empty(6)
@@ -78,13 +78,13 @@ def _least_strained(world: World, group: int, lattice: Floats, first: Ints, reac
             if column >= 0:
                 trial[column] += 1
             continue
-        if trial[column] and not shape_allowed(world, group, trial, column, trial[column] - 1):
+        if trial[column] and not shape_allowed(world.lattice_grid, group, trial, column, trial[column] - 1):
             trial[column] += 1
             continue
         if column < 4:
             column += 1
             continue
-        unit_cell(world, group, trial, cell)
+        unit_cell(world.lattice_grid, group, trial, cell)
         change = inverse @ metric_tensor(cell)
         for i in range(3):
             change[i, i] -= 1.0
@@ -150,14 +150,16 @@ def settle(
             world.min_contact,
         )
         volumes[row, 0], volumes[row, 1] = volume, smallest
-        if smallest > volume * math.exp(0.5 * world.log_step):
+        if smallest > volume * math.exp(0.5 * world.lattice_grid.log_step):
             verdicts[row] = TOO_CLOSE
             continue
         displacements[row] = _round_sites(tables, world, group, rows, n, lattices[row], free, tuples)
         if displacements[row] < 0.0:
             verdicts[row] = NO_ROOM
             continue
-        arrange(tables, group, world.n_elements, world.grid, own, tuples, n, sorted_codes, sorted_tuples)
+        arrange(
+            tables, group, world.n_elements, world.coordinate_grid.grid, own, tuples, n, sorted_codes, sorted_tuples
+        )
         state = states[row]
         state[GROUP], state[CLOSED], state[world.stopped] = group, 1, 1
         for i in range(n):
@@ -167,14 +169,14 @@ def settle(
                 state[world.coordinate + 3 * i + k] = sorted_tuples[i, k] + 1
         for column in range(5):
             state[world.shape + column] = shapes[row, column]
-        place = (math.log(volume) - world.log_volume) / world.log_step
+        place = (math.log(volume) - world.lattice_grid.log_volume) / world.lattice_grid.log_step
         lowest = lowest_volume_bin(tables, world, states, row, n)
-        top = max(world.n_volumes - 1, lowest)
+        top = max(world.lattice_grid.n_volumes - 1, lowest)
         if not -0.5 - 1e-6 <= place <= top + 0.5 + 1e-6:
             verdicts[row] = VOLUME_OUTSIDE
             continue
-        nearest = min(round(place), world.n_volumes - 1)
-        state[world.volume] = 1 + min(world.n_volumes, max(lowest, nearest))
+        nearest = min(round(place), world.lattice_grid.n_volumes - 1)
+        state[world.volume] = 1 + min(world.lattice_grid.n_volumes, max(lowest, nearest))
         verdicts[row] = SETTLED
 
 
@@ -199,7 +201,7 @@ def _round_sites(
     places = np.zeros((n, 3))  # in bins
     for i in range(n):
         for k in range(tables.row[rows[i], DOF]):
-            places[i, k] = (parameters[i, k] - math.floor(parameters[i, k])) * world.grid
+            places[i, k] = (parameters[i, k] - math.floor(parameters[i, k])) * world.coordinate_grid.grid
     for axis in range(3):
         if tables.group[group, POLAR + axis]:
             shift = _best_shift(tables, rows, n, axis, places)
@@ -214,7 +216,7 @@ def _round_sites(
         distance = _nearest(tables, world, rows, n, i, vectors, places[i], used, tuples[i])
         if distance == np.inf:
             return -1.0
-        used[i] = canonical_tuple(tables, rows[i], tuples[i], world.grid, trial)
+        used[i] = canonical_tuple(tables, rows[i], tuples[i], world.coordinate_grid.grid, trial)
         total += distance * tables.row[rows[i], MULTIPLICITY]
         atoms += tables.row[rows[i], MULTIPLICITY]
     return math.sqrt(total / atoms)
@@ -264,8 +266,8 @@ def _nearest(
         used: canonical tuple codes of sites, -1 where not yet placed.
     """
     row = rows[i]
-    dof, grid = tables.row[row, DOF], world.grid
-    table = world.table_of[row, 0]
+    dof, grid = tables.row[row, DOF], world.coordinate_grid.grid
+    table = world.coordinate_grid.table_of[row, 0]
     out[:] = 0
     if dof == 0:
         return 0.0
@@ -294,7 +296,7 @@ def _nearest(
         for k in range(dof):
             trial[k] %= grid
         code = canonical_tuple(tables, row, trial, grid, scratch)
-        if not is_valid(world, table, code):
+        if not is_valid(world.coordinate_grid, table, code):
             continue
         taken = False
         for j in range(n):

@@ -6,14 +6,13 @@ gives the same points. Bits lie in *lines* along the last coordinate; counts sum
 between these two" at once, which is what a mask needs to know.
 """
 
-from typing import NamedTuple
-
 import numba
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Ints, UInt64s
 from oreflow.envs.compiled.bitsets import count_bits
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.symmetry.canonical import canonical_first, canonical_tuple, from_tuple_code
 from oreflow.envs.symmetry.flat_tables import BASIS, DOF, FIRST_POINT, IS_POLAR, LAST_POINT, ORIGIN, SHIFT, GroupTables
 from oreflow.envs.symmetry.space_groups import DENOMINATOR
@@ -21,7 +20,7 @@ from oreflow.envs.symmetry.space_groups import DENOMINATOR
 FIRST_LINE, LAST_LINE, N_VALID = 0, 1, 2  # columns of `table`
 
 
-class CoordinateGrid(NamedTuple):
+class CoordinateGrid(Record):
     """The bits of all positions of a world; `table_of[row, 1]` is for the first site of a polar group."""
 
     grid: int

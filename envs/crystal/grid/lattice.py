@@ -15,12 +15,12 @@ would have symmetries that the crystal has not, and these would make several sta
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Floats, Int8s, Int16s, Ints
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.crystal.space import SYSTEMS, WyckoffSpace
 from oreflow.envs.symmetry.space_groups import space_group
 
@@ -40,7 +40,7 @@ _HEXAGONAL = (SYSTEMS.index("trigonal"), SYSTEMS.index("hexagonal"))
 _TIE = 1e-9
 
 
-class LatticeGrid(NamedTuple):
+class LatticeGrid(Record):
     """Bins of shapes and volumes."""
 
     cell: Ints  # int64 [231, 5], crystal system, table in `reduced` (monoclinic); a < b, a < c, b < c required

@@ -68,7 +68,7 @@ def smallest_volume(
 def _smallest_volume_of(tables: GroupTables, world: World, states: States, row: int, n: int, cell: Floats) -> float:
     """The same for a state with shape and coordinates, whose cell of volume 1 goes into `cell`."""
     group = states[row, GROUP]
-    unit_cell(world, group, states[row, world.shape : world.coordinate], cell)
+    unit_cell(world.lattice_grid, group, states[row, world.shape : world.coordinate], cell)
     rows, numbers = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     parameters = np.zeros((n, 3))
     for i in range(n):
@@ -76,7 +76,7 @@ def _smallest_volume_of(tables: GroupTables, world: World, states: States, row: 
         rows[i] = tables.group[group, FIRST_ROW] + code // world.n_elements
         numbers[i] = world.atomic_numbers[code % world.n_elements]
         for k in range(tables.row[rows[i], DOF]):
-            parameters[i, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.grid
+            parameters[i, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.coordinate_grid.grid
     return smallest_volume(
         tables, group, cell, rows, numbers, parameters, world.radii, world.min_distance, world.min_contact
     )
@@ -86,7 +86,7 @@ def _smallest_volume_of(tables: GroupTables, world: World, states: States, row: 
 def lowest_volume_bin(tables: GroupTables, world: World, states: States, row: int, n: int) -> int:
     """The lowest bin of the volume that keeps atoms apart; may lie beyond the last one."""
     smallest = _smallest_volume_of(tables, world, states, row, n, np.empty(6))
-    steps = (math.log(smallest) - world.log_volume) / world.log_step
+    steps = (math.log(smallest) - world.lattice_grid.log_volume) / world.lattice_grid.log_step
     return max(0, math.ceil(min(steps, 1e6)))
 
 
@@ -117,14 +117,14 @@ def decode_rows(
             for k in range(3):
                 parameters[site, k] = 0.0 if complete else np.nan
                 if complete and k < tables.row[position, DOF]:
-                    parameters[site, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.grid
+                    parameters[site, k] = (states[row, world.coordinate + 3 * i + k] - 1) / world.coordinate_grid.grid
         if not complete:
             lattice[row] = np.nan
             continue
         index = states[row, world.volume] - 1
-        if index < world.n_volumes:
-            unit_cell(world, group, states[row, world.shape : world.coordinate], lattice[row])
-            volume = math.exp(world.log_volume + index * world.log_step)
+        if index < world.lattice_grid.n_volumes:
+            unit_cell(world.lattice_grid, group, states[row, world.shape : world.coordinate], lattice[row])
+            volume = math.exp(world.lattice_grid.log_volume + index * world.lattice_grid.log_step)
         else:
             volume = _smallest_volume_of(tables, world, states, row, n, lattice[row])
         for k in range(3):

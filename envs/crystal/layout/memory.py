@@ -1,13 +1,11 @@
 """Scratch memory of the masks: what is known of a partial decoration while its next actions are judged."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from oreflow.envs.arrays import Ints, States, UInt64s
+from oreflow.envs.arrays import Ints, States
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.crystal.feasibility.sums import Search, search_memory
-from oreflow.envs.crystal.feasibility.tables import SiteTables
 from oreflow.envs.crystal.layout.world import GROUP, MOST_LETTERS, PAIRS, SIZE, STRIDE, World
 from oreflow.envs.symmetry.flat_tables import FIRST_RELABELING, FIRST_ROW, LAST_RELABELING, GroupTables
 
@@ -15,41 +13,27 @@ from oreflow.envs.symmetry.flat_tables import FIRST_RELABELING, FIRST_ROW, LAST_
 ELEMENTS, COUNTS, CODES, LETTERS, SCRATCH, FOUND, USED, TUPLE, MOVED, VERDICTS, FITS = range(11)
 
 
-class Memory(NamedTuple):
-    """Working memory of masks and moves, one for each thread. The first fields are those of `Search`.
+class Memory(Record):
+    """Working memory of masks and moves, one for each thread.
 
     Attributes:
+        search: that of verdicts.
         lists: int64 [11, ...]: distinct elements of the partial crystal (ELEMENTS) and their atoms (COUNTS); its pair
             codes (CODES) and their letters (LETTERS); SCRATCH, whose content nobody reads later; relabelings that leave
             the decoration as it is (FOUND); tuple codes in use (USED); two tuples (TUPLE, MOVED); verdicts by class
             (VERDICTS) and by letter (FITS).
     """
 
-    steps: Ints
-    bits: UInt64s
-    used: Ints
-    sums: UInt64s
-    at: Ints
-    looked_up: Ints
+    search: Search
     lists: Ints
 
 
-@njit
 def memory(tables: GroupTables, world: World) -> Memory:
     """Make the working memory of one thread, large enough for every state of the world."""
-    n = max(world.n_slots + 1, len(world.cls), MOST_LETTERS)
-    for group in world.groups:
-        n = max(n, tables.group[group, LAST_RELABELING] - tables.group[group, FIRST_RELABELING])
-    search = search_memory(site_tables_of(world))
-    return Memory(
-        search.steps,
-        search.bits,
-        search.used,
-        search.sums,
-        search.at,
-        search.looked_up,
-        np.zeros((11, n), dtype=np.int64),
-    )
+    groups = tables.group[world.groups]
+    n_relabelings = int((groups[:, LAST_RELABELING] - groups[:, FIRST_RELABELING]).max())
+    n = max(world.n_slots + 1, len(world.sites.cls), MOST_LETTERS, n_relabelings)
+    return Memory(search_memory(world.sites), np.zeros((11, n), dtype=np.int64))
 
 
 @njit
@@ -75,42 +59,6 @@ def read_pairs(
             k += 1
         work.lists[COUNTS, j] += size
     return k, atoms, state
-
-
-@njit
-def site_tables_of(world: World) -> SiteTables:
-    """Take the part of a world that verdicts read: functions that take fewer arrays compile faster."""
-    return SiteTables(
-        world.n_atoms_min,
-        world.n_atoms_max,
-        world.n_elements_min,
-        world.n_elements_max,
-        world.all_groups,
-        world.n_charges,
-        world.zero_charge,
-        world.width,
-        world.element,
-        world.cls,
-        world.members,
-        world.delta_start,
-        world.deltas,
-        world.charge_start,
-        world.charges,
-        world.charge_of,
-        world.inventory_of,
-        world.kind,
-        world.reach,
-        world.bounds,
-        world.only_member,
-        world.role,
-        world.part_charges,
-    )
-
-
-@njit
-def search_of(work: Memory) -> Search:
-    """Take the part of the working memory that searches use."""
-    return Search(work.steps, work.bits, work.used, work.sums, work.at, work.looked_up)
 
 
 @njit

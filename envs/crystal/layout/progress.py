@@ -20,9 +20,9 @@ def n_pairs(world: World, states: States, row: int) -> int:
 @njit
 def next_shape_column(world: World, states: States, row: int) -> int:
     """The free column of the shape to fill next, 5 when all are."""
-    system = world.cell[states[row, GROUP], SYSTEM]
+    system = world.lattice_grid.cell[states[row, GROUP], SYSTEM]
     for column in range(5):
-        if world.is_free[system, column] and states[row, world.shape + column] == 0:
+        if world.lattice_grid.is_free[system, column] and states[row, world.shape + column] == 0:
             return column
     return 5
 
@@ -44,4 +44,4 @@ def site_tuple(world: World, states: States, row: int, i: int, dof: int, out: In
     """Parameters of a complete site into `out`, and their tuple code."""
     for k in range(dof):
         out[k] = states[row, world.coordinate + 3 * i + k] - 1
-    return tuple_code(out, dof, world.grid)
+    return tuple_code(out, dof, world.coordinate_grid.grid)

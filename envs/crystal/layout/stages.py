@@ -28,7 +28,7 @@ def stage_actions(world: World) -> tuple[Ints, ...]:
     )
     if not world.geometry:
         return decoration
-    c_ratio = world.first_ratio + world.n_ratios
+    c_ratio = world.first_ratio + world.lattice_grid.n_ratios
     bounds = [world.first_ratio, c_ratio, world.first_angle, world.first_coordinate, world.first_volume]
     bounds += [world.n_actions - 1, world.n_actions]
     return decoration + tuple(np.arange(a, b) for a, b in itertools.pairwise(bounds))

@@ -6,18 +6,19 @@ in the world's list, letter, element, close, then the bins of b/a, c/a, angles, 
 Without geometry there is neither close nor any bin.
 """
 
-from typing import NamedTuple
+from functools import lru_cache
 
 import numpy as np
 
-from oreflow.envs.arrays import Bools, Floats, Ints, UInt64s
+from oreflow.envs.arrays import Bools, Floats, Ints
 from oreflow.envs.chemistry.radii import covalent_radii
+from oreflow.envs.compiled.records import Record
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.crystal.feasibility.search import can_finish
 from oreflow.envs.crystal.feasibility.sums import search_memory
-from oreflow.envs.crystal.feasibility.tables import Inventory, inventory, solve_sites
-from oreflow.envs.crystal.grid.coordinates import N_VALID, coordinate_grid
-from oreflow.envs.crystal.grid.lattice import lattice_grid
+from oreflow.envs.crystal.feasibility.tables import Inventory, SiteTables, inventory, solve_sites
+from oreflow.envs.crystal.grid.coordinates import N_VALID, CoordinateGrid, coordinate_grid
+from oreflow.envs.crystal.grid.lattice import LatticeGrid, lattice_grid
 from oreflow.envs.crystal.space import WyckoffSpace
 from oreflow.envs.symmetry.flat_tables import (
     DOF,
@@ -34,53 +35,12 @@ GROUP, PENDING, CLOSED, PAIRS = 0, 1, 2, 3  # columns of a state
 SIZE, STRIDE = 0, 1  # columns of `position`
 
 
-class World(NamedTuple):
-    """See the module's docstring. First columns and first actions are called after what they hold.
+class World(Record):
+    """See the module's docstring. First columns and first actions are called after what they hold."""
 
-    The fields of `SiteTables`, `CoordinateGrid` and `LatticeGrid` come first: compiled functions that take one of these
-    take a world, too. One flat tuple compiles much faster than nested ones.
-    """
-
-    # SiteTables
-    n_atoms_min: int
-    n_atoms_max: int
-    n_elements_min: int
-    n_elements_max: int
-    all_groups: int
-    n_charges: int
-    zero_charge: int
-    width: int
-    element: Ints
-    cls: Ints
-    members: Ints
-    delta_start: Ints
-    deltas: Ints
-    charge_start: Ints
-    charges: Ints
-    charge_of: Ints
-    inventory_of: Ints
-    kind: Ints
-    reach: UInt64s
-    bounds: UInt64s
-    only_member: Ints
-    role: Ints
-    part_charges: UInt64s
-    # CoordinateGrid
-    grid: int
-    table_of: Ints
-    table: Ints
-    words: UInt64s
-    before: Ints
-    # LatticeGrid
-    cell: Ints
-    is_free: Bools
-    reduced: Bools
-    n_ratios: int
-    log_step: float
-    angles: Floats
-    n_volumes: int
-    log_volume: float
-    # The world's own
+    sites: SiteTables
+    coordinate_grid: CoordinateGrid
+    lattice_grid: LatticeGrid
     groups: Ints  # int64 [group of the world], numbers
     place: Ints  # int64 [231], place of each number in `groups`, -1
     can_host: Bools  # bool [group of the world], whether any crystal of the world has it
@@ -108,6 +68,7 @@ class World(NamedTuple):
     first_volume: int
 
 
+@lru_cache(maxsize=4)  # a start builds the same two worlds several times: its own, and that of a prior
 def make_world(space: WyckoffSpace) -> tuple[GroupTables, World, Rules]:
     """The tables of all groups, the arrays of a space, and its element rules.
 
@@ -161,9 +122,9 @@ def make_world(space: WyckoffSpace) -> tuple[GroupTables, World, Rules]:
     starts = (close + int(space.geometry) + np.concatenate([[0], np.cumsum(n_bins)])).tolist()
     shape = PAIRS + n_slots
     world = World(
-        **sites._asdict(),
-        **coordinates._asdict(),
-        **lattice._asdict(),
+        sites=sites,
+        coordinate_grid=coordinates,
+        lattice_grid=lattice,
         groups=groups,
         place=place,
         can_host=can_host,

@@ -31,10 +31,10 @@ def allow_coordinates(
     code = states[row, PAIRS + site]
     letter = (code - 1) // world.n_elements
     position = tables.group[group, FIRST_ROW] + letter
-    dof, grid = tables.row[position, DOF], world.grid
+    dof, grid = tables.row[position, DOF], world.coordinate_grid.grid
     polar = tables.group[group, IS_POLAR] != 0
     first_of_polar = polar and site == 0
-    table = world.table_of[position, 1 if first_of_polar else 0]
+    table = world.coordinate_grid.table_of[position, 1 if first_of_polar else 0]
     n_used, low = 0, 0
     for i in range(site):
         other = states[row, PAIRS + i]
@@ -45,7 +45,7 @@ def allow_coordinates(
             taken = canonical_tuple(tables, position, work.lists[TUPLE], grid, work.lists[MOVED])
         elif other == code:
             low = taken + 1
-        if is_valid(world, table, taken):
+        if is_valid(world.coordinate_grid, table, taken):
             work.lists[USED, n_used] = taken
             n_used += 1
     room = 0
@@ -54,12 +54,12 @@ def allow_coordinates(
     n_codes = grid**dof
     high = n_codes
     if room and not first_of_polar:
-        high = highest_with_room(world, table, n_codes, room, work.lists[USED], n_used) + 1
+        high = highest_with_room(world.coordinate_grid, table, n_codes, room, work.lists[USED], n_used) + 1
     prefix = 0
     for j in range(k):
         prefix = prefix * grid + states[row, world.coordinate + 3 * site + j] - 1
     out, used = allowed[row, world.first_coordinate : world.first_coordinate + grid], work.lists[USED]
     if k == dof - 1:
-        last_bins_with_room(world, table, prefix, low, high, used, n_used, out)
+        last_bins_with_room(world.coordinate_grid, table, prefix, low, high, used, n_used, out)
     else:
-        bins_with_room(world, table, prefix, grid ** (dof - 1 - k), low, high, used, n_used, out)
+        bins_with_room(world.coordinate_grid, table, prefix, grid ** (dof - 1 - k), low, high, used, n_used, out)

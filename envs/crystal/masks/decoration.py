@@ -17,8 +17,6 @@ from oreflow.envs.crystal.layout.memory import (
     VERDICTS,
     Memory,
     read_pairs,
-    search_of,
-    site_tables_of,
 )
 from oreflow.envs.crystal.layout.progress import n_pairs
 from oreflow.envs.crystal.layout.world import GROUP, PENDING, SIZE, STRIDE, World
@@ -89,18 +87,18 @@ def allow_letters(tables: GroupTables, world: World, states: States, row: int, a
     group = states[row, GROUP]
     n = n_pairs(world, states, row)
     k, atoms, state = read_pairs(tables, world, states, row, n, work)
-    kind = world.inventory_of[group]
+    kind = world.sites.inventory_of[group]
     first_row = tables.group[group, FIRST_ROW]
     n_letters = tables.group[group, N_LETTERS]
     end = world.close if world.geometry else world.n_actions - 1
-    sites, search = site_tables_of(world), search_of(work)
+    sites, search = world.sites, work.search
     allowed[row, end] = may_close(sites, work.lists[ELEMENTS], work.lists[COUNTS], k, atoms, search)
     n_keep = stabiliser(tables, group, world.n_elements, work.lists[CODES], n, work.lists[SCRATCH], work.lists[FOUND])
     work.lists[FITS, :n_letters] = UNKNOWN
     for letter in range(n_letters):
         position = first_row + letter
         size, stride = world.position[position, SIZE], world.position[position, STRIDE]
-        if atoms + size > world.n_atoms_max:
+        if atoms + size > world.sites.n_atoms_max:
             continue
         if tables.row[position, DOF] == 0 and _is_taken(work.lists[LETTERS], n, letter):
             continue
@@ -118,15 +116,17 @@ def allow_elements(tables: GroupTables, world: World, states: States, row: int, 
     """Allow, in one row of `allowed`, the elements that may stand on the position just chosen."""
     group = states[row, GROUP]
     k, _, state = read_pairs(tables, world, states, row, n_pairs(world, states, row), work)
-    kind = world.inventory_of[group]
+    kind = world.sites.inventory_of[group]
     position = tables.group[group, FIRST_ROW] + states[row, PENDING] - 1
     size, stride = world.position[position, SIZE], world.position[position, STRIDE]
-    sites, search, lists = site_tables_of(world), search_of(work), work.lists
+    sites, search, lists = world.sites, work.search, work.lists
     if new_elements(
         sites, kind, state + stride, lists[ELEMENTS], lists[COUNTS], k, size, False, lists[VERDICTS], search
     ):
         for element in range(world.n_elements):
-            allowed[row, world.first_element + element] = work.lists[VERDICTS, world.element[element, CLASS]] == YES
+            allowed[row, world.first_element + element] = (
+                work.lists[VERDICTS, world.sites.element[element, CLASS]] == YES
+            )
     for i in range(k):
         allowed[row, world.first_element + lists[ELEMENTS, i]] = _finishes_with(
             sites, search, kind, state + stride, k, size, i, lists

@@ -6,7 +6,7 @@ from oreflow.envs.arrays import Bools, States
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.grid.lattice import shape_allowed
 from oreflow.envs.crystal.layout.decode import lowest_volume_bin
-from oreflow.envs.crystal.layout.memory import CODES, FOUND, SCRATCH, Memory, first_equivalent, memory
+from oreflow.envs.crystal.layout.memory import CODES, FOUND, SCRATCH, Memory, first_equivalent
 from oreflow.envs.crystal.layout.progress import n_pairs, next_coordinate, next_shape_column
 from oreflow.envs.crystal.layout.world import CLOSED, GROUP, PAIRS, PENDING, World
 from oreflow.envs.crystal.masks.coordinates import allow_coordinates
@@ -33,10 +33,10 @@ def _allow_row(tables: GroupTables, world: World, states: States, row: int, allo
     column = next_shape_column(world, states, row)
     if column < 5:
         shape = states[row, world.shape : world.coordinate]
-        n_bins = world.n_ratios if column < 2 else len(world.angles)
+        n_bins = world.lattice_grid.n_ratios if column < 2 else len(world.lattice_grid.angles)
         first = world.first_ratio + column * n_bins if column < 2 else world.first_angle
         for b in range(n_bins):
-            allowed[row, first + b] = shape_allowed(world, states[row, GROUP], shape, column, b)
+            allowed[row, first + b] = shape_allowed(world.lattice_grid, states[row, GROUP], shape, column, b)
         return
     n = n_pairs(world, states, row)
     site, k = next_coordinate(tables, world, states, row, n)
@@ -44,8 +44,8 @@ def _allow_row(tables: GroupTables, world: World, states: States, row: int, allo
         allow_coordinates(tables, world, states, row, n, site, k, allowed, work)
     elif states[row, world.volume] == 0:
         lowest = lowest_volume_bin(tables, world, states, row, n)
-        last = world.first_volume + world.n_volumes
-        if lowest >= world.n_volumes:
+        last = world.first_volume + world.lattice_grid.n_volumes
+        if lowest >= world.lattice_grid.n_volumes:
             allowed[row, last] = True
         else:
             allowed[row, world.first_volume + lowest : last] = True
@@ -54,18 +54,18 @@ def _allow_row(tables: GroupTables, world: World, states: States, row: int, allo
 
 
 @njit(nogil=True)
-def allow_rows(tables: GroupTables, world: World, states: States, allowed: Bools, first: int, last: int) -> None:
+def allow_rows(
+    tables: GroupTables, world: World, work: Memory, states: States, allowed: Bools, first: int, last: int
+) -> None:
     """Masks of the states [first, last), into all of these rows of `allowed`."""
-    work = memory(tables, world)
     for row in range(first, last):
         _allow_row(tables, world, states, row, allowed, work)
 
 
 @njit
-def backward_allowed(tables: GroupTables, world: World, states: States) -> Bools:
+def backward_allowed(tables: GroupTables, world: World, work: Memory, states: States) -> Bools:
     """Slots whose element may go, then undo, then un-stop; of slots that symmetry makes equivalent the first."""
     allowed = np.zeros((len(states), world.n_slots + 2), dtype=np.bool_)
-    work = memory(tables, world)
     for row in range(len(states)):
         if states[row, world.stopped]:
             allowed[row, world.n_slots + 1] = True

@@ -39,7 +39,7 @@ def module(tmp_path: Path) -> Path:
 
 
 def start(module: Path, **env: str | Path) -> subprocess.Popen[str]:
-    path = os.pathsep.join(map(str, (module, ROOT)))
+    path = os.pathsep.join(map(str, (module, ROOT / "src")))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "PYTHONWARN", "XDG_"))}
     environment |= {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | {k: str(v) for k, v in env.items()}
     command = [sys.executable, "-W", "always::RuntimeWarning", "-c", SCRIPT]
@@ -57,7 +57,7 @@ def outcome(process: subprocess.Popen[str]) -> tuple[int, int, str]:
 def test_cache_is_written_and_read(module: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert outcome(start(module, NUMBA_CACHE_DIR=cache)) == (20, 0, "")
-    assert len(list(cache.rglob("*.nbc"))) == 2
+    assert len(list(cache.rglob("*.nbc"))) == 1  # what it calls is part of it
     assert outcome(start(module, NUMBA_CACHE_DIR=cache)) == (20, 1, "")
 
 
@@ -96,7 +96,7 @@ def test_damaged_cache_is_mended(module: Path, tmp_path: Path, pattern: str, dam
     cache = tmp_path / "cache"
     outcome(start(module, NUMBA_CACHE_DIR=cache))
     damaged = list(cache.rglob(pattern))
-    assert len(damaged) >= 2
+    assert damaged
     for path in damaged:
         path.write_bytes(damage(path.read_bytes()))
     result, hits, said = outcome(start(module, NUMBA_CACHE_DIR=cache))
@@ -130,7 +130,7 @@ def test_cache_that_vanishes_while_compiling(module: Path, tmp_path: Path) -> No
         ]
     )
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (module, ROOT))),
+        "PYTHONPATH": os.pathsep.join(map(str, (module, ROOT / "src"))),
         "NUMBA_CACHE_DIR": str(cache),
     }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -160,7 +160,8 @@ def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
     (package / "compiled").mkdir(parents=True)
     for folder in (package.parent, package, package / "compiled"):
         (folder / "__init__.py").touch()
-    (package / "compiled" / "jit.py").write_text((ROOT / "envs" / "compiled" / "jit.py").read_text())
+    for name in ("jit.py", "callees.py"):
+        (package / "compiled" / name).write_text((ROOT / "envs" / "compiled" / name).read_text())
     (package / "far.py").write_text("FACTOR = 2\n")
     (package / "near.py").write_text(
         "from oreflow.envs.compiled.jit import njit\nfrom oreflow.envs.far import FACTOR\n\n"
@@ -205,7 +206,7 @@ def test_long_compilation_is_announced_once(module: Path, tmp_path: Path) -> Non
     script += "jit._SECONDS_UNSAID = {}\n"
     script += "".join(f"kernel.{name}(1)\n" for name in names)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    environment |= {"PYTHONPATH": os.pathsep.join(map(str, (module, ROOT)))}
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, (module, ROOT / "src")))}
     # Of three functions two begin after the limit; nothing is said when all come from the cache
     for seconds, cache, times in ((-1, "a", 1), (-1, "a", 0), (1000, "b", 0)):
         done = subprocess.run(

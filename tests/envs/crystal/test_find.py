@@ -171,7 +171,7 @@ def test_the_shape_is_the_one_that_strains_the_cell_least(
     nearest_shapes(kernel.world, crystals.space_group.astype(np.int64), lattices, shapes, strains)
     assert np.isfinite(strains).sum() >= 5
     system = space_group(group).crystal_system
-    grid, n_bins = lattice_grid(kernel.space), kernel.world.n_ratios
+    grid, n_bins = lattice_grid(kernel.space), kernel.world.lattice_grid.n_ratios
     bins = [range(n_bins)] * 2 + [range(len(grid.angles))] * 3
     trials = [np.zeros(5, dtype=np.int64)]
     for column in FREE[system]:

@@ -97,8 +97,8 @@ def terminal_states(kernel: WyckoffKernel, case: Case) -> np.ndarray:
         keep &= (np.where(places > 0, places - 1, 0) % case.stride == 0).all(axis=1)
         if case.angles:
             bins = states[:, world.shape + 2 : world.coordinate]
-            free = bins[:, world.is_free[world.cell[case.group, 0], 2:]]
-            wanted = [[1 + world.angles.tolist().index(a) for a in angles] for angles in case.angles]
+            free = bins[:, world.lattice_grid.is_free[world.lattice_grid.cell[case.group, 0], 2:]]
+            wanted = [[1 + world.lattice_grid.angles.tolist().index(a) for a in angles] for angles in case.angles]
             fits = [((free == 0) | (free == w)).all(axis=1) for w in wanted]
             keep &= np.any(fits, axis=0)
         states = states[keep]
