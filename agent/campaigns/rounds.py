@@ -24,12 +24,12 @@ from oreflow.agent.realisation.geometries import Settings
 from oreflow.agent.realisation.ranking import default_rank
 from oreflow.agent.realisation.run import TABLE_FILE as REALISED_TABLE
 from oreflow.agent.realisation.run import realise_to_folder
-from oreflow.agent.relaxation.pool import Make
 from oreflow.agent.relaxation.run import relax_to_folder
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.sample import sample
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables.formulas import read_table, write_csv
+from oreflow.rewards.executors.protocol import Make
 from oreflow.rewards.potential.listing import listed
 
 

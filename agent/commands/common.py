@@ -127,11 +127,11 @@ def _show_warning(
 
 
 def _explain(error: Exception, debug: bool) -> int:
-    from oreflow.agent.errors import RelaxationError, TrainingError
+    from oreflow.agent.errors import TrainingError
     from oreflow.envs.errors import OreflowError
-    from oreflow.rewards.errors import RewardBudgetError, RewardContractError
+    from oreflow.rewards.errors import RewardBudgetError, RewardContractError, WorkersLostError
 
-    if isinstance(error, RewardBudgetError | RewardContractError | TrainingError | RelaxationError):
+    if isinstance(error, RewardBudgetError | RewardContractError | TrainingError | WorkersLostError):
         code = REWARD_FAILED
     elif isinstance(error, OSError):
         code = IO_FAILED
