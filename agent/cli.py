@@ -21,6 +21,7 @@ from oreflow.agent.commands import (
     select,
     structures,
     train,
+    worker,
 )
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ app.command("fit-prior")(fit_prior.fit_prior)
 app.command("list")(list.list_)
 app.command("init")(init.init)
 app.command("check")(check.check)
+app.command("worker")(worker.worker)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """How an executor is chosen: plain settings, and the one place that makes it of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from oreflow.envs.suggestions import nearest
@@ -56,5 +57,14 @@ def make_executor(
             time_limit_s=time_limit_s,
             retries=settings.retries or 0,
             n_threads=n_threads,
+        )
+    if settings.kind == "files":
+        from oreflow.rewards.executors.files import FilesExecutor
+
+        if settings.folder is None:
+            raise ExecutorError("run.executor: kind files needs folder, where requests and answers lie")
+        retries = 1 if settings.retries is None else settings.retries
+        return FilesExecutor(
+            work, Path(settings.folder), time_limit_s=time_limit_s, retries=retries, submit=settings.submit
         )
     raise ExecutorError(f"expected an executor, got {settings.kind!r}; {nearest(str(settings.kind), EXECUTORS)}")

@@ -13,6 +13,7 @@ import numpy as np
 
 import oreflow.rewards.errors
 from oreflow.envs.arrays import Bools, Ints
+from oreflow.envs.errors import OreflowError
 from oreflow.rewards.contract.batches import as_required, labels_of
 from oreflow.rewards.contract.cache import MAX_ITEMS
 from oreflow.rewards.contract.evaluation import join, scatter
@@ -167,7 +168,15 @@ class IsolatedTerm(Term):
         Raises:
             RewardContractError, RewardBudgetError: as a call does.
         """
-        return sum(self._take(answer) is not None for answer in self._executor.collect(timeout_s))
+        n, faults = 0, []
+        for answer in self._executor.collect(timeout_s):
+            try:
+                n += self._take(answer) is not None
+            except OreflowError as error:  # said once the others, which were paid for too, are kept
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        return n
 
     @property
     def n_under_way(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from oreflow.rewards.executors.messages import from_message
 from oreflow.rewards.executors.protocol import Work
+from oreflow.rewards.isolation.json_form import payload_from_json, payload_to_json, value_from_json, value_to_json
 
 _SHOWN_CHARACTERS = 200
 
@@ -26,8 +27,13 @@ def reward_work(name: str, params: Mapping[str, Any], plugins: list[str], term: 
     recipe = {"name": name, "params": dict(params), "plugins": plugins}
     return Work(
         "reward",
-        recipe,
+        # Which files a worker elsewhere loads is said by whoever starts it: nothing that is read runs code.
+        {"name": name, "params": dict(params)},
         functools.partial(make_term_function, recipe, term),
+        encode=payload_to_json,
+        decode=payload_from_json,
+        encode_value=value_to_json,
+        decode_value=value_from_json,
         keep_output=True,
         scratch=False,
     )
