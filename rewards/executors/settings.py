@@ -57,4 +57,14 @@ def make_executor(
             retries=settings.retries or 0,
             n_threads=n_threads,
         )
+    if settings.kind == "ray":
+        from oreflow.rewards.executors.ray_tasks import RayExecutor
+
+        return RayExecutor(
+            work,
+            time_limit_s=time_limit_s,
+            retries=1 if settings.retries is None else settings.retries,
+            workers=settings.workers,
+            address=settings.address,
+        )
     raise ExecutorError(f"expected an executor, got {settings.kind!r}; {nearest(str(settings.kind), EXECUTORS)}")
