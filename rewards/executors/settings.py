@@ -66,5 +66,14 @@ def make_executor(
         retries = 1 if settings.retries is None else settings.retries
         return FilesExecutor(
             work, Path(settings.folder), time_limit_s=time_limit_s, retries=retries, submit=settings.submit
+    if settings.kind == "ray":
+        from oreflow.rewards.executors.ray_tasks import RayExecutor
+
+        return RayExecutor(
+            work,
+            time_limit_s=time_limit_s,
+            retries=1 if settings.retries is None else settings.retries,
+            workers=settings.workers,
+            address=settings.address,
         )
     raise ExecutorError(f"expected an executor, got {settings.kind!r}; {nearest(str(settings.kind), EXECUTORS)}")
