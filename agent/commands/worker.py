@@ -9,7 +9,7 @@ import typer
 from oreflow.agent.commands.common import DONE, Plugins, Quiet, load_plugins, verb
 
 if TYPE_CHECKING:
-    from oreflow.rewards.executors.serving import MakeWork
+    from oreflow.rewards.executors.batch.serving import MakeWork
 
 
 @verb
@@ -31,7 +31,7 @@ def worker(
 
     Example: oreflow worker /scratch/me/requests -n 1
     """
-    from oreflow.rewards.executors.serving import serve
+    from oreflow.rewards.executors.batch.serving import serve
 
     plugins = [str(Path(path).resolve()) for path in load_plugins(plugin)]
     n_done = serve(

@@ -59,13 +59,14 @@ def make_executor(
             n_threads=n_threads,
         )
     if settings.kind == "files":
-        from oreflow.rewards.executors.files import FilesExecutor
+        from oreflow.rewards.executors.batch.files import FilesExecutor
 
         if settings.folder is None:
             raise ExecutorError("run.executor: kind files needs folder, where requests and answers lie")
         retries = 1 if settings.retries is None else settings.retries
         return FilesExecutor(
             work, Path(settings.folder), time_limit_s=time_limit_s, retries=retries, submit=settings.submit
+        )
     if settings.kind == "ray":
         from oreflow.rewards.executors.ray_tasks import RayExecutor
 

@@ -14,10 +14,10 @@ import pytest
 
 from oreflow.envs.objects.formulas import parse_formulas
 from oreflow.rewards.errors import ExecutorError, RewardWarning
-from oreflow.rewards.executors import files, serving
-from oreflow.rewards.executors.files import FilesExecutor
+from oreflow.rewards.executors.batch import files, serving
+from oreflow.rewards.executors.batch.files import FilesExecutor
+from oreflow.rewards.executors.batch.serving import serve
 from oreflow.rewards.executors.protocol import Answer, Task, Work
-from oreflow.rewards.executors.serving import serve
 from oreflow.rewards.executors.settings import ExecutorSettings
 from oreflow.rewards.isolation.term import IsolatedTerm
 from oreflow.rewards.registry import load_plugin

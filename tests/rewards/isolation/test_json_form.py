@@ -43,7 +43,7 @@ def test_crystals_with_geometry_and_without() -> None:
 
 
 def test_own_worlds_are_refused() -> None:
-    with pytest.raises(ExecutorError, match="compositions and crystals, got objects of .grid.; use local"):
+    with pytest.raises(ExecutorError, match=r"compositions and crystals, got objects of .grid.; use local"):
         payload_to_json(as_message(Rows("grid", np.zeros((1, 2), dtype=np.int64))))
 
 

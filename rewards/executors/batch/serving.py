@@ -12,7 +12,7 @@ from typing import Any
 
 from oreflow.envs.errors import OreflowError
 from oreflow.rewards.errors import ExecutorError
-from oreflow.rewards.executors.folder import (
+from oreflow.rewards.executors.batch.folder import (
     ANSWERS,
     CLAIMS,
     REQUESTS,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from oreflow.rewards.errors import ExecutorError, RewardWarning
-from oreflow.rewards.executors.folder import (
+from oreflow.rewards.executors.batch.folder import (
     ANSWERS,
     CLAIMS,
     SCHEMA_VERSION,
