@@ -66,4 +66,9 @@ def works(plugins: list[str]) -> Mapping[str, "MakeWork"]:
 
         return realisation_work(Settings(**params))
 
-    return {"reward": reward, "relaxation": relaxation, "realisation": realisation}
+    def training(params: dict[str, Any]) -> Any:
+        from oreflow.agent.commands.seed_work import training_work
+
+        return training_work(plugins)
+
+    return {"training": training, "reward": reward, "relaxation": relaxation, "realisation": realisation}

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from oreflow.agent.config.closed_model import Closed
-from oreflow.agent.config.consistency import check_family, check_measured, check_rejection, check_target
+from oreflow.agent.config.consistency import check_executor, check_family, check_measured, check_rejection, check_target
 from oreflow.agent.config.sampler import SamplerConfig
 from oreflow.agent.config.sections import RewardConfig, RunConfig, TermConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
@@ -62,7 +62,7 @@ class Config(Closed):
 
     @model_validator(mode="after")
     def _sections_go_together(self) -> "Config":
-        for check in (check_target, check_rejection, check_measured, check_family):
+        for check in (check_executor, check_target, check_rejection, check_measured, check_family):
             check(self)
         return self
 

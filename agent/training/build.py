@@ -55,7 +55,7 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
             own = {} if rule is None else {"table": rule.table, "mixed_valence": rule.mixed_valence}
             term["params"] = own | term["params"]
         try:
-            pairs.append(rewards.build_term(term))
+            pairs.append(rewards.build_term(term, config.run.executor.settings()))
         except (RewardParameterError, UnknownRewardError) as error:
             raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {error}") from None
         lacking = _lacking(pairs[-1][0], config)
