@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ def training_work(plugins: list[str]) -> Work:
     Args:
         plugins: files to load before. They are no part of a request: nothing that is read runs code.
     """
-    # In the folder where the command was given, to which paths in configs and --out are relative.
     return Work("training", {}, functools.partial(make_trainer, plugins), scratch=False)
 
 
@@ -41,6 +41,7 @@ def training_task(config: str, source: str, run: Path, nonce: str) -> Task:
             "source": source,
             "run": str(run),
             "overwrite": bool(nonce),
+            "working_folder": str(Path.cwd()),  # which paths in the config are relative to
         },
         anew=True,  # an earlier try that failed does not stand in the way of the same command
     )
@@ -67,6 +68,7 @@ def train_task(plugins: list[str], payload: dict[str, Any]) -> dict[str, Any]:
     from oreflow.agent.runtime.signals import StopFlag
     from oreflow.agent.storage.run_folder import RunFolder
 
+    os.chdir(payload["working_folder"])
     source, folder = payload["source"], RunFolder(Path(payload["run"]))
     config = validate_config(parse_yaml(payload["config"], source), source)
     done = None if payload["overwrite"] else steps_done(config, source, folder)
