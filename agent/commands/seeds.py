@@ -71,7 +71,7 @@ def train_seeds(
     plan, texts = [], {}
     for seed in parse_seeds(seeds):
         resolved, folder = load_config(config, overrides, seed), RunFolder(out / f"seed_{seed}")
-        text = dump_config(resolved)  # before anything is filled in: the same however far the run came
+        text = dump_config(resolved, as_given=True)  # before anything is filled in, however far the run came
         done = None if overwrite else steps_done(resolved, str(config), folder)
         plan.append((seed, resolved, folder, done))
         texts[seed] = text

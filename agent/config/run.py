@@ -228,9 +228,19 @@ def with_later_parameters(config: Config, new: bool) -> Config:
     return config
 
 
-def dump_config(config: Config) -> str:
-    """The resolved config as YAML that `load_config` reads back to an equal config."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def dump_config(config: Config, *, as_given: bool = False) -> str:
+    """The resolved config as YAML that `load_config` reads back to an equal config.
+
+    Args:
+        as_given: leaves out what has its default, so that what follows from other keys still may.
+    """
+    return yaml.dump(
+        config.model_dump(mode="json", exclude_unset=as_given),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=120,
+    )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -65,6 +65,35 @@ def test_a_seed_that_cannot_be_trained_costs_no_other(tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "out" / "seed_1").latest_checkpoint().name == "step_00000040"
 
 
+@pytest.mark.slow
+def test_what_follows_from_other_keys_follows_elsewhere_too(tmp_path: Path) -> None:
+    """A prior says how wide the network is, unless the config does."""
+    text = (
+        CONFIG.replace("hidden: [16]", "")
+        .replace("[1, 3], n_atoms: [1, 8]", "[2, 3], n_atoms: [2, 8]")
+        .replace("batch: 32,", "batch: 8")
+        .replace("steps: 40", "steps: 2")
+    )
+    text = text.replace("neutrality: soft", "neutrality: hard").replace(
+        "sampler:", "target: {prior: compositions}\nsampler:"
+    )
+    (tmp_path / "config.yaml").write_text(text)
+    command = (
+        "train",
+        tmp_path / "config.yaml",
+        "--seeds",
+        "0",
+        "--out",
+        tmp_path / "there",
+        "--executor",
+        "local",
+        "-q",
+    )
+    done(*command)
+    assert len(RunFolder(tmp_path / "there" / "seed_0").load_config().sampler.hidden) == 3
+    done(*command)
+
+
 def test_an_executor_of_training_needs_seeds(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     message = "--executor trains several seeds at once: expected --seeds beside it"
