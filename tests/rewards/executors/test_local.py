@@ -1,5 +1,6 @@
 """Tasks in worker processes: crashes and hangs cost the task that has them, and nothing is left behind."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -119,6 +120,19 @@ def test_tasks_may_be_submitted_at_any_time_and_none_twice() -> None:
     assert not running_workers()
     crew.submit([Task("fifth", "e")])
     assert [answer.value for answer in collected(crew, 1)] == ["e done"]
+    crew.close()
+
+
+def test_an_id_that_is_under_way_is_worked_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    crew = executor(functools.partial(relax_fakes.make_counting, str(log)))
+    one, two = (Task(f"task {i}", ([[float(i)]], [], [])) for i in (1, 2))
+    crew.submit([one, one])
+    crew.submit([one, two])
+    assert sorted(answer.id for answer in collected(crew, 2)) == ["task 1", "task 2"]
+    crew.submit([Task("last", ([[3.0]], [], []))])
+    collected(crew, 1)
+    assert log.read_text().split() == ["1.0000", "2.0000", "3.0000"]
     crew.close()
 
 
