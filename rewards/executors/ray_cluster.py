@@ -12,6 +12,8 @@ from typing import Any
 from oreflow.rewards.errors import ExecutorError
 
 INSTALL = "pip install 'oreflow[ray]'"
+# So often a task may be taken elsewhere because the machine that worked at it went away.
+MAX_MACHINES_LOST = 3
 _REACH_LIMIT_S = 10.0
 
 
@@ -27,6 +29,8 @@ def connect(address: str | None, n_cpus: int | None = None) -> Any:
     """
     # Ray reports its use to its makers unless told otherwise; nothing here goes to the network by itself.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What fills a machine's memory would be tried for ever: Ray counts these tries apart from those of a lost machine.
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_MACHINES_LOST))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Ray's next versions will change
         try:

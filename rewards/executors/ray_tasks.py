@@ -9,11 +9,9 @@ from typing import Any
 
 from oreflow.rewards.errors import ExecutorError, WorkersLostError
 from oreflow.rewards.executors.protocol import Answer, Task, Work
-from oreflow.rewards.executors.ray_cluster import connect
+from oreflow.rewards.executors.ray_cluster import MAX_MACHINES_LOST, connect
 from oreflow.rewards.executors.ray_task import answer_task
 
-# So often a task may be taken elsewhere because the machine that worked at it went away.
-MAX_MACHINES_LOST = 3
 START_LIMIT_S = 600.0
 
 
@@ -113,14 +111,17 @@ class RayExecutor:
         lost = self._ray.exceptions
         try:
             result = self._result(reference)
-        except (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError, lost.LocalRayletDiedError) as error:
-            self.n_lost += 1
-            said = str(error).strip()
-            reason = f"the machines that worked at it went away: {said.partition(chr(10))[0] or type(error).__name__}"
-            return Answer(task_id, "crashed", None, reason, output=said)
+        except lost.OutOfMemoryError as error:
+            return self._lost(task_id, "each machine that worked at it ran out of memory", error)
+        except (lost.WorkerCrashedError, lost.NodeDiedError, lost.LocalRayletDiedError) as error:
+            return self._lost(task_id, "each machine that worked at it went away", error)
         self.n_lost += result["n_lost"]
         answer: Answer = result["answer"]
         return answer
+
+    def _lost(self, task_id: str, reason: str, error: Exception) -> Answer:
+        self.n_lost += 1
+        return Answer(task_id, "crashed", None, reason, output=str(error).strip())
 
     def _result(self, reference: Any) -> dict[str, Any]:
         try:

@@ -42,6 +42,13 @@ def make_dead() -> Callable[[Any], Any]:
     os._exit(9)
 
 
+def make_parent_killer() -> Callable[[Any], Any]:
+    def kill(task: Any) -> Any:
+        os.kill(os.getppid(), signal.SIGKILL)
+
+    return kill
+
+
 def make_counting(log: str, seconds: float = 0.0) -> Callable[[Any], dict[str, Any]]:
     """Relaxes nothing: each structure keeps its place, and its volume is noted in a file, once a call."""
 

@@ -143,6 +143,39 @@ def test_a_node_killed_a_crash_and_a_hang_lose_nothing_and_pay_nothing_twice(
 
 
 @needs_ray
+@pytest.mark.slow
+def test_a_task_that_loses_its_machine_again_and_again_is_answered_in_the_end(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oreflow.rewards.executors.ray_tasks.MAX_MACHINES_LOST", 1)
+    made = executor(cluster, relax_fakes.make_parent_killer, time_limit_s=600.0)
+    (answer,) = run_tasks([Task("a", "a")], made)
+    assert (answer.kind, answer.reason) == ("crashed", "each machine that worked at it went away")
+    assert made.n_lost == 1
+
+
+@needs_ray
+@pytest.mark.slow
+def test_what_fills_the_memory_again_and_again_is_answered_in_the_end(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # as much as this is always in use
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
+    full = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        made = executor(full, time_limit_s=600.0)
+        (answer,) = run_tasks([Task("a", "hang")], made)
+    finally:
+        ray.shutdown()
+        full.shutdown()
+    assert (answer.kind, made.n_lost) == ("crashed", 1)
+    assert answer.reason == "each machine that worked at it ran out of memory"
+    assert "running low on memory" in answer.output
+
+
+@needs_ray
 def test_workers_that_cannot_work_end_it(cluster: Any) -> None:
     with pytest.raises(WorkersLostError, match="cannot start: RuntimeError: no such weights"):
         executor(cluster, relax_fakes.make_broken).start()
