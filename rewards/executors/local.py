@@ -174,7 +174,7 @@ class LocalExecutor:
             left = max(deadline - time.monotonic(), 0.0)
             answers = self._hear(left) if self._under_way else []
             if answers or not left or not self._under_way:
-                self._give()
+                # Nobody gets another task before the caller has kept these: an interruption would cost them.
                 return answers
 
     def _give(self) -> None:

@@ -176,6 +176,8 @@ class IsolatedTerm(Term):
                 faults.append(error)
         if faults:
             raise faults[0]
+        if n and self._in_shares:
+            self._executor.submit([])  # free workers get their next object now, not when somebody asks again
         return n
 
     @property

@@ -1,5 +1,6 @@
 """Tasks in worker processes: crashes and hangs cost the task that has them, and nothing is left behind."""
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -134,6 +135,17 @@ def test_an_id_that_is_under_way_is_worked_at_once(tmp_path: Path) -> None:
     collected(crew, 1)
     assert log.read_text().split() == ["1.0000", "2.0000", "3.0000"]
     crew.close()
+
+
+def test_no_task_begins_before_earlier_answers_are_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    crew = executor(functools.partial(relax_fakes.make_counting, str(log)))
+    tasks = [Task(f"task {i}", ([[float(i)]], [], [])) for i in (1, 2)]
+    with contextlib.closing(run_tasks(tasks, crew)) as answers:
+        next(answers)
+        time.sleep(0.5)  # far longer than the second task would take
+        assert log.read_text().split() == ["1.0000"]
+        assert next(answers).id == "task 2"
 
 
 def test_what_crashes_is_tried_again_and_answered_once(tmp_path: Path) -> None:

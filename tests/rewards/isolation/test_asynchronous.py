@@ -1,5 +1,6 @@
 """An isolated term asked without waiting: what is known, what is under way, and what came."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,17 @@ def test_each_object_is_asked_about_once_and_then_known(term: IsolatedTerm, tmp_
         4: "ValueError: no bromides",
     }
     assert sorted((tmp_path / "calls").read_text().split()) == calls, "the call asked nobody"
+
+
+def test_a_worker_goes_on_while_nobody_asks(term: IsolatedTerm, tmp_path: Path) -> None:
+    alone = IsolatedTerm("counting", {"directory": str(tmp_path)})
+    alone.submit(batch_of("Fe2O3", "TiO2"))
+    assert alone.collect(60.0) == 1
+    deadline = time.monotonic() + 20
+    while len((tmp_path / "calls").read_text().split()) < 2:
+        assert time.monotonic() < deadline, "a free worker waits to be asked"
+        time.sleep(0.02)
+    alone.close()
 
 
 def test_a_call_between_submission_and_collection_mixes_nothing_up(term: IsolatedTerm, tmp_path: Path) -> None:
