@@ -28,6 +28,7 @@ from oreflow.agent.commands import (
     structures,
     train,
     warm_up,
+    worker,
 )
 
 app = typer.Typer(
@@ -80,6 +81,7 @@ app.command("list")(list.list_)
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("warm-up")(warm_up.warm_up)
+app.command("worker")(worker.worker)
 
 
 def main() -> None:

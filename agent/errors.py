@@ -36,10 +36,6 @@ class OutputError(OreflowError, OSError):
     """Results that cannot be written, as when the disk is full."""
 
 
-class RelaxationError(OreflowError, RuntimeError):
-    """Relaxations that cannot go on: a worker that does not start, or structure after structure that crashes."""
-
-
 class JudgingError(OreflowError, ValueError):
     """Crystals that cannot be judged as asked: nothing to read, no structures to compare with, no energies."""
 

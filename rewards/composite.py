@@ -15,6 +15,7 @@ from oreflow.rewards.contract.evaluation import evaluate_term
 from oreflow.rewards.contract.protocol import SCORED, Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.executors.settings import ExecutorSettings
 from oreflow.rewards.registry import check_parameters, is_built_in, make_term
 from oreflow.rewards.shaping import SHAPES, Shape
 
@@ -154,7 +155,7 @@ def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
     return SHAPES[kind](**params)
 
 
-def build_term(entry: Mapping[str, Any]) -> tuple[Term, Shape]:
+def build_term(entry: Mapping[str, Any], executor: ExecutorSettings | None = None) -> tuple[Term, Shape]:
     """A term and its shape from plain data.
 
     Args:
@@ -162,6 +163,7 @@ def build_term(entry: Mapping[str, Any]) -> tuple[Term, Shape]:
             (in worker processes: `workers` of them, `time_limit_s` for a formula), `cache` (None: all terms but
             those that ship with oreflow, which are faster than the look-up) and `label` (its name in this reward, so
             that one term can occur twice).
+        executor: where isolated terms live; by default in processes of this machine.
     """
     shape = dict(entry["shape"])
     kind = shape.pop("kind", None)
@@ -172,7 +174,7 @@ def build_term(entry: Mapping[str, Any]) -> tuple[Term, Shape]:
 
         options = {key: entry[key] for key in ("time_limit_s", "workers") if entry.get(key) is not None}
         check_parameters(name, params)
-        term: Term = IsolatedTerm(name, params, **options)
+        term: Term = IsolatedTerm(name, params, executor=executor, **options)
     else:
         term = make_term(name, params)
     remember, label = entry.get("cache"), entry.get("label")

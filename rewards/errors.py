@@ -42,3 +42,11 @@ class PotentialError(OreflowError, ValueError):
 
 class UnknownPotentialError(OreflowError, ValueError):
     """A name of an interatomic potential that no built-in, entry point or plug-in provides."""
+
+
+class ExecutorError(OreflowError, ValueError):
+    """An executor that cannot be used as asked: no cluster at the address, a folder that holds something else."""
+
+
+class WorkersLostError(OreflowError, RuntimeError):
+    """Work that cannot go on: a worker that does not start, or task after task that crashes one."""

@@ -24,12 +24,13 @@ from oreflow.agent.realisation.geometries import Settings
 from oreflow.agent.realisation.ranking import default_rank
 from oreflow.agent.realisation.run import TABLE_FILE as REALISED_TABLE
 from oreflow.agent.realisation.run import realise_to_folder
-from oreflow.agent.relaxation.pool import Make
 from oreflow.agent.relaxation.run import relax_to_folder
 from oreflow.agent.runtime.seeds import stream
 from oreflow.agent.sampling.sample import sample
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.tables.formulas import read_table, write_csv
+from oreflow.rewards.executors.protocol import Make
+from oreflow.rewards.executors.settings import ExecutorSettings
 from oreflow.rewards.potential.listing import listed
 
 
@@ -49,6 +50,7 @@ class Campaign:
         plugins: files that bring potentials.
         quiet: whether no progress is shown.
         make: instead of the potential, what builds the relaxing function in each worker.
+        executor: where decorations are realised and relaxed; by default in processes of this machine.
     """
 
     config: CampaignConfig
@@ -58,6 +60,7 @@ class Campaign:
     plugins: tuple[Path, ...] = ()
     quiet: bool = True
     make: Make | None = None
+    executor: ExecutorSettings | None = None
 
     @cached_property
     def surrogate(self) -> Surrogate:
@@ -179,7 +182,12 @@ def _relax(campaign: Campaign, folder: RoundFolder, n_picks: int) -> int:
         return 0
     settings = Settings(config.geometries, rank=config.rank or default_rank(), seed=config.seed)
     realised = realise_to_folder(
-        folder.picks, folder.realised, settings, workers=campaign.workers, quiet=campaign.quiet
+        folder.picks,
+        folder.realised,
+        settings,
+        workers=campaign.workers,
+        executor=campaign.executor,
+        quiet=campaign.quiet,
     )
     if realised["interrupted"]:
         raise Interrupted
@@ -190,6 +198,7 @@ def _relax(campaign: Campaign, folder: RoundFolder, n_picks: int) -> int:
         folder.relaxed,
         steps=config.steps,
         workers=campaign.workers,
+        executor=campaign.executor,
         potential=config.potential,
         track=config.track,
         plugins=campaign.plugins,

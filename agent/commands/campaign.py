@@ -10,6 +10,7 @@ from oreflow.agent.commands.common import (
     DONE,
     STOPPED_BY_SIGNAL,
     AsJson,
+    Executor,
     Overrides,
     Plugins,
     Quiet,
@@ -31,6 +32,7 @@ def campaign(
     set_: Overrides = None,
     seed: Seed = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core by default.")] = None,
+    executor: Executor = None,
     plugin: Plugins = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -45,6 +47,7 @@ def campaign(
     from oreflow.agent.campaigns.rounds import Campaign
     from oreflow.agent.campaigns.run import check_campaign, run_campaign
     from oreflow.agent.config.campaign import load_campaign
+    from oreflow.agent.config.executor import executor_of
     from oreflow.agent.storage.run_folder import RunFolder
 
     plugins = [str(Path(path).resolve()) for path in load_plugins(plugin)]
@@ -55,7 +58,16 @@ def campaign(
         return run
     told = (lambda figures: None) if quiet or as_json else (lambda figures: print(_line(figures, resolved.rounds)))
     result = run_campaign(
-        Campaign(resolved, out, RunFolder(run), workers or n_cores(), tuple(map(Path, plugins)), quiet), told
+        Campaign(
+            resolved,
+            out,
+            RunFolder(run),
+            workers or n_cores(),
+            tuple(map(Path, plugins)),
+            quiet,
+            executor=executor_of(executor),
+        ),
+        told,
     )
     if as_json:
         print_json(result)

@@ -45,6 +45,14 @@ TargetValue = Annotated[
         "formation_energy=-1.5; by default that of the config.",
     ),
 ]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where the work is done: local, ray, or a YAML file with the keys of run.executor; processes here by "
+        "default.",
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key: a.b=value; repeatable.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that an earlier command wrote there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -127,11 +135,11 @@ def _show_warning(
 
 
 def _explain(error: Exception, debug: bool) -> int:
-    from oreflow.agent.errors import RelaxationError, TrainingError
+    from oreflow.agent.errors import TrainingError
     from oreflow.envs.errors import OreflowError
-    from oreflow.rewards.errors import RewardBudgetError, RewardContractError
+    from oreflow.rewards.errors import RewardBudgetError, RewardContractError, WorkersLostError
 
-    if isinstance(error, RewardBudgetError | RewardContractError | TrainingError | RelaxationError):
+    if isinstance(error, RewardBudgetError | RewardContractError | TrainingError | WorkersLostError):
         code = REWARD_FAILED
     elif isinstance(error, OSError):
         code = IO_FAILED

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from oreflow.agent.commands.common import BAD_INPUT, DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, n_cores, print_json, verb
+from oreflow.agent.commands.common import (
+    BAD_INPUT,
+    DONE,
+    STOPPED_BY_SIGNAL,
+    AsJson,
+    Executor,
+    Quiet,
+    n_cores,
+    print_json,
+    verb,
+)
 
 
 @verb
@@ -38,6 +48,7 @@ def realise(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random starts.")] = 0,
     anew: Annotated[bool, typer.Option("--anew", help="Search rows too that have a geometry; else they pass.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core by default.")] = None,
+    executor: Executor = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Search all anew.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -49,6 +60,7 @@ def realise(
 
     Example: oreflow realise prior_samples/candidates.csv --out realised
     """
+    from oreflow.agent.config.executor import executor_of
     from oreflow.agent.realisation.geometries import Settings
     from oreflow.agent.realisation.ranking import RANKS, default_rank
     from oreflow.agent.realisation.run import FAILED_FILE, TABLE_FILE, realise_to_folder
@@ -63,7 +75,15 @@ def realise(
         raise ValueError(f"expected --effort from 0.01 to 1000, got {effort:g}")
     settings = Settings(keep or 0, effort, rank=rank or default_rank(), seed=seed)
     result = realise_to_folder(
-        candidates, out, settings, n=n, anew=anew, workers=workers or n_cores(), overwrite=overwrite, quiet=quiet
+        candidates,
+        out,
+        settings,
+        n=n,
+        anew=anew,
+        workers=workers or n_cores(),
+        executor=executor_of(executor),
+        overwrite=overwrite,
+        quiet=quiet,
     )
     if as_json:
         print_json(result)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from oreflow.agent.commands.common import DONE, STOPPED_BY_SIGNAL, AsJson, Quiet, n_cores, print_json, verb
+from oreflow.agent.commands.common import DONE, STOPPED_BY_SIGNAL, AsJson, Executor, Quiet, n_cores, print_json, verb
 
 TRACKS = ("both", "held", "free")  # as `relaxation.tracks` has them, which is imported when it is needed
 
@@ -50,6 +50,7 @@ def relax(
         list[Path] | None, typer.Option("--plugin", help="Python file that registers a potential of your own.")
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a core by default.")] = None,
+    executor: Executor = None,
     time_limit: Annotated[float, typer.Option("--time-limit", help="Seconds for one structure.")] = 600.0,
     model_version: Annotated[
         str | None, typer.Option("--model-version", help="CHGNet model: 0.3.0, 0.2.0 or r2scan; 0.3.0 by default.")
@@ -87,6 +88,7 @@ def relax(
     if same_formula not in ("include", "exclude"):
         raise ValueError(f"expected --same-formula to be include or exclude, got {same_formula!r}")
 
+    from oreflow.agent.config.executor import executor_of
     from oreflow.agent.relaxation.run import relax_to_folder
 
     result = relax_to_folder(
@@ -99,6 +101,7 @@ def relax(
         steps=steps,
         rattle_a=rattle,
         workers=workers or n_cores(),
+        executor=executor_of(executor),
         time_limit_s=time_limit,
         potential=potential,
         track=cast(Any, track),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from oreflow.agent.commands.common import AsJson, Overrides, Plugins, Quiet, Seed, load_plugins, verb
+from oreflow.agent.commands.common import AsJson, Executor, Overrides, Plugins, Quiet, Seed, load_plugins, verb
 
 ConfigPath = Annotated[Path, typer.Argument(help="YAML config.", metavar="CONFIG.yaml")]
 
@@ -24,6 +24,7 @@ def train(
             "stopped, and leaves finished ones as they are.",
         ),
     ] = None,
+    executor: Executor = None,
     plugin: Plugins = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the run that is in --out.")] = False,
     quiet: Quiet = False,
@@ -35,6 +36,7 @@ def train(
     """
     from oreflow.agent.commands.seeds import train_seeds
     from oreflow.agent.commands.training import report, start
+    from oreflow.agent.config.executor import executor_of
     from oreflow.agent.config.run import load_config
     from oreflow.agent.errors import ConfigError
     from oreflow.agent.runtime.signals import StopFlag
@@ -46,7 +48,21 @@ def train(
             if seed is not None:
                 raise ConfigError(f"--seed {seed} beside --seeds {seeds}: expected one of them; leave one out")
             return train_seeds(
-                config, out, seeds, set_ or [], overwrite, plugins=plugins, stop=stop, quiet=quiet, as_json=as_json
+                config,
+                out,
+                seeds,
+                set_ or [],
+                overwrite,
+                plugins=plugins,
+                executor=executor_of(executor),
+                stop=stop,
+                quiet=quiet,
+                as_json=as_json,
+            )
+        if executor is not None:
+            raise ConfigError(
+                "--executor trains several seeds at once: expected --seeds beside it; for the rewards of a "
+                "run set run.executor in its config"
             )
         resolved = load_config(config, set_, seed)
         ended = start(resolved, str(config), out, overwrite=overwrite, plugins=plugins, stop=stop, quiet=quiet)

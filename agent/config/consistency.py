@@ -29,6 +29,15 @@ class Sections(Protocol):
         ...
 
 
+def check_executor(config: Sections) -> None:
+    """Refuse an executor that nothing would use."""
+    if config.run.executor.kind != "local" and not any(term.isolated for term in config.reward.terms):
+        raise ValueError(
+            f"run.executor: kind {config.run.executor.kind} is for reward terms with isolated: true, and there is "
+            "none; set it on the dear ones, or leave run.executor out"
+        )
+
+
 def check_target(config: Sections) -> None:
     """Refuse a target that the world or the sampler cannot have."""
     if config.target == TargetConfig():

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from oreflow.agent.config.closed_model import Closed
-from oreflow.agent.config.consistency import check_family, check_measured, check_rejection, check_target
+from oreflow.agent.config.consistency import check_executor, check_family, check_measured, check_rejection, check_target
 from oreflow.agent.config.sampler import SamplerConfig
 from oreflow.agent.config.sections import RewardConfig, RunConfig, TermConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
@@ -62,7 +62,7 @@ class Config(Closed):
 
     @model_validator(mode="after")
     def _sections_go_together(self) -> "Config":
-        for check in (check_target, check_rejection, check_measured, check_family):
+        for check in (check_executor, check_target, check_rejection, check_measured, check_family):
             check(self)
         return self
 
@@ -228,9 +228,19 @@ def with_later_parameters(config: Config, new: bool) -> Config:
     return config
 
 
-def dump_config(config: Config) -> str:
-    """The resolved config as YAML that `load_config` reads back to an equal config."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def dump_config(config: Config, *, as_given: bool = False) -> str:
+    """The resolved config as YAML that `load_config` reads back to an equal config.
+
+    Args:
+        as_given: leaves out what has its default, so that what follows from other keys still may.
+    """
+    return yaml.dump(
+        config.model_dump(mode="json", exclude_unset=as_given),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=120,
+    )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from oreflow.agent.config.closed_model import Closed
+from oreflow.agent.config.executor import ExecutorConfig
 
 
 class TermConfig(Closed):
@@ -16,9 +17,11 @@ class TermConfig(Closed):
     label: str | None = Field(
         None, pattern="^[a-z][a-z0-9_]*$", description="its name in this run, where a term occurs twice"
     )
-    isolated: bool = Field(False, description="run in worker processes: a crash or a hang costs one formula")
+    isolated: bool = Field(
+        False, description="run in processes of its own, on `run.executor`: a crash or a hang costs one formula"
+    )
     time_limit_s: float = Field(10.0, gt=0, description="with `isolated`: seconds for one formula")
-    workers: int = Field(1, ge=1, description="with `isolated`: worker processes")
+    workers: int = Field(1, ge=1, description="with `isolated`: worker processes, where run.executor does not say")
     cache: bool | None = Field(
         None, description="remember values by formula; null: all terms but those that ship with oreflow and run here"
     )
@@ -51,6 +54,8 @@ class RunConfig(Closed):
         description="steps between lines of metrics.jsonl that also measure the sampler on draws and, where the world "
         "can be enumerated, exactly; 0: none",
     )
+
+    executor: ExecutorConfig = ExecutorConfig()
 
     @model_validator(mode="after")
     def _measures_where_it_logs(self) -> "RunConfig":

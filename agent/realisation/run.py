@@ -4,6 +4,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from oreflow.agent.realisation.inputs import Row, read_rows, table_of
 from oreflow.agent.realisation.ranking import ranking
 from oreflow.agent.realisation.table import failed_table, realised_table, summary
 from oreflow.agent.relaxation.journal import Journal
-from oreflow.agent.relaxation.pool import run_tasks
 from oreflow.agent.runtime.progress import Progress
 from oreflow.agent.storage.atomic_files import to_json, write_text
 from oreflow.agent.storage.lock import RunLock
@@ -22,6 +22,9 @@ from oreflow.agent.tables.formulas import write_csv
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.structure_io.crystal_text import crystal_from_text, crystal_to_text
 from oreflow.envs.structure_io.writers import cif_text
+from oreflow.rewards.executors.in_turn import run_tasks
+from oreflow.rewards.executors.protocol import Task, Work
+from oreflow.rewards.executors.settings import ExecutorSettings, make_executor
 
 TABLE_FILE, FAILED_FILE, SUMMARY_FILE, CIF_FOLDER = "realised.csv", "not_realised.csv", "summary.json", "cif"
 JOURNAL_FILE = "realisations.jsonl"
@@ -37,6 +40,7 @@ def realise_to_folder(
     n: int | None = None,
     anew: bool = False,
     workers: int = 1,
+    executor: ExecutorSettings | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -50,7 +54,8 @@ def realise_to_folder(
         settings: of the search.
         n: only the first n rows.
         anew: whether rows that have a geometry are searched too; otherwise they are passed on as they are.
-        workers: processes, each with one thread.
+        workers: processes, each with one thread, where the executor does not say.
+        executor: where it is done; by default in processes of this machine.
         overwrite: whether all are searched anew.
 
     Raises:
@@ -66,7 +71,9 @@ def realise_to_folder(
         check_place(out, [TABLE_FILE, FAILED_FILE, SUMMARY_FILE], overwrite=True)
         if overwrite:
             (out / JOURNAL_FILE).unlink(missing_ok=True)
-        records, n_resumed, interrupted = _realise(rows, out, settings, anew, workers, quiet)
+        records, n_resumed, interrupted = _realise(
+            rows, out, settings, anew, workers, executor or ExecutorSettings(), quiet
+        )
         frame, crystals = realised_table(rows, records)
         failed = failed_table(rows, records)
         result = summary(rows, records, frame, failed) | {
@@ -93,7 +100,13 @@ def realise_to_folder(
 
 
 def _realise(
-    rows: Sequence[Row], out: Path, settings: Settings, anew: bool, workers: int, quiet: bool
+    rows: Sequence[Row],
+    out: Path,
+    settings: Settings,
+    anew: bool,
+    workers: int,
+    executor: ExecutorSettings,
+    quiet: bool,
 ) -> tuple[list[dict[str, Any] | None], int, bool]:
     """A record of each row, how many were in the journal, and whether a signal came first."""
     record = settings.record()
@@ -114,7 +127,7 @@ def _realise(
         try:
             with (
                 Progress("realise", len(todo), quiet) as progress,
-                contextlib.closing(_entries(todo, settings, workers)) as entries,
+                contextlib.closing(_entries(todo, settings, workers, executor)) as entries,
             ):
                 n_trials, spent = 0, 1e-9
                 for done, entry in enumerate(entries, start=1):
@@ -129,24 +142,29 @@ def _realise(
 
 
 def _entries(
-    crystals: dict[str, Crystals | None], settings: Settings, workers: int
+    crystals: dict[str, Crystals | None], settings: Settings, workers: int, executor: ExecutorSettings
 ) -> Generator[dict[str, Any], None, None]:
     """What the journal keeps of decorations, as they are finished; here, or in several processes."""
     tasks = [(key, crystal_to_text(crystal)[0]) for key, crystal in crystals.items() if crystal is not None]
-    workers = min(workers, max(len(tasks) // _LEAST_PER_WORKER, 1))
-    if workers == 1:
+    workers = min(executor.workers or workers, max(len(tasks) // _LEAST_PER_WORKER, 1))
+    if workers == 1 and executor.kind == "local":
         realise = make_realiser(settings) if tasks else None
         for task in tasks:
             assert realise is not None
             yield realise(task)
         return
-    make = functools.partial(make_realiser, settings)
-    with contextlib.closing(run_tasks(tasks, make, workers=workers, time_limit_s=_TIME_LIMIT_S)) as outcomes:
-        for number, outcome in outcomes:
-            if outcome.kind == "done":
-                yield outcome.value
+    crew = make_executor(executor, realisation_work(settings), time_limit_s=_TIME_LIMIT_S, workers=workers)
+    with contextlib.closing(run_tasks([Task(key, (key, text)) for key, text in tasks], crew)) as answers:
+        for answer in answers:
+            if answer.kind == "done":
+                yield answer.value
             else:
-                yield {"key": tasks[number][0], "reason": outcome.reason, "seconds": round(outcome.seconds, 3)}
+                yield {"key": answer.id, "reason": answer.reason, "seconds": round(answer.seconds, 3)}
+
+
+def realisation_work(settings: Settings) -> Work:
+    """The work of finding geometries of a decoration, given as its key and its text."""
+    return Work("realisation", asdict(settings), functools.partial(make_realiser, settings))
 
 
 def make_realiser(settings: Settings) -> Callable[[tuple[str, str]], dict[str, Any]]:

@@ -1,20 +1,21 @@
 """Relaxing a list of candidates: in parallel, resumably, one record a structure."""
 
 import contextlib
-import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from oreflow.agent.errors import OutputError
 from oreflow.agent.relaxation.inputs import Candidate
 from oreflow.agent.relaxation.journal import Journal, structure_key
-from oreflow.agent.relaxation.pool import Make, Outcome, run_tasks
-from oreflow.agent.relaxation.tracks import Settings, make_relaxer
+from oreflow.agent.relaxation.tracks import Settings
+from oreflow.agent.relaxation.work import relaxation_work, task_of
 from oreflow.agent.runtime.progress import Progress
-from oreflow.envs.arrays import Floats
+from oreflow.rewards.executors.in_turn import run_tasks
+from oreflow.rewards.executors.protocol import Answer, Make, Task
+from oreflow.rewards.executors.settings import ExecutorSettings, make_executor
 
 JOURNAL_FILE = "relaxations.jsonl"
 # A relaxation looks at the clock after each step; a worker that is still silent so much later hangs.
@@ -48,6 +49,7 @@ def relax_candidates(
     settings: Settings,
     *,
     workers: int = 1,
+    executor: ExecutorSettings | None = None,
     time_limit_s: float = 600.0,
     retry: bool = False,
     quiet: bool = False,
@@ -58,19 +60,22 @@ def relax_candidates(
 
     Args:
         out: an existing folder, which nobody else writes to; it holds the journal.
-        workers: processes, each with one thread.
+        workers: processes, each with one thread, where the executor does not say.
+        executor: where it is done; by default in processes of this machine.
         time_limit_s: for one structure. The relaxation then ends where it is.
         retry: whether structures that crashed, or ran out of time, are tried again.
-        make: instead of `make_relaxer`, what builds the relaxing function in each worker.
+        make: instead of the potential, what builds the relaxing function in each worker.
         grace_s: how long after its time a worker that does not answer is killed.
 
     Raises:
         RunFolderError: when the journal belongs to other settings.
-        RelaxationError: when no worker can start, or structure after structure crashes one.
+        ExecutorError: when the executor cannot be used.
+        WorkersLostError: when no worker can start, or structure after structure crashes one.
         OutputError: when the disk is full.
     """
     started = time.monotonic()
-    make = make or functools.partial(make_relaxer, settings, time_limit_s)
+    work = relaxation_work(settings, time_limit_s)
+    work = work if make is None else replace(work, make=make)
     record = settings.record()
     keys = ["" if c.structure is None else structure_key(c.structure, record) for c in candidates]
     with contextlib.closing(Journal(out / JOURNAL_FILE, record)) as journal:
@@ -81,18 +86,17 @@ def relax_candidates(
         places = sorted(first.values())
         n_readable = sum(1 for key in keys if key)
         n_resumed = sum(key in known for key in keys if key)
-        tasks = [_task(candidates[place].structure) for place in places]
+        tasks = [Task(keys[place], task_of(candidates[place].structure), anew=retry) for place in places]
+        crew = make_executor(executor or ExecutorSettings(), work, time_limit_s=time_limit_s + grace_s, workers=workers)
         interrupted = False
         try:
             with (
                 Progress("relax", n_readable, quiet) as progress,
-                contextlib.closing(
-                    run_tasks(tasks, make, workers=workers, time_limit_s=time_limit_s + grace_s)
-                ) as outcomes,
+                contextlib.closing(run_tasks(tasks, crew)) as answers,
             ):
                 n_converged = 0
-                for n_new, (number, outcome) in enumerate(outcomes, start=1):
-                    entry = _entry(keys[places[number]], outcome, time_limit_s)
+                for n_new, answer in enumerate(answers, start=1):
+                    entry = _entry(answer)
                     _add(journal, entry)
                     n_converged += entry["status"] == "converged"
                     per_minute = 60 * n_new / max(time.monotonic() - started, 1e-9)
@@ -106,15 +110,11 @@ def relax_candidates(
     return Relaxed(records, n_resumed, interrupted, time.monotonic() - started)
 
 
-def _task(structure: Any) -> tuple[Floats, list[str], Floats]:
-    return structure.lattice.matrix, [site.specie.symbol for site in structure], structure.frac_coords
-
-
-def _entry(key: str, outcome: Outcome, time_limit_s: float) -> dict[str, Any]:
-    seconds = round(outcome.seconds, 3)
-    if outcome.kind == "done":
-        return {"key": key, "seconds": seconds, **outcome.value}
-    return {"key": key, "seconds": seconds, "status": _STATUS_OF[outcome.kind], "reason": outcome.reason}
+def _entry(answer: Answer) -> dict[str, Any]:
+    entry = {"key": answer.id, "seconds": round(answer.seconds, 3)}
+    if answer.kind == "done":
+        return {**entry, **answer.value}
+    return {**entry, "status": _STATUS_OF[answer.kind], "reason": answer.reason}
 
 
 def _add(journal: Journal, entry: dict[str, Any]) -> None:

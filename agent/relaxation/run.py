@@ -6,7 +6,6 @@ from typing import Any
 
 from oreflow.agent.errors import OutputError
 from oreflow.agent.relaxation.inputs import read_candidates
-from oreflow.agent.relaxation.pool import Make
 from oreflow.agent.relaxation.relax import JOURNAL_FILE, relax_candidates
 from oreflow.agent.relaxation.summary import summary
 from oreflow.agent.relaxation.table import CIF_FOLDER, FREE_CIF_FOLDER, relaxed_table, write_cifs
@@ -15,6 +14,8 @@ from oreflow.agent.storage.atomic_files import to_json, write_text
 from oreflow.agent.storage.lock import RunLock
 from oreflow.agent.storage.manifest import add_to_manifest, check_place
 from oreflow.agent.tables.formulas import write_csv
+from oreflow.rewards.executors.protocol import Make
+from oreflow.rewards.executors.settings import ExecutorSettings
 from oreflow.rewards.potential.listing import listed
 from oreflow.rewards.reference.predicted_hull import hull_reference
 
@@ -32,6 +33,7 @@ def relax_to_folder(
     steps: int = 500,
     rattle_a: float = Settings.rattle_a,
     workers: int = 1,
+    executor: ExecutorSettings | None = None,
     time_limit_s: float = 600.0,
     potential: str = Settings.potential,
     track: Track = "both",
@@ -49,7 +51,7 @@ def relax_to_folder(
     Raises:
         TableError: when no structure can be read, or the reference cannot.
         RunFolderError: when the folder is in use, or holds relaxations with other settings.
-        RelaxationError, OutputError: as `relax_candidates` does.
+        ExecutorError, WorkersLostError, OutputError: as `relax_candidates` does.
     """
     if reference is not None and listed(potential).references is None:
         raise ValueError(
@@ -75,6 +77,7 @@ def relax_to_folder(
             out,
             settings,
             workers=workers,
+            executor=executor,
             time_limit_s=time_limit_s,
             retry=retry,
             quiet=quiet,

@@ -54,8 +54,11 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
             rule = config.world.charge_rule()
             own = {} if rule is None else {"table": rule.table, "mixed_valence": rule.mixed_valence}
             term["params"] = own | term["params"]
+        if entry.isolated:  # its workers may have another working folder, and its objects are known by its parameters
+            files = [key for key in path_parameters(entry.name) if key in term["params"]]
+            term["params"] |= {key: _with_folders(term["params"][key]) for key in files}
         try:
-            pairs.append(rewards.build_term(term))
+            pairs.append(rewards.build_term(term, config.run.executor.settings()))
         except (RewardParameterError, UnknownRewardError) as error:
             raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {error}") from None
         lacking = _lacking(pairs[-1][0], config)

@@ -18,6 +18,12 @@ CHANGEABLE = (
     "run.checkpoint_every_steps",
     "run.keep_checkpoints",
     "run.measure_every",
+    "run.executor.kind",
+    "run.executor.workers",
+    "run.executor.retries",
+    "run.executor.address",
+    "run.executor.folder",
+    "run.executor.submit",
     "reward.invalid_budget",
 )
 

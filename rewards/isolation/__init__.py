@@ -1,1 +1,1 @@
-"""Terms in worker processes, which a crash or a hang cannot take the run with."""
+"""Terms on an executor: in worker processes or on other machines, where a crash or a hang cannot take the run along."""

@@ -1,27 +1,37 @@
-"""Slow or fragile rewards in worker processes: a crash, a hang or an exception costs the formula that causes it.
+"""Slow or fragile rewards on an executor: a crash, a hang or an exception costs the object that causes it."""
 
-A worker is a fresh Python process, never a fork: neither numba's nor OpenMP's threads survive one.
-"""
-
+import hashlib
+import json
 import os
 import pickle
-import threading
-import time
+import warnings
 import weakref
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 import oreflow.rewards.errors
-from oreflow.rewards.contract.batches import labels_of
+from oreflow.envs.arrays import Bools, Ints
+from oreflow.envs.errors import OreflowError
+from oreflow.rewards.contract.batches import as_required, labels_of
+from oreflow.rewards.contract.cache import MAX_ITEMS
 from oreflow.rewards.contract.evaluation import join, scatter
 from oreflow.rewards.contract.guard import report
 from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term
-from oreflow.rewards.errors import RewardBudgetError, RewardContractError, RewardParameterError
-from oreflow.rewards.isolation.process import TermWorker, WorkerLost
+from oreflow.rewards.errors import (
+    PluginError,
+    RewardBudgetError,
+    RewardContractError,
+    RewardParameterError,
+    RewardWarning,
+    WorkersLostError,
+)
+from oreflow.rewards.executors.messages import as_message
+from oreflow.rewards.executors.protocol import Answer, Task
+from oreflow.rewards.executors.settings import ExecutorSettings, make_executor
+from oreflow.rewards.isolation.work import reward_work
 from oreflow.rewards.registry import plugin_files
 
 # So many formulas in a row without a single value: the term is broken, not the formulas.
@@ -29,28 +39,30 @@ MAX_FAILURES_IN_A_ROW = 8
 # A batch may take this many times what its size suggests before it is cut down to single formulas.
 _PATIENCE = 10.0
 _N_ALONE = 2
-
-
-def _stop_all(workers: list[TermWorker]) -> None:
-    for worker in workers:
-        worker.stop()
+_WAIT_S = 3600.0
 
 
 class IsolatedTerm(Term):
-    """A term that lives in worker processes.
+    """A term that lives on an executor; by default in worker processes of this machine.
 
-    A batch is cut into one part for each worker. When a worker dies or runs out of time, its part is evaluated again,
-    formula by formula; the formulas that cost a worker are quarantined: invalid from then on, and never tried again.
+    Called, it returns when all values are there. Local workers get a batch in one part each; when a worker dies or runs
+    out of time, its part is evaluated again, object by object. Other executors get each object alone. Objects that cost
+    a worker are quarantined: invalid from then on, and never tried again.
+
+    `submit` and `collect` do the same without waiting. What was submitted is remembered when it comes, so that a call
+    for objects that are `known` asks nobody.
 
     Args:
         name, params: as `rewards.registry.make_term` takes them; plug-in files loaded so far are loaded there too.
         term: instead of building one by name, a term that can be pickled.
-        time_limit_s: for one formula. A batch gets as much for each of its formulas, and less once their usual time is
+        time_limit_s: for one object. A batch gets as much for each of its objects, and less once their usual time is
             known.
-        workers: processes.
+        workers: local processes, where the executor's settings do not say.
+        executor: where the term lives.
 
     Raises:
         PluginError: when the term cannot be built in a worker.
+        ExecutorError: when the executor cannot be reached.
     """
 
     def __init__(
@@ -61,111 +73,223 @@ class IsolatedTerm(Term):
         term: RewardTerm | None = None,
         time_limit_s: float = 10.0,
         workers: int = 1,
+        executor: ExecutorSettings | None = None,
     ) -> None:
         if not time_limit_s > 0 or workers < 1:
             raise RewardParameterError(
                 f"reward {name!r}: expected time_limit_s above 0 and workers of at least 1, "
                 f"got {time_limit_s} and {workers}"
             )
-        recipe = {
-            "name": name,
-            "params": dict(params or {}),
-            "plugins": [str(path) for path in plugin_files()],
-            "term": None if term is None else pickle.dumps(term),
-        }
-        self._time_limit_s = time_limit_s
+        settings = executor or ExecutorSettings()
+        pickled = None if term is None else pickle.dumps(term)
+        work = reward_work(name, params or {}, [str(path) for path in plugin_files()], pickled)
+        workers = settings.workers or workers
         n_threads = max((os.cpu_count() or 1) // workers, 1)
-        self._workers = [TermWorker(recipe, n_threads) for _ in range(workers)]
-        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._executor = make_executor(settings, work, time_limit_s=time_limit_s, workers=workers, n_threads=n_threads)
+        self._in_shares = settings.kind == "local"
+        self._time_limit_s = time_limit_s
         self._quarantine: dict[bytes, str] = {}
-        self._lock = threading.Lock()
+        self._arrived: dict[bytes, TermValues] = {}
+        self._under_way: dict[str, _Asked] = {}
+        self._keys_under_way: set[bytes] = set()
+        self._n_calls = 0
         self._failures_in_a_row = 0
         self._n_timed, self._seconds_per_item = 0, 0.0
-        self.n_workers_lost = 0
         self.registered_name, self.params = name, dict(params or {})
-        weakref.finalize(self, _stop_all, self._workers)
-        self._workers[0].start()
-        about = self._workers[0].about
+        weakref.finalize(self, self._executor.close)
+        try:
+            about = self._executor.start()
+        except WorkersLostError as error:
+            self._executor.close()
+            raise PluginError(f"reward {name!r} cannot be built in a worker process: {error}") from None
+        for text in about["warnings"]:
+            warnings.warn(text, RewardWarning, stacklevel=2)
         self.name: str = about["name"]
         self.unit: str = about["unit"]
         self.version: str = about["version"]
         self.citations, self.requires = about["citations"], about["requires"]
         self.needs_geometry = about["needs_geometry"]
+        recipe = [name, self.params, self.version, None if pickled is None else hashlib.sha256(pickled).hexdigest()]
+        self._recipe = json.dumps(recipe, sort_keys=True, default=str).encode()
+
+    @property
+    def n_workers_lost(self) -> int:
+        """Tries that crashed or hung."""
+        return self._executor.n_lost
 
     def __call__(self, batch: Batch) -> TermValues:
         """Values of a batch, in its order.
 
         Raises:
             RewardContractError: when the term breaks its contract.
-            RewardBudgetError: when formula after formula costs a worker.
+            RewardBudgetError: when object after object costs a worker.
         """
         keys = batch.key_bytes()
-        sound = np.array([row for row, key in enumerate(keys) if key not in self._quarantine], dtype=np.int64)
+        parts = [(np.array([row]), self._arrived[key]) for row, key in enumerate(keys) if key in self._arrived]
         reasons = {row: self._quarantine[key] for row, key in enumerate(keys) if key in self._quarantine}
-        if not len(sound):
-            return TermValues(np.full(len(batch), np.nan), np.zeros(len(batch), dtype=np.bool_), reasons=reasons)
-        shares = [share for share in np.array_split(sound, len(self._workers)) if len(share)]
-        if self._pool is None:
-            parts = [self._evaluate(self._workers[0], batch[shares[0]])]
-        else:
-            for worker in self._workers:
-                worker.halted = False
-            futures = [self._pool.submit(self._evaluate, w, batch[rows]) for w, rows in zip(self._workers, shares)]
+        known = {row for rows, _ in parts for row in rows.tolist()} | set(reasons)
+        rows = np.array([row for row in range(len(keys)) if row not in known], dtype=np.int64)
+        if len(rows):
             try:
-                parts = [future.result() for future in futures]
-            except BaseException:  # else the interpreter would wait for the other workers before it ends
-                for worker in self._workers:
-                    worker.halted = True
-                _stop_all(self._workers)
+                parts += self._ask_in_parts(batch, rows) if self._in_shares else self._ask_alone(batch, rows, keys)
+            except BaseException:  # Ctrl-C, or a broken contract: nobody waits for what is under way
+                self.close()
                 raise
-        return scatter(join(parts), sound, len(batch), reasons)
+        if not parts:
+            return TermValues(np.full(len(batch), np.nan), np.zeros(len(batch), dtype=np.bool_), reasons=reasons)
+        parts.sort(key=lambda part: int(part[0][0]))
+        return scatter(
+            join([values for _, values in parts]), np.concatenate([r for r, _ in parts]), len(batch), reasons
+        )
 
-    def _evaluate(self, worker: TermWorker, batch: Batch) -> TermValues:
-        # Two formulas alone first: one to load what loads late, one to learn how long the rest may take.
-        if self._n_timed < _N_ALONE and len(batch) > 1:
-            return join([self._evaluate(worker, part) for part in (batch[:1], batch[1:])])
-        try:
-            return self._call(worker, batch)
-        except WorkerLost as error:
-            if worker.halted:
-                raise
-            with self._lock:
-                self.n_workers_lost += 1
-            if len(batch) == 1:
-                return self._set_aside(batch, str(error), error.output)
-        return join([self._evaluate(worker, batch[row : row + 1]) for row in range(len(batch))])
+    def known(self, batch: Batch) -> Bools:
+        """Which rows have an answer, bool [batch]: a value, a quarantine, or no need to ask."""
+        usable, rows, _ = as_required(self, batch)
+        out = np.ones(len(batch), dtype=np.bool_)
+        out[rows] = [key in self._arrived or key in self._quarantine for key in usable.key_bytes()]
+        return out
 
-    def _set_aside(self, item: Batch, reason: str, output: str) -> TermValues:
-        with self._lock:
-            self._failures_in_a_row += 1
-            self._quarantine[item.key_bytes()[0]] = f"{reason}; set aside"
-            in_a_row = self._failures_in_a_row
-        if in_a_row >= MAX_FAILURES_IN_A_ROW:
+    def submit(self, batch: Batch) -> int:
+        """Submit the objects that are neither known nor under way; return how many those are."""
+        usable, _, _ = as_required(self, batch)
+        tasks = []
+        for row, key in enumerate(usable.key_bytes()):
+            if key not in self._arrived and key not in self._quarantine and key not in self._keys_under_way:
+                self._keys_under_way.add(key)
+                task = Task(self._task_id(key), as_message(usable[row : row + 1]))
+                self._under_way[task.id] = _Asked(usable[row : row + 1], key)
+                tasks.append(task)
+        self._executor.submit(tasks)
+        return len(tasks)
+
+    def collect(self, timeout_s: float) -> int:
+        """Take in answers that came, and wait at most so long for the first; return how many.
+
+        Raises:
+            RewardContractError, RewardBudgetError: as a call does.
+        """
+        n, faults = 0, []
+        for answer in self._executor.collect(timeout_s):
+            try:
+                n += self._take(answer) is not None
+            except OreflowError as error:  # said once the others, which were paid for too, are kept
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        if n and self._in_shares:
+            self._executor.submit([])  # free workers get their next object now, not when somebody asks again
+        return n
+
+    @property
+    def n_under_way(self) -> int:
+        """Objects that were submitted and have no answer yet."""
+        return len(self._keys_under_way)
+
+    def _task_id(self, key: bytes) -> str:
+        return hashlib.sha256(self._recipe + b"\0" + key).hexdigest()[:32]
+
+    def _ask_alone(self, batch: Batch, rows: Ints, keys: list[bytes]) -> list[tuple[Ints, TermValues]]:
+        """Submits each row by itself, and waits until all are known."""
+        self.submit(batch[rows])
+        wanted = {keys[row] for row in rows.tolist()}
+        while wanted & self._keys_under_way:
+            self.collect(_WAIT_S)
+        return [(rows[i : i + 1], self._values_of(keys[row])) for i, row in enumerate(rows.tolist())]
+
+    def _values_of(self, key: bytes) -> TermValues:
+        if key in self._arrived:
+            return self._arrived[key]
+        return TermValues(np.array([np.nan]), np.array([False]), reasons={0: self._quarantine[key]})
+
+    def _ask_in_parts(self, batch: Batch, rows: Ints) -> list[tuple[Ints, TermValues]]:
+        """Submits the rows in one part for each worker, those of a lost worker one by one, and waits for all."""
+        self._n_calls += 1
+        out: list[tuple[Ints, TermValues]] = []
+        while len(rows):
+            # Two objects alone first: one to load what loads late, one to learn how long the rest may take.
+            wave, rows = np.split(rows, [1 if self._n_timed < _N_ALONE else len(rows)])
+            self._submit_parts(batch, [share for share in np.array_split(wave, self._executor.slots) if len(share)])
+            while any(asked.rows is not None for asked in self._under_way.values()):
+                for answer in self._executor.collect(_WAIT_S):
+                    asked = self._take(answer)
+                    if asked is None or asked.rows is None:
+                        continue
+                    if asked.values is None:  # it cost a worker: each row of it alone
+                        self._submit_parts(batch, [asked.rows[i : i + 1] for i in range(len(asked.rows))])
+                    else:
+                        out.append((asked.rows, asked.values))
+        return out
+
+    def _submit_parts(self, batch: Batch, shares: list[Ints]) -> None:
+        for rows in shares:
+            part = batch[rows]
+            limit = self._time_limit_s * len(rows)
+            if self._n_timed >= _N_ALONE:
+                limit = min(limit, max(self._time_limit_s, _PATIENCE * self._seconds_per_item * len(rows)))
+            # Of this call only: a local worker that is asked the same again is to answer again.
+            task_id = f"{self._n_calls}: {rows[0]} to {rows[-1]}"
+            self._under_way[task_id] = _Asked(part, part.key_bytes()[0], rows)
+            self._executor.submit([Task(task_id, as_message(part), limit, 0 if len(rows) > 1 else None)])
+
+    def _take(self, answer: Answer) -> "_Asked | None":
+        """Keep what an answer says; None where nobody waits for it."""
+        asked = self._under_way.pop(answer.id, None)
+        if asked is None:
+            return None
+        if asked.rows is None:
+            self._keys_under_way.discard(asked.key)
+        if answer.kind in ("crashed", "hung"):
+            if len(asked.batch) == 1:
+                asked.values = self._set_aside(asked, answer.reason, answer.output)
+            return asked
+        if answer.kind == "raised":
+            raise RewardContractError(f"reward {self.name!r}: {answer.reason}")
+        if "raised" in answer.value:
+            kind = getattr(oreflow.rewards.errors, answer.value["raised"], RewardContractError)
+            raise kind(answer.value["message"])
+        report(f"reward {self.name!r}", answer.value["side_effects"])
+        asked.values = answer.value["values"]
+        self._learn_time(answer.seconds / len(asked.batch))
+        if asked.rows is None:
+            self._arrived[asked.key] = asked.values
+            if len(self._arrived) > MAX_ITEMS:
+                del self._arrived[next(iter(self._arrived))]
+        return asked
+
+    def _learn_time(self, seconds: float) -> None:
+        self._failures_in_a_row = 0
+        self._n_timed += 1
+        weight = 1.0 if self._n_timed <= _N_ALONE else 0.2  # forgets the first, which had to load things
+        self._seconds_per_item += weight * (seconds - self._seconds_per_item)
+
+    def _set_aside(self, asked: "_Asked", reason: str, output: str) -> TermValues:
+        self._failures_in_a_row += 1
+        self._quarantine[asked.key] = f"{reason}; set aside"
+        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise RewardBudgetError(
-                f"reward {self.name!r} gave no value for {in_a_row} formulas in a row, the last {labels_of(item)[0]}: "
-                f"{reason}. Mend it, or raise its time_limit_s"
+                f"reward {self.name!r} gave no value for {self._failures_in_a_row} formulas in a row, the last "
+                f"{labels_of(asked.batch)[0]}: {reason}. Mend it, or raise its time_limit_s"
             )
         reasons, tracebacks = {0: f"{reason}; set aside"}, {0: output or reason}
         return TermValues(np.array([np.nan]), np.array([False]), reasons=reasons, tracebacks=tracebacks)
 
-    def _call(self, worker: TermWorker, batch: Batch) -> TermValues:
-        limit = self._time_limit_s * len(batch)
-        if self._n_timed >= _N_ALONE:
-            limit = min(limit, max(self._time_limit_s, _PATIENCE * self._seconds_per_item * len(batch)))
-        started = time.monotonic()
-        answer = worker.call(batch, limit)
-        seconds = (time.monotonic() - started) / len(batch)
-        if "raised" in answer:
-            kind = getattr(oreflow.rewards.errors, answer["raised"], RewardContractError)
-            raise kind(answer["message"])
-        report(f"reward {self.name!r}", answer["side_effects"])
-        with self._lock:
-            self._failures_in_a_row = 0
-            self._n_timed += 1
-            weight = 1.0 if self._n_timed <= _N_ALONE else 0.2  # forgets the first, which had to load things
-            self._seconds_per_item += weight * (seconds - self._seconds_per_item)
-        return answer["values"]
-
     def close(self) -> None:
-        """Stops the workers; the next call starts them again."""
-        _stop_all(self._workers)
+        """Stop the workers and drop what is under way; the next call starts them again."""
+        self._executor.close()
+        self._under_way.clear()
+        self._keys_under_way.clear()
+
+
+class _Asked:
+    """Objects that an answer is awaited for.
+
+    Attributes:
+        batch: the objects.
+        key: of the first.
+        rows: where they stand in the batch of a call; None for one that was submitted without waiting.
+        values: once they are there.
+    """
+
+    def __init__(self, batch: Any, key: bytes, rows: Ints | None = None) -> None:
+        self.batch, self.key, self.rows = batch, key, rows
+        self.values: TermValues | None = None

@@ -26,6 +26,9 @@ def make_echo() -> Callable[[Any], Any]:
                 os.write(1, b"noise of a library\n")
             case "threads":
                 return [os.environ[name] for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")]
+        if task.startswith("once ") and not Path(task[5:]).exists():
+            Path(task[5:]).touch()
+            os._exit(7)
         return f"{task} done"
 
     return echo
@@ -37,6 +40,13 @@ def make_broken() -> Callable[[Any], Any]:
 
 def make_dead() -> Callable[[Any], Any]:
     os._exit(9)
+
+
+def make_parent_killer() -> Callable[[Any], Any]:
+    def kill(task: Any) -> Any:
+        os.kill(os.getppid(), signal.SIGKILL)
+
+    return kill
 
 
 def make_counting(log: str, seconds: float = 0.0) -> Callable[[Any], dict[str, Any]]:
@@ -69,7 +79,7 @@ def make_slow(settings: object, time_limit_s: float) -> Callable[[Any], dict[str
 
 def patch_slow(log: str) -> None:
     """Makes `oreflow relax` take 0.4 s a structure, in whichever process it is called."""
-    from oreflow.agent.relaxation import relax
+    from oreflow.agent.relaxation import work
 
     os.environ["RELAX_LOG"] = log
-    relax.make_relaxer = make_slow
+    work.make_relaxer = make_slow

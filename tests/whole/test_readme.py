@@ -26,6 +26,7 @@ GUIDE = (
         "samplers",
         "completion",
         "report",
+        "executors",
     ),
     "other_trainers",
 )
@@ -59,6 +60,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_gaps.csv").write_text("formula,band_gap\n" + "\n".join(rows).replace("-", "") + "\n")
     known = ("Li2O,-2.07", "Fe2O3,-1.71", "P2O5,-2.2", "SiO2,-3.2")
     (folder / "known.csv").write_text("\n".join(["formula,formation_energy_per_atom", *known]) + "\n")
+    program = Path(sys.executable).with_name("oreflow")
+    (folder / "cluster.yaml").write_text(f"kind: files\nfolder: runs/requests\nsubmit: {program} worker {{folder}}\n")
     return folder
 
 
@@ -120,6 +123,7 @@ def test_the_readme_shows_every_verb() -> None:
         "report",
         "select",
         "campaign",
+        "worker",
     }
 
 

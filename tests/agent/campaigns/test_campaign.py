@@ -12,8 +12,8 @@ import pytest
 from oreflow.agent.campaigns import rounds as rounds_module
 from oreflow.agent.campaigns.run import run_campaign
 from oreflow.agent.relaxation import relax as relaxation
-from oreflow.agent.relaxation.pool import Outcome
 from oreflow.envs.structure_io.crystal_text import crystal_from_text
+from oreflow.rewards.executors.protocol import Answer, Task, Work
 from tests.agent.campaigns.worlds import RUN, calls, campaign, table
 from tests.agent.judging.samples import reference
 from tests.support.cli import done
@@ -23,13 +23,14 @@ from tests.support.cli import done
 def _in_this_process() -> Iterator[None]:
     """Starting workers takes longer than all else; that of the command is tested with real ones."""
 
-    def here(tasks: Any, make: Any, **settings: Any) -> Iterator[tuple[int, Outcome]]:
-        relax = make()
-        for number, task in enumerate(tasks):
-            yield number, Outcome("done", relax(task), "", 0.0)
+    def here(tasks: list[Task], work: Work) -> Iterator[Answer]:
+        relax = work.make()
+        for task in tasks:
+            yield Answer(task.id, "done", relax(task.payload))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(relaxation, "run_tasks", here)
+        patch.setattr(relaxation, "make_executor", lambda settings, work, **limits: work)
         yield
 
 

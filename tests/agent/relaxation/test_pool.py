@@ -3,82 +3,24 @@
 import errno
 import functools
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oreflow.agent.errors import OutputError, RelaxationError, RunFolderError
+from oreflow.agent.errors import OutputError, RunFolderError
 from oreflow.agent.relaxation.inputs import Candidate, read_candidates
-from oreflow.agent.relaxation.pool import Outcome, run_tasks
 from oreflow.agent.relaxation.relax import JOURNAL_FILE, Relaxed, Settings, relax_candidates
-from oreflow.rewards.isolation.process import running_workers
+from oreflow.rewards.executors.process import running_workers
 from tests.support import processes, relax_fakes
-from tests.support.repository import ROOT
 from tests.support.small_crystals import rock_salt
-
-
-def outcomes(tasks: list[str], workers: int = 1, time_limit_s: float = 60.0) -> list[Outcome]:
-    found = dict(run_tasks(tasks, relax_fakes.make_echo, workers=workers, time_limit_s=time_limit_s))
-    assert sorted(found) == list(range(len(tasks)))
-    return [found[number] for number in range(len(tasks))]
 
 
 def write_series(folder: Path, n: int) -> None:
     folder.mkdir()
     for number in range(n):
         rock_salt(5.5 + number / 10).to(filename=str(folder / f"s{number}.cif"))
-
-
-def test_faults_cost_only_the_task_that_has_them(capfd: pytest.CaptureFixture[str]) -> None:
-    tasks = ["a", "raise", "exit", "b", "segfault", "kill", "hang", "print", "threads"]
-    found = outcomes(tasks, workers=2, time_limit_s=3.0)
-    assert [o.kind for o in found] == [
-        "done", "raised", "crashed", "done", "crashed", "crashed", "hung", "done", "done"
-    ]  # fmt: skip
-    assert [found[0].value, found[3].value] == ["a done", "b done"]
-    assert found[1].reason == "this one is wrong"
-    assert found[2].reason == "its process ended with exit code 7"
-    assert found[4].reason == "its process was killed by SIGSEGV"
-    assert found[5].reason == "its process was killed by SIGKILL"
-    assert found[6].reason.startswith("no answer within 3 s")
-    assert 3.0 <= found[6].seconds < 8.0
-    assert found[8].value == ["1", "1"]
-    assert capfd.readouterr().out == ""
-
-
-def test_workers_that_never_work_end_it() -> None:
-    with pytest.raises(RelaxationError, match="cannot start: RuntimeError: no such weights"):
-        list(run_tasks(["a"], relax_fakes.make_broken, workers=1, time_limit_s=9))
-    with pytest.raises(RelaxationError, match="cannot start: its process ended with exit code 9"):
-        list(run_tasks(["a"], relax_fakes.make_dead, workers=1, time_limit_s=9))
-
-
-def test_crash_after_crash_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oreflow.agent.relaxation.pool.MAX_CRASHES_IN_A_ROW", 3)
-    found = []
-    with pytest.raises(RelaxationError, match="3 structures in a row"):
-        found += [
-            outcome.kind for _, outcome in run_tasks(["exit"] * 9, relax_fakes.make_echo, workers=1, time_limit_s=9)
-        ]
-    # One that works in between shows that the machine does.
-    kinds = [o.kind for o in outcomes(["exit", "exit", "a", "exit", "exit"])]
-    assert kinds == ["crashed", "crashed", "done", "crashed", "crashed"]
-
-
-def test_leaves_no_process_and_no_setting_behind() -> None:
-    before = os.environ.get("OMP_NUM_THREADS")
-    running = run_tasks(["a", "hang"], relax_fakes.make_echo, workers=1, time_limit_s=60)
-    next(running)
-    assert running_workers()
-    running.close()
-    assert not running_workers()
-    assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 def relaxed(candidates: list[Candidate], out: Path, log: Path, **options: Any) -> Relaxed:
@@ -171,29 +113,3 @@ def test_a_signal_ends_it_cleanly_and_the_same_command_goes_on(tmp_path: Path) -
     assert len(calls(log)) == n_calls + 6 - done
     names = [row.split(",")[0] for row in (out / "relaxed.csv").read_text().splitlines()[1:]]
     assert names == [candidate.candidate_id for candidate in read_candidates([tmp_path / "in"])]
-
-
-def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
-    code = (
-        "from oreflow.rewards.isolation.process import running_workers\n"
-        "from oreflow.agent.relaxation.pool import run_tasks\n"
-        "from tests.support import relax_fakes\n"
-        "if __name__ == '__main__':\n"
-        "    tasks = run_tasks(['a', 'hang'], relax_fakes.make_echo, workers=1, time_limit_s=600)\n"
-        "    next(tasks)\n"
-        "    print(running_workers()[0], flush=True)\n"
-        "    next(tasks)\n"
-    )
-    script = tmp_path / "parent.py"
-    script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{worker}/stat").exists() and Path(f"/proc/{worker}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline, "the worker lives on"
-        time.sleep(0.05)

@@ -245,15 +245,15 @@ def test_what_a_hanging_term_started_dies_with_it(plugin: Path) -> None:
 def test_workers_end_with_their_parent_even_when_they_hang(plugin: Path, tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import sys\n"
+        "from oreflow.rewards.executors.process import running_workers\n"
         "from oreflow.rewards.registry import load_plugin\nfrom oreflow.rewards.isolation.term import IsolatedTerm\n"
         "from oreflow.envs.objects.formulas import parse_formulas\n"
         f"load_plugin({str(plugin)!r})\n"
         f"term = IsolatedTerm('fragile', {{'directory': {str(tmp_path)!r}}}, time_limit_s=600.0)\n"
-        "print(term._workers[0]._process.pid, flush=True)\n"
+        "print(running_workers()[0], flush=True)\n"
         "term(parse_formulas(['CaO'])[0])\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
@@ -302,8 +302,7 @@ def test_a_contract_error_of_one_worker_does_not_wait_for_the_others(plugin: Pat
     started = time.monotonic()
     with pytest.raises(RewardContractError, match="expected values and valid of shape"):
         term(batch_of("NaCl", "CaO"))
-    assert term._pool is not None
-    term._pool.shutdown(wait=True)
+    term.close()
     assert time.monotonic() - started < 30.0
 
 
