@@ -66,7 +66,7 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """These as the journal keeps them."""
-        return asdict(self) | {"potentials": list(POTENTIALS), "search_version": 1}
+        return asdict(self) | {"potentials": list(POTENTIALS), "search_version": 2}
 
 
 @dataclass(frozen=True)
