@@ -140,9 +140,12 @@ class Rejection:
         return self.strata.of_objects(self.kernel, states)
 
     def _log_z(self) -> Floats:
-        """Log of the measured Z_g of each stratum but for a factor; one never met counts as the smallest that was."""
-        met = self._taken[self._taken > 0]
-        return np.log(np.maximum(self._taken, met.min() if len(met) else 1.0))
+        """Log of the measured Z_g of each stratum but for a factor.
+
+        One of which less than one draw would have been taken is not measured, and counts as one of one: the rarest
+        would else decide how much of all others is thrown away.
+        """
+        return np.log(np.maximum(self._taken, 1.0))
 
     def _log_thinning(self) -> Floats:
         """Log of the share of a stratum's draws that is kept, float64 [stratum], 0 at most."""
