@@ -25,6 +25,7 @@ CHANGEABLE = (
     "run.executor.folder",
     "run.executor.submit",
     "reward.invalid_budget",
+    "reward.store",
 )
 
 
