@@ -16,6 +16,7 @@ from oreflow.agent.commands import (
     realise,
     relax,
     report,
+    rewards,
     sample,
     score,
     select,
@@ -43,6 +44,7 @@ app.command("exact")(exact.exact)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("select")(select.select)
+app.add_typer(rewards.app, name="rewards")
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)

@@ -10,7 +10,7 @@ from oreflow.rewards.errors import StoreError
 from oreflow.rewards.store.connection import BUSY_S, Connection
 from oreflow.rewards.store.entry import Entry
 from oreflow.rewards.store.identity import TermIdentity
-from oreflow.rewards.store.owner import Watch, this_process
+from oreflow.rewards.store.owner import Watch, is_dead_here, this_process
 from oreflow.rewards.store.schema import claims, owners, terms, values
 
 LEASE_S = 300.0
@@ -237,6 +237,10 @@ class RewardStore:
         """Enter this process among the owners; anew where it was thought dead, as after a long sleep."""
         if connection.execute(sa.select(owners.c.id).where(owners.c.id == self.owner.id)).first() is None:
             me = self.owner
+            at_work = sa.select(claims.c.owner)
+            for other in connection.execute(sa.select(owners).where(owners.c.id.not_in(at_work))).all():
+                if is_dead_here(other.machine, other.process):  # a process that was killed leaves its row
+                    connection.execute(owners.delete().where(owners.c.id == other.id))
             row = {"id": me.id, "beat": 0, "machine": me.machine, "process": me.process, "name": me.name}
             connection.execute(owners.insert().values(row))
         self._is_entered = True

@@ -159,6 +159,7 @@ def test_claims_of_a_process_that_ended_are_taken_over(tmp_path):
         process.kill()
         process.wait()
         assert mine.claim(id_, ["a"]).mine == ["a"]
+        assert len(_beats(place)) == 1  # and nothing is left of it
 
 
 def test_a_clock_that_jumps_breaks_no_claim(tmp_path, monkeypatch):
