@@ -106,7 +106,7 @@ def entries_of(
             float(value),
             bool(valid),
             None if valid else result.reasons.get(i, "no valid value"),
-            i in result.tracebacks,
+            i in result.tracebacks or result.reasons.get(i, "").endswith("set aside"),
             {name: (kind, column[i]) for name, (kind, column) in cells.items()},
             labels[i],
             texts[i],

@@ -407,3 +407,52 @@ def test_a_call_waits_for_what_another_computes(tmp_path, monkeypatch):
     assert made(batch).values.tolist() == [3 / 7.0]
     assert counting.asked == []
     assert waited
+
+
+ISOLATED = """
+import os
+import numpy as np
+from oreflow import rewards
+
+@rewards.register("dear_isolated")
+class Dear:
+    name, unit, version, citations, requires = "dear_isolated", "eV", "1", (), "composition"
+    def __init__(self, log: str = ""): self.log = log
+    def __call__(self, batch):
+        with open(self.log, "a") as file:
+            file.write("".join(formula + "\\n" for formula in batch.formulas()))
+        if "MnO2" in batch.formulas():
+            os._exit(7)
+        return rewards.TermValues(batch.reduced().n_atoms / 7.0, np.ones(len(batch), dtype=bool))
+"""
+
+
+def test_workers_are_asked_only_for_what_is_missing(tmp_path):
+    load_plugin(_written(tmp_path / "plugin.py", ISOLATED))
+    log = tmp_path / "log.txt"
+    entry = {"name": "dear_isolated", "params": {"log": str(log)}, "isolated": True, "workers": 2}
+    entry |= {"shape": {"kind": "minimise", "beta": 1.0}}
+    place = str(tmp_path / "r.db")
+    waiting, _ = build_term(entry, store=place)
+    batch = parse_formulas(["Li2O", "MnO2", "LiMnO2", "Li2O"])
+    assert waiting.is_deferred
+    assert not waiting.known(batch).any()
+    assert waiting.submit(batch) == 3
+    assert waiting.submit(batch) == 0
+    while not waiting.known(batch).all():
+        waiting.collect(10.0)
+    result = waiting(batch)
+    assert result.valid.tolist() == [True, False, True, True]
+    assert result.values[[0, 2]].tolist() == [3 / 7.0, 4 / 7.0]
+    assert result.reasons[1].endswith("; set aside")
+    asked = log.read_text().split()
+    assert sorted(set(asked)) == ["Li2O", "LiMnO2", "MnO2"]
+    assert asked.count("Li2O") == asked.count("LiMnO2") == 1
+    waiting.close()
+    close_stores()
+    again, _ = build_term(entry, store=place)
+    assert again.known(batch).all()
+    assert again(batch).reasons == result.reasons  # nor is what cost a worker tried again
+    assert again(parse_formulas(["LiO", "Li2O"])).valid.all()
+    assert log.read_text().split() == [*asked, "LiO"]
+    again.close()
