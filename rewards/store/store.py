@@ -16,7 +16,7 @@ from oreflow.rewards.store.schema import claims, owners, terms, values
 LEASE_S = 300.0
 """So long the beat of a process on another machine may stand still before its claims are taken over."""
 _BEATS_A_LEASE = 10
-_AT_ONCE = 400  # keys in one statement: SQLite takes 999 parameters, others more
+_AT_ONCE = 300  # keys in one statement, of at most three parameters each: old SQLites take 999
 _TRIES = 20
 
 
@@ -93,9 +93,9 @@ class RewardStore:
                     self._enter(connection)
                     held = self._claims(connection, term, keys)
                     free = [key for key in dict.fromkeys(keys) if key not in held]
-                    if free:
-                        rows = [{"term": term, "object": key, "owner": self.owner.id} for key in free]
-                        connection.execute(claims.insert(), rows)
+                    for part in _parts(sorted(free)):  # in one order everywhere: two that insert never block each other
+                        rows = [{"term": term, "object": key, "owner": self.owner.id} for key in part]
+                        connection.execute(claims.insert().values(rows))
                     # After the claims: whoever recorded one of these values has given its claim up by now.
                     known = self._recalled(connection, term, keys)
                     self._unclaim(connection, term, [key for key in free if key in known])
@@ -118,7 +118,7 @@ class RewardStore:
                     there = set() if replace else set(self._recalled(connection, term, list(entries)))
                     rows = [
                         {"term": term, "object": key, **entry.as_row()}
-                        for key, entry in entries.items()
+                        for key, entry in sorted(entries.items())
                         if key not in there
                     ]
                     if replace:
