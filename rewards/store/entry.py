@@ -90,14 +90,15 @@ def entries_of(
     texts: Sequence[str | None],
     by: str,
     *,
-    seconds: float | None = None,
+    seconds: Sequence[float | None],
     cost: float | None = None,
 ) -> list[Entry]:
     """One entry a row of a term's values.
 
     Args:
         by: who computed them.
-        seconds, cost: of one row.
+        seconds: of each row, where known.
+        cost: of one row.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     cells = {name: (column.dtype.kind, column.tolist()) for name, column in result.columns.items()}
@@ -110,7 +111,7 @@ def entries_of(
             {name: (kind, column[i]) for name, (kind, column) in cells.items()},
             labels[i],
             texts[i],
-            seconds,
+            seconds[i],
             cost,
             now,
             by,

@@ -49,6 +49,7 @@ class StoredTerm(Term):
         self._id = store.enter_term(identity, term.unit, term.requires)
         self._unwritten: dict[str, Entry] = {}
         self._warned = False
+        self._untold: dict[str, str] = {}  # tracebacks of what came without being waited for
         self._submitted: list[tuple[Batch, list[str]]] = []
         self._elsewhere: dict[str, Batch] = {}
         self._looked = -_POLL_S[1]
@@ -84,6 +85,7 @@ class StoredTerm(Term):
                 pause = min(1.5 * pause, _POLL_S[1])
         result = values_of([found[key] for key in keys])
         result.tracebacks.update(tracebacks)
+        result.tracebacks.update({row_of[key]: self._untold.pop(key) for key in row_of if key in self._untold})
         return result
 
     # Without waiting, where the term can be asked so
@@ -153,7 +155,10 @@ class StoredTerm(Term):
         for part, listed in self._submitted:
             known = self._inner.known(part)
             if known.any():
-                taken |= self._entered(part[known], [key for key, done in zip(listed, known.tolist()) if done], None)[0]
+                listed_known = [key for key, done in zip(listed, known.tolist()) if done]
+                entries, texts = self._entered(part[known], listed_known, None)
+                taken |= entries
+                self._untold |= {listed_known[row]: text for row, text in texts.items()}
             if not known.all():
                 left.append((part[~known], [key for key, done in zip(listed, known.tolist()) if not done]))
         self._submitted = left
@@ -210,7 +215,12 @@ class StoredTerm(Term):
     ) -> tuple[dict[str, Entry], dict[int, str]]:
         """Ask the term, and record what it says; also its tracebacks."""
         result = evaluate_term(self.term, part)
-        seconds = None if began is None else (time.perf_counter() - began) / len(part)
+        seconds: list[float | None]
+        if began is None:
+            taken = getattr(self.term, "seconds_of", {})
+            seconds = [taken.get(key) for key in part.key_bytes()]
+        else:
+            seconds = [(time.perf_counter() - began) / len(part)] * len(part)
         by = self._store.owner.name
         entries = entries_of(result, labels_of(part), object_texts(part), by, seconds=seconds, cost=self._cost)
         self.n_computed += len(part)

@@ -445,10 +445,14 @@ def test_workers_are_asked_only_for_what_is_missing(tmp_path):
     assert result.valid.tolist() == [True, False, True, True]
     assert result.values[[0, 2]].tolist() == [3 / 7.0, 4 / 7.0]
     assert result.reasons[1].endswith("; set aside")
+    assert list(result.tracebacks) == [1]
     asked = log.read_text().split()
     assert sorted(set(asked)) == ["Li2O", "LiMnO2", "MnO2"]
     assert asked.count("Li2O") == asked.count("LiMnO2") == 1
     waiting.close()
+    (row,) = RewardStore(place).listing()
+    assert (row["n_values"], row["n_valid"], row["n_failed"]) == (3, 2, 1)
+    assert row["seconds"] > 0
     close_stores()
     again, _ = build_term(entry, store=place)
     assert again.known(batch).all()
