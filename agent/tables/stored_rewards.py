@@ -19,12 +19,9 @@ from oreflow.envs.registry import COMPOSITION, STRUCTURE
 from oreflow.envs.suggestions import nearest
 from oreflow.rewards.contract.term import Term
 from oreflow.rewards.store.entry import Entry
+from oreflow.rewards.store.exported import OF_A_TERM, OF_A_VALUE, exported_row
 from oreflow.rewards.store.identity import TermIdentity, object_keys, object_texts
 from oreflow.rewards.store.store import RewardStore
-
-OF_A_TERM = ("reward", "version", "parameters", "unit", "requires")
-"""Columns of an exported table that say which term a value is of."""
-_OF_A_VALUE = ("value", "valid", "reason", "failed", "seconds", "cost", "made_at", "made_by", "columns")
 
 
 class ReadValues(NamedTuple):
@@ -60,23 +57,18 @@ def stored_table(store: RewardStore, names: list[str]) -> pd.DataFrame:
     for term in listed:
         if names and term["name"] not in names:
             continue
-        about = {"reward": term["name"], **{name: term[name] for name in OF_A_TERM[1:]}}
+        identity = TermIdentity(*(str(term[name]) for name in ("name", "version", "parameters")))
+        about = identity, str(term["unit"]), str(term["requires"])
         for key, entry in store.all_entries(str(term["id"])):
-            cells = entry.as_row()
-            text = cells.pop("text")
-            formula = text if term["requires"] == COMPOSITION else None
-            structure = text if term["requires"] == STRUCTURE else None
-            rows.append(
-                {**about, "formula": formula, "object": cells.pop("label"), **cells, "structure": structure, "key": key}
-            )
-    columns = [*OF_A_TERM, "formula", "object", *_OF_A_VALUE, "structure", "key"]
+            rows.append(exported_row(*about, key, entry))
+    columns = [*OF_A_TERM, "formula", "object", *OF_A_VALUE, "structure", "key"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.astype(dict.fromkeys(("value", "seconds", "cost"), "float64"))
 
 
 def is_exported(frame: pd.DataFrame) -> bool:
     """Whether a table is one that `stored_table` made."""
-    return {*OF_A_TERM, *_OF_A_VALUE, "key"} <= set(frame.columns)
+    return {*OF_A_TERM, *OF_A_VALUE, "key"} <= set(frame.columns)
 
 
 def exported_values(frame: pd.DataFrame, source: str) -> ReadValues:

@@ -108,7 +108,7 @@ class RewardStore:
         return Claimed(mine, others, known)
 
     def record(self, term: str, entries: Mapping[str, Entry], *, replace: bool = False) -> int:
-        """Write values, give up the claims on them, and return how many were new.
+        """Write values, end all claims on them, and return how many were new.
 
         A value that is there already stays, unless `replace`: whoever asked has been answered with it.
         """
@@ -125,7 +125,7 @@ class RewardStore:
                         self._delete(connection, values, term, list(entries))
                     if rows:
                         connection.execute(values.insert(), rows)
-                    self._unclaim(connection, term, list(entries))
+                    self._delete(connection, claims, term, list(entries))  # whoever's: what is there is not under way
                 break
             except sa.exc.IntegrityError:
                 continue

@@ -6,7 +6,6 @@ import time
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term, as_term
 from oreflow.rewards.errors import RewardWarning, StoreError
 from oreflow.rewards.store.entry import Entry, entries_of, values_of
+from oreflow.rewards.store.exported import write_aside
 from oreflow.rewards.store.identity import TermIdentity, object_keys, object_texts
 from oreflow.rewards.store.store import RewardStore
 
@@ -53,7 +53,8 @@ class StoredTerm(Term):
         self._submitted: list[tuple[Batch, list[str]]] = []
         self._elsewhere: dict[str, Batch] = {}
         self._looked = -_POLL_S[1]
-        weakref.finalize(self, _write_at_last, store, self._id, self._unwritten)
+        about = identity, term.unit, term.requires
+        weakref.finalize(self, _write_at_last, store, self._id, about, self._unwritten)
 
     @property
     def unwrapped(self) -> Term:
@@ -295,8 +296,13 @@ def _close_quietly() -> None:
         close_stores()
 
 
-def _write_at_last(store: RewardStore, term: str, unwritten: dict[str, Any]) -> None:
-    """The last try, at the end of the process."""
-    if unwritten:
-        with contextlib.suppress(StoreError):
-            store.record(term, unwritten)
+def _write_at_last(
+    store: RewardStore, term: str, about: tuple[TermIdentity, str, str], unwritten: dict[str, Entry]
+) -> None:
+    """The last try, when the term goes; what the store cannot take then is written beside the work."""
+    if not unwritten:
+        return
+    try:
+        store.record(term, unwritten)
+    except StoreError:
+        write_aside(store.name, *about, unwritten, store.owner.id)

@@ -1,5 +1,6 @@
 """A reward store pays for each value once, whoever asks, and says in a sentence why it cannot be used."""
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from oreflow.rewards.store import owner, term
 from oreflow.rewards.store.identity import TermIdentity, identity_of, object_keys
 from oreflow.rewards.store.store import RewardStore
 from oreflow.rewards.store.term import StoredTerm, close_stores
+from tests.support.cli import done
 
 FORMULAS = ["Li2O", "MnO2", "LiMnO2", "Li5O", "Mn3O4"]
 PLUGIN = """
@@ -312,7 +314,34 @@ def test_what_could_not_be_written_is_written_when_the_term_goes(tmp_path):
     other.execute("COMMIT")
     other.close()
     del made
+    gc.collect()
     assert fresh(tmp_path / "r.db")[0]._store.listing()[0]["n_values"] == 1
+
+
+def test_what_could_never_be_written_is_put_aside_to_be_imported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made, _ = fresh(tmp_path / "r.db", busy_s=0.05)
+    other = sqlite3.connect(tmp_path / "r.db", isolation_level=None)
+    claimed = made._store.claim
+    made._store.claim = lambda *given: (claimed(*given), other.execute("BEGIN IMMEDIATE"))[0]
+    with pytest.warns(RewardWarning):
+        one = made(parse_formulas(FORMULAS))
+    del made
+    gc.collect()
+    (aside,) = tmp_path.glob("rewards_not_stored_counting_*.jsonl")
+    assert (
+        f"5 values of counting could not be written to the reward store {tmp_path / 'r.db'}" in capsys.readouterr().err
+    )
+    other.execute("COMMIT")
+    other.close()
+    done("rewards", "import", tmp_path / "r.db", aside)
+    again, untouched = fresh(tmp_path / "r.db")
+    assert again._store.listing()[0]["n_under_way"] == 0
+    two = again(parse_formulas(FORMULAS))
+    assert untouched.asked == []
+    assert two.values[two.valid].tolist() == one.values[one.valid].tolist()
+    assert two.reasons == one.reasons
+    assert two.columns["counting_std"][:4].tolist() == one.columns["counting_std"][:4].tolist()
 
 
 def test_an_interruption_gives_claims_up(tmp_path):
@@ -410,6 +439,7 @@ def test_a_call_waits_for_what_another_computes(tmp_path, monkeypatch):
 
 
 ISOLATED = """
+import gc
 import os
 import numpy as np
 from oreflow import rewards
