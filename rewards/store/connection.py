@@ -44,7 +44,7 @@ class Connection:
         except ImportError as error:
             raise StoreError(
                 f"the reward store {self.name} needs a driver that is not installed ({error}); install it, such as "
-                "`pip install psycopg` for postgresql+psycopg://, or name a file"
+                "`pip install oreflow[postgresql]` for postgresql+psycopg://, or name a file"
             ) from None
         except OSError as error:
             raise StoreError(
