@@ -13,6 +13,7 @@ from oreflow.agent.commands import (
     fit_prior,
     init,
     list,
+    merge,
     realise,
     relax,
     report,
@@ -45,6 +46,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("select")(select.select)
 app.add_typer(rewards.app, name="rewards")
+app.command("merge")(merge.merge)
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)

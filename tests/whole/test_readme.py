@@ -123,6 +123,7 @@ def test_the_readme_shows_every_verb() -> None:
         "campaign",
         "worker",
         "rewards",
+        "merge",
     }
 
 
