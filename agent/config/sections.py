@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from oreflow.agent.config.asynchronous import AsynchronousConfig
 from oreflow.agent.config.closed_model import Closed
 from oreflow.agent.config.executor import ExecutorConfig
 
@@ -73,6 +74,9 @@ class RunConfig(Closed):
         ge=0,
         description="steps between lines of metrics.jsonl that also measure the sampler on draws and, where the world "
         "can be enumerated, exactly; 0: none",
+    )
+    asynchronous: AsynchronousConfig | None = Field(
+        None, description="a section turns it on: objects wait for isolated rewards while training goes on; null: off"
     )
 
     executor: ExecutorConfig = ExecutorConfig()

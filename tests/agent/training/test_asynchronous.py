@@ -1,0 +1,292 @@
+"""Training that does not wait for its rewards: it reaches R/Z, pays for each object once, and uses all that it paid."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.errors import ConfigError
+from oreflow.agent.evaluation.exact import compare_exactly
+from oreflow.agent.runtime.signals import StopFlag
+from oreflow.agent.sampling.trained_run import load_run
+from oreflow.agent.storage.checkpoint import load_arrays
+from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.asynchronous import LAST_SHARE, AsynchronousLedger
+from oreflow.agent.training.build import make_kernel, make_reward, make_scorer
+from oreflow.agent.training.loop import TrainingLine, TrainingResult, train
+from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.rewards import Reward
+from oreflow.rewards.composite import make_shape
+from oreflow.rewards.contract.cache import CachedTerm
+from oreflow.rewards.errors import RewardParameterError
+from oreflow.rewards.registry import load_plugin
+from tests.support.late_term import BatchSystem, LateTerm
+
+PLUGIN = """
+import random, time
+import numpy as np
+from oreflow import rewards
+
+class Term:
+    unit, version, citations, requires = "1", "1", (), "composition"
+
+    def __init__(self, log: str = "", longest_s: float = 0.0) -> None:
+        self.log, self.longest_s, self.delays = log, longest_s, random.Random()
+
+    def __call__(self, batch):
+        for formula in batch.reduced().formulas():
+            if self.log:
+                with open(self.log, "a") as file: file.write(formula + chr(10))
+            time.sleep(self.delays.random() * self.longest_s)
+        reduced = batch.reduced()
+        values = 0.5 * reduced.n_atoms - 1.5 * reduced.n_elements
+        return rewards.TermValues(values, np.ones(len(batch), dtype=bool))
+
+@rewards.register("random_delay")
+class RandomDelay(Term):
+    "Takes its time."
+    name = "random_delay"
+"""
+
+
+def config(*, steps: int = 120, isolated: bool = True, cost: float | None = None, **asynchronous: Any) -> Config:
+    """Li, Mn, O: 128 formulas; the term stands for the one that a test builds itself."""
+    term = {"name": "charge_balance", "shape": {"kind": "minimise", "beta": 1.0}, "isolated": isolated, "cost": cost}
+    return validate_config(
+        {
+            "schema_version": 1,
+            "world": {"elements": ["Li", "Mn", "O"], "n_elements": [1, 3], "n_atoms": [1, 8], "neutrality": "off"},
+            "reward": {"terms": [term], "invalid_budget": 0.1},
+            "sampler": {"steps": steps, "batch": 32, "hidden": [32, 32], "replay": {"share": 0.5, "priority": 0.0}},
+            "run": {"threads": 1, "log_every_steps": 1, "checkpoint_every_steps": 40, "asynchronous": asynchronous},
+        },
+        "test",
+    )
+
+
+def reward_of(term: Any) -> Reward:
+    return Reward([(CachedTerm(term), make_shape("minimise", {"beta": 1.0}))])
+
+
+def trained(config: Config, path: Path, term: LateTerm, **further: Any) -> tuple[RunFolder, TrainingResult]:
+    folder = RunFolder(path)
+    if "resume_from" not in further:
+        folder.create(config, overwrite=False, plugins=[])
+    return folder, train(config, folder, reward=reward_of(term), quiet=True, **further)
+
+
+def terminal_states(kernel: Any) -> Any:
+    world = kernel.enumerate()
+    states = world.states[world.can_stop]
+    return kernel.step(states, np.full(len(states), kernel.n_actions - 1))
+
+
+def lines(folder: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in folder.metrics_path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="several worker processes")
+def test_rewards_delayed_at_random_leave_the_sampler_exact(tmp_path: Path) -> None:
+    """Every formula takes up to 0.2 s in one of several workers, and is computed once."""
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    load_plugin(tmp_path / "plugin.py")
+    log = tmp_path / "log"
+    data = config(steps=600, max_waiting=64).model_dump(mode="json")
+    shape = {"kind": "minimise", "beta": 0.7}
+    entry = {"name": "random_delay", "params": {"log": str(log), "longest_s": 0.2}, "shape": shape}
+    data["reward"] = {"terms": [entry | {"isolated": True, "workers": 4}]}
+    data["sampler"] |= {"batch": 64, "hidden": [128, 128], "learning_rate": 0.003, "epsilon_start": 0.3}
+    wanted = validate_config(data, "test")
+    folder = RunFolder(tmp_path / "run")
+    folder.create(wanted, overwrite=False, plugins=[])
+    train(wanted, folder, quiet=True)
+    paid = log.read_text().splitlines()
+    assert len(paid) == len(set(paid)), "each formula is computed once"
+    run = load_run(folder)
+    at_once = make_reward(validate_config(data | {"reward": {"terms": [entry | {"params": {}}]}, "run": {}}, "test"))
+    exact = compare_exactly(run.kernel, run.policy, make_scorer(run.kernel, at_once))
+    print(f"{exact.total_variation=:.4f} {exact.log_z_error=:.4f} {len(paid)} of {len(exact.objects)} objects computed")
+    assert exact.total_variation <= 0.03
+    metrics = lines(folder)
+    assert max(line["n_waiting"] for line in metrics) > 4, "many waited"
+    assert max(line["staleness_max"] for line in metrics) > 0
+    assert metrics[-1]["n_waiting"] == 0
+    assert metrics[-1]["n_calls"] == len(paid)
+
+
+def test_training_goes_on_with_what_has_come_back_and_says_how_stale_it_is(tmp_path: Path) -> None:
+    system = BatchSystem()
+    folder, result = trained(config(), tmp_path / "run", LateTerm(system))
+    metrics = lines(folder)
+    assert result.steps == 120
+    assert len(system.paid) == len(set(system.paid)) == metrics[-1]["n_calls"]
+    waiting = [line["n_waiting"] for line in metrics]
+    assert max(waiting) > 0
+    assert sum(line["staleness_mean"] or 0 for line in metrics) > 0
+    assert max(line["staleness_max"] for line in metrics) <= 6, "an answer comes within so many looks, one a step"
+    first_of_last = round((1 - LAST_SHARE) * 120)
+    assert waiting[first_of_last:] == [0] * (120 - first_of_last), "in the end all that was paid for is there"
+    assert metrics[-1]["n_calls"] == metrics[first_of_last]["n_calls"]
+
+
+def test_what_waits_is_neither_valid_nor_invalid_and_what_has_no_value_is_counted(tmp_path: Path) -> None:
+    wanted = config()
+    kernel, system = make_kernel(wanted), BatchSystem(looks=2)
+    term = LateTerm(system)
+    ledger = AsynchronousLedger(
+        kernel,
+        reward_of(term),
+        RewardFailures(tmp_path / "failures"),
+        1.0,
+        wanted.target,
+        settings=wanted.run.asynchronous,
+        steps=100,
+        costs=[2.5],
+    )
+    every = terminal_states(kernel)
+    states = np.concatenate([every[:20], every[:5]])
+    ledger.begin(0)
+    values = ledger(states)
+    assert not values.valid.any()
+    assert (ledger.n_objects, ledger.n_invalid, ledger.n_calls, ledger.cost) == (0, 0, 20, 50.0)
+    arrived, log_reward = [], []
+    for step in range(1, 10):
+        ledger.begin(step)
+        late, found = ledger.arrived(wait=False)
+        arrived += list(late)
+        log_reward += found.tolist()
+    objects = kernel.objects(every[:20])
+    lithium = objects.dense()[:, 3] == objects.n_atoms
+    assert lithium.sum() >= 1
+    assert ledger.n_objects == 20, "each once, though some were drawn twice"
+    assert ledger.n_invalid == lithium.sum()
+    expected = {s.tobytes(): r for s, r in zip(every[:20], make_scorer(kernel, reward_of(term))(every[:20])) if r == r}
+    assert {s.tobytes(): r for s, r in zip(np.array(arrived), log_reward)} == pytest.approx(expected)
+    again = ledger(states)
+    assert again.valid[:20].sum() == 20 - lithium.sum(), "what is known is scored at once"
+    assert again.log_share[:20][again.valid[:20]] == pytest.approx(list(expected.values()))
+    assert ledger.n_calls == 20
+
+
+def test_no_more_wait_than_may_and_none_longer_than_it_may(tmp_path: Path) -> None:
+    system = BatchSystem(looks=20)
+    folder, _ = trained(config(max_waiting=7, max_stale_steps=2), tmp_path / "run", LateTerm(system))
+    metrics = lines(folder)
+    assert system.most == 7
+    assert max(line["n_waiting"] for line in metrics) <= 7
+    assert max(line["staleness_max"] for line in metrics) == 2
+
+
+@pytest.mark.parametrize("budget", [{"budget_calls": 31}, {"budget_cost": 31 * 0.3}])
+def test_a_budget_is_spent_and_nothing_that_was_paid_for_is_unused(
+    tmp_path: Path, budget: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oreflow.agent.learners.replay import ReplayBuffer
+
+    used: set[bytes] = set()
+    add = ReplayBuffer.add
+
+    def noting(self: ReplayBuffer, states: Any, log_reward: Any) -> None:
+        used.update(row.tobytes() for row in states)
+        add(self, states, log_reward)
+
+    monkeypatch.setattr(ReplayBuffer, "add", noting)
+    system = BatchSystem(looks=10)
+    wanted = config(steps=40, cost=0.3, **budget)
+    folder, result = trained(wanted, tmp_path / "run", LateTerm(system))
+    last = lines(folder)[-1]
+    assert result.steps == 40, "training goes on with what is known"
+    assert len(system.paid) == last["n_calls"] == 31
+    assert last["cost"] == pytest.approx(31 * 0.3)
+    assert last["n_waiting"] == 0
+    kernel = make_kernel(wanted)
+    every = terminal_states(kernel)
+    of_key = dict(zip(kernel.objects(every).key_bytes(), every))
+    sound = [of_key[key] for key in system.paid]
+    pure = kernel.objects(np.array(sound)).dense()[:, 3] == kernel.objects(np.array(sound)).n_atoms
+    assert used == {row.tobytes() for row, no_value in zip(sound, pure) if not no_value}
+
+
+def test_what_was_under_way_is_taken_up_again_and_not_paid_twice(tmp_path: Path) -> None:
+    system = BatchSystem(looks=15)
+
+    def stop(line: TrainingLine) -> bool:
+        return line.step == 12
+
+    wanted = config(steps=60)
+    folder, stopped = trained(wanted, tmp_path / "run", LateTerm(system), callback=stop)
+    assert stopped.stopped_by == "callback"
+    waiting = load_arrays(stopped.checkpoint)
+    assert len(waiting["waiting_states"]) == stopped.metrics["n_waiting"] > 0
+    n_paid = len(system.paid)
+    for _ in range(40):  # the batch system works on while no training is there
+        system.look()
+    term = LateTerm(system)
+    _, result = trained(wanted, tmp_path / "run", term, resume_from=stopped.checkpoint)
+    last = lines(folder)[-1]
+    assert result.steps == 60
+    assert n_paid < len(system.paid) == len(set(system.paid))
+    known_before = n_paid - stopped.metrics["n_waiting"]
+    again = term.n_submitted - (len(system.paid) - n_paid)
+    assert again <= n_paid, "what was done is asked for again, and paid for by nobody"
+    assert last["n_waiting"] == 0
+    assert last["n_calls"] - stopped.metrics["n_calls"] == term.n_submitted - len(waiting["waiting_states"])
+    assert known_before >= 0
+
+
+def test_a_signal_ends_a_step_that_waits(tmp_path: Path) -> None:
+    stop = StopFlag()
+
+    class Never(LateTerm):
+        n_looks = 0
+
+        def collect(self, timeout_s: float) -> int:
+            self.n_looks += 1
+            if self.n_looks == 5:
+                stop.raised = "SIGTERM"
+            return 0
+
+    folder, result = trained(config(max_waiting=5), tmp_path / "run", Never(BatchSystem()), stop=stop)
+    assert result.stopped_by == "SIGTERM"
+    assert len(load_arrays(result.checkpoint)["waiting_states"]) == 5
+    assert folder.latest_checkpoint() == result.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sampler": {"replay": {"share": 0.0}}}, "replay.share is 0"),
+        ({"sampler": {"kind": "policy_gradient", "replay": {"share": 0}, "epsilon_start": 0}}, "choose gflownet"),
+        ({"sampler": {"local_search": {"rounds": 1}}}, "local_search needs each reward at once"),
+        ({"run": {"measure_every": 10}}, "would ask for the rewards of all objects"),
+        ({"run": {"asynchronous": {"max_waiting": 0}}}, "max_waiting"),
+        ({"run": {"asynchronous": {"budget_cost": 10.0}}}, "no isolated term has a cost"),
+        ({"run": {"asynchronous": {"budget": 10}}}, "unknown key run.asynchronous.budget; .*budget_"),
+    ],
+)
+def test_what_cannot_go_on_without_its_rewards_is_refused(change: dict[str, Any], said: str) -> None:
+    data = config().model_dump(mode="json")
+    for section, keys in change.items():
+        data[section] |= keys
+    if "kind" in change.get("sampler", {}):
+        data["sampler"].pop("objective")
+    with pytest.raises(ConfigError, match=said):
+        validate_config(data, "test")
+
+
+def test_terms_that_answer_at_once_leave_nothing_to_wait_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no term has isolated: true"):
+        config(isolated=False)
+    wanted = config()
+    folder = RunFolder(tmp_path / "run")
+    folder.create(wanted, overwrite=False, plugins=[])
+    at_once = make_reward(wanted.model_copy(update={"reward": config().reward.model_copy(deep=True)}))
+    plain = Reward([(at_once.terms[0][0].unwrapped, at_once.terms[0][1])])
+    del plain.terms[0]
+    with pytest.raises(RewardParameterError, match="can be asked without waiting"):
+        train(wanted, folder, reward=plain, quiet=True)
