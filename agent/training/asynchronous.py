@@ -150,9 +150,7 @@ class AsynchronousLedger(RewardLedger):
             if self._affordable() <= 0:
                 return
             if n <= 0:
-                self._ask(lambda: self._collect_until(lambda: bool(self._complete)))
-                if len(self._waiting) >= self._settings.max_waiting:  # stopped while it waited
-                    return
+                self._ask(lambda: self._collect_until(lambda: len(self._waiting) < self._settings.max_waiting))
                 continue
             part, rows = rows[:n], rows[n:]
             objects = self._objects_of(part)

@@ -167,6 +167,7 @@ def train(
                 file.write(to_json(line, indent=None) + "\n")
                 file.flush()
             names = {"loss": "loss", "log_z": "log_Z", "mean_log_reward": "mean_log_R", "share_neutral": "neutral"}
+            names |= {"n_waiting": "waiting"}
             shown = {label: metrics[name] for name, label in names.items() if name in metrics}
             rate = timing["objects_per_second"]
             progress.update(step, **shown, unique=metrics["share_unique"], objects_per_s=rate)

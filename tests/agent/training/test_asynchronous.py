@@ -22,8 +22,12 @@ from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.rewards import Reward
 from oreflow.rewards.composite import make_shape
 from oreflow.rewards.contract.cache import CachedTerm
+from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import RewardParameterError
 from oreflow.rewards.registry import load_plugin
+from oreflow.rewards.store.identity import TermIdentity
+from oreflow.rewards.store.store import RewardStore
+from oreflow.rewards.store.term import StoredTerm
 from tests.support.late_term import BatchSystem, LateTerm
 
 PLUGIN = """
@@ -72,7 +76,7 @@ def reward_of(term: Any) -> Reward:
     return Reward([(CachedTerm(term), make_shape("minimise", {"beta": 1.0}))])
 
 
-def trained(config: Config, path: Path, term: LateTerm, **further: Any) -> tuple[RunFolder, TrainingResult]:
+def trained(config: Config, path: Path, term: Term, **further: Any) -> tuple[RunFolder, TrainingResult]:
     folder = RunFolder(path)
     if "resume_from" not in further:
         folder.create(config, overwrite=False, plugins=[])
@@ -138,16 +142,7 @@ def test_what_waits_is_neither_valid_nor_invalid_and_what_has_no_value_is_counte
     wanted = config()
     kernel, system = make_kernel(wanted), BatchSystem(looks=2)
     term = LateTerm(system)
-    ledger = AsynchronousLedger(
-        kernel,
-        reward_of(term),
-        RewardFailures(tmp_path / "failures"),
-        1.0,
-        wanted.target,
-        settings=wanted.run.asynchronous,
-        steps=100,
-        costs=[2.5],
-    )
+    ledger = ledger_of(wanted, kernel, term, tmp_path)
     every = terminal_states(kernel)
     states = np.concatenate([every[:20], every[:5]])
     ledger.begin(0)
@@ -171,6 +166,31 @@ def test_what_waits_is_neither_valid_nor_invalid_and_what_has_no_value_is_counte
     assert again.valid[:20].sum() == 20 - lithium.sum(), "what is known is scored at once"
     assert again.log_share[:20][again.valid[:20]] == pytest.approx(list(expected.values()))
     assert ledger.n_calls == 20
+
+
+def ledger_of(wanted: Config, kernel: Any, term: LateTerm, folder: Path) -> AsynchronousLedger:
+    failures = RewardFailures(folder / "failures")
+    assert wanted.run.asynchronous is not None
+    return AsynchronousLedger(
+        kernel,
+        reward_of(term),
+        failures,
+        1.0,
+        wanted.target,
+        settings=wanted.run.asynchronous,
+        steps=100,
+        costs=[2.5],
+    )
+
+
+def test_where_there_is_no_room_a_step_waits_and_leaves_nothing_out(tmp_path: Path) -> None:
+    wanted = config(max_waiting=5)
+    kernel, system = make_kernel(wanted), BatchSystem(looks=4)
+    ledger = ledger_of(wanted, kernel, LateTerm(system), tmp_path)
+    ledger.begin(0)
+    ledger(terminal_states(kernel)[:30])
+    assert (ledger.n_calls, len(system.paid), system.most) == (30, 30, 5)
+    assert len(ledger.arrived(wait=False)[0]) + ledger.n_invalid + len(ledger.arrays()["waiting_states"]) == 30
 
 
 def test_no_more_wait_than_may_and_none_longer_than_it_may(tmp_path: Path) -> None:
@@ -237,6 +257,35 @@ def test_what_was_under_way_is_taken_up_again_and_not_paid_twice(tmp_path: Path)
     assert last["n_waiting"] == 0
     assert last["n_calls"] - stopped.metrics["n_calls"] == term.n_submitted - len(waiting["waiting_states"])
     assert known_before >= 0
+
+
+def test_a_store_serves_a_resumed_training_and_a_second_one(tmp_path: Path) -> None:
+    """What is in the store is paid by nobody again: neither after a stop, nor by another seed."""
+    identity = TermIdentity("late", "1", "{}")
+    jobs: list[bytes] = []
+
+    def begun(config: Config, path: Path, **further: Any) -> tuple[TrainingResult, BatchSystem]:
+        system = BatchSystem(looks=8)
+        store = RewardStore(str(tmp_path / "store.db"))
+        term = StoredTerm(LateTerm(system), store, identity, 2.0)
+        try:
+            return trained(config, path, term, **further)[1], system
+        finally:
+            jobs.extend(system.done)
+            term.close()
+            store.close()
+
+    wanted = config(steps=60, budget_calls=70)
+    stopped, first = begun(wanted, tmp_path / "a", callback=lambda line: line.step == 10)
+    assert first.under_way, "which end with the first training; its batch system is gone"
+    result, second = begun(wanted, tmp_path / "a", resume_from=stopped.checkpoint)
+    other, third = begun(wanted.model_copy(update={"seed": 1}), tmp_path / "b")
+    assert result.steps == other.steps == 60
+    assert len(jobs) == len(set(jobs)), "no value was computed twice"
+    assert first.done
+    assert second.done
+    assert result.metrics["n_calls"] == 70 == len(first.done) + len(second.done)
+    assert other.metrics["n_calls"] == len(third.paid) <= 118 - 70, "what the first one knows is known to the second"
 
 
 def test_a_signal_ends_a_step_that_waits(tmp_path: Path) -> None:
