@@ -150,15 +150,20 @@ def test_what_waits_is_neither_valid_nor_invalid_and_what_has_no_value_is_counte
     assert not values.valid.any()
     assert (ledger.n_objects, ledger.n_invalid, ledger.n_calls, ledger.cost) == (0, 0, 20, 50.0)
     arrived, log_reward = [], []
+    system.under_way = dict.fromkeys(system.under_way, 4)
     for step in range(1, 10):
         ledger.begin(step)
+        if not ledger.n_objects:
+            assert not ledger(states).valid.any(), "drawn again while they wait"
         late, found = ledger.arrived(wait=False)
         arrived += list(late)
         log_reward += found.tolist()
     objects = kernel.objects(every[:20])
     lithium = objects.dense()[:, 3] == objects.n_atoms
     assert lithium.sum() >= 1
-    assert ledger.n_objects == 20, "each once, though some were drawn twice"
+    assert ledger.n_objects == 20, "each once, though they were drawn several times"
+    figures = ledger.figures()
+    assert (figures["staleness_mean"], figures["staleness_max"], figures["n_waiting"]) == (4, 4, 0), "since the first"
     assert ledger.n_invalid == lithium.sum()
     expected = {s.tobytes(): r for s, r in zip(every[:20], make_scorer(kernel, reward_of(term))(every[:20])) if r == r}
     assert {s.tobytes(): r for s, r in zip(np.array(arrived), log_reward)} == pytest.approx(expected)
@@ -168,19 +173,36 @@ def test_what_waits_is_neither_valid_nor_invalid_and_what_has_no_value_is_counte
     assert ledger.n_calls == 20
 
 
-def ledger_of(wanted: Config, kernel: Any, term: LateTerm, folder: Path) -> AsynchronousLedger:
-    failures = RewardFailures(folder / "failures")
-    assert wanted.run.asynchronous is not None
-    return AsynchronousLedger(
-        kernel,
-        reward_of(term),
-        failures,
-        1.0,
-        wanted.target,
-        settings=wanted.run.asynchronous,
-        steps=100,
-        costs=[2.5],
-    )
+def ledger_of(wanted: Config, kernel: Any, term: LateTerm, folder: Path, second: Any = None) -> AsynchronousLedger:
+    failures, settings = RewardFailures(folder / "failures"), wanted.run.asynchronous
+    assert settings is not None
+    reward = reward_of(term)
+    if second is not None:
+        reward.terms += reward_of(second).terms
+    given = kernel, reward, failures, 1.0, wanted.target
+    return AsynchronousLedger(*given, settings=settings, steps=100, costs=[2.5, 1.0][: len(reward.terms)])
+
+
+def test_an_object_is_complete_when_all_of_its_terms_are(tmp_path: Path) -> None:
+    wanted = config(budget_calls=30)
+    kernel, quick, slow = make_kernel(wanted), BatchSystem(looks=1), BatchSystem(looks=1)
+    second = LateTerm(slow)
+    second.name = "later"
+    ledger = ledger_of(wanted, kernel, LateTerm(quick), tmp_path, second)
+    states = terminal_states(kernel)[:20]
+    ledger.begin(0)
+    ledger(states)
+    assert (ledger.n_calls, ledger.cost) == (30, 15 * 3.5), "15 objects of two values each"
+    slow.under_way = dict.fromkeys(slow.under_way, 3)
+    for step in (1, 2):
+        ledger.begin(step)
+        assert not ledger(states).valid.any()
+        assert not len(ledger.arrived(wait=False)[0])
+    assert len(quick.done) == 15
+    assert ledger.n_objects == 0
+    ledger.begin(3)
+    assert len(ledger.arrived(wait=False)[0]) + ledger.n_invalid == 15
+    assert ledger.n_calls == 30
 
 
 def test_where_there_is_no_room_a_step_waits_and_leaves_nothing_out(tmp_path: Path) -> None:
@@ -202,10 +224,13 @@ def test_no_more_wait_than_may_and_none_longer_than_it_may(tmp_path: Path) -> No
     assert max(line["staleness_max"] for line in metrics) == 2
 
 
-@pytest.mark.parametrize("budget", [{"budget_calls": 31}, {"budget_cost": 31 * 0.3}])
+@pytest.mark.parametrize(
+    ("budget", "looks"), [({"budget_calls": 31}, 10), ({"budget_cost": 31 * 0.3}, 10), ({"max_waiting": 30}, 60)]
+)
 def test_a_budget_is_spent_and_nothing_that_was_paid_for_is_unused(
-    tmp_path: Path, budget: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, budget: dict[str, Any], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The last case has no budget, and answers that would come long after the last step."""
     from oreflow.agent.learners.replay import ReplayBuffer
 
     used: set[bytes] = set()
@@ -216,13 +241,14 @@ def test_a_budget_is_spent_and_nothing_that_was_paid_for_is_unused(
         add(self, states, log_reward)
 
     monkeypatch.setattr(ReplayBuffer, "add", noting)
-    system = BatchSystem(looks=10)
+    system = BatchSystem(looks=looks)
     wanted = config(steps=40, cost=0.3, **budget)
     folder, result = trained(wanted, tmp_path / "run", LateTerm(system))
     last = lines(folder)[-1]
     assert result.steps == 40, "training goes on with what is known"
-    assert len(system.paid) == last["n_calls"] == 31
-    assert last["cost"] == pytest.approx(31 * 0.3)
+    n = len(system.paid) if "max_waiting" in budget else 31
+    assert len(system.paid) == last["n_calls"] == n
+    assert last["cost"] == pytest.approx(n * 0.3)
     assert last["n_waiting"] == 0
     kernel = make_kernel(wanted)
     every = terminal_states(kernel)
