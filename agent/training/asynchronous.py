@@ -10,7 +10,7 @@ waited for, and the steps that are left learn from it.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -65,7 +65,10 @@ class AsynchronousLedger(RewardLedger):
         super().__init__(*given, **further)
         self._settings = settings
         self._last_from = steps - max(round(LAST_SHARE * steps), 1)
-        self._terms = [(term, cost) for (term, _), cost in zip(self._reward.terms, costs) if _is_deferred(term)]
+        self._terms: list[tuple[Deferred, float]] = []
+        for (term, _), cost in zip(self._reward.terms, costs):
+            if _is_deferred(term):
+                self._terms.append((term, cost))
         if not self._terms:
             names = ", ".join(term.name for term, _ in self._reward.terms)
             raise RewardParameterError(
@@ -255,7 +258,7 @@ class AsynchronousLedger(RewardLedger):
         self._to_resubmit = bool(self._waiting)
 
 
-def _is_deferred(term: Any) -> bool:
+def _is_deferred(term: Any) -> TypeGuard[Deferred]:
     return isinstance(term, Deferred) and bool(getattr(term, "is_deferred", True))
 
 
