@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oreflow.agent.config.run import Config, validate_config
+from oreflow.agent.config.run import Config, dump_config, validate_config
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.evaluation.exact import compare_exactly
 from oreflow.agent.runtime.signals import StopFlag
@@ -28,6 +28,7 @@ from oreflow.rewards.registry import load_plugin
 from oreflow.rewards.store.identity import TermIdentity
 from oreflow.rewards.store.store import RewardStore
 from oreflow.rewards.store.term import StoredTerm
+from tests.support import processes
 from tests.support.late_term import BatchSystem, LateTerm
 
 PLUGIN = """
@@ -121,6 +122,29 @@ def test_rewards_delayed_at_random_leave_the_sampler_exact(tmp_path: Path) -> No
     assert max(line["staleness_max"] for line in metrics) > 0
     assert metrics[-1]["n_waiting"] == 0
     assert metrics[-1]["n_calls"] == len(paid)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="several worker processes")
+def test_two_trainings_at_once_with_one_store_pay_for_each_object_once(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    load_plugin(tmp_path / "plugin.py")
+    data = config(steps=150, max_waiting=40).model_dump(mode="json")
+    entry = {"name": "random_delay", "params": {"log": str(tmp_path / "log"), "longest_s": 0.1}, "isolated": True}
+    terms = [entry | {"shape": {"kind": "minimise", "beta": 0.7}, "workers": 2, "cost": 2.0}]
+    data["reward"] = {"terms": terms, "store": str(tmp_path / "store.db")}
+    started = []
+    for seed in ("0", "1"):
+        (tmp_path / f"{seed}.yaml").write_text(dump_config(validate_config(data | {"seed": int(seed)}, "test")))
+        options = ("--plugin", tmp_path / "plugin.py", "--out", tmp_path / seed)
+        started.append(processes.oreflow(tmp_path / f"streams_{seed}", "train", tmp_path / f"{seed}.yaml", *options))
+    assert [process.wait() for process in started] == [0, 0], [process.said for process in started]
+    paid = (tmp_path / "log").read_text().splitlines()
+    assert len(paid) == len(set(paid))
+    last = [lines(RunFolder(tmp_path / seed))[-1] for seed in ("0", "1")]
+    assert min(line["n_calls"] for line in last) > 0, "both had their part"
+    assert sum(line["n_calls"] for line in last) == len(paid)
+    assert sum(line["cost"] for line in last) == 2.0 * len(paid)
 
 
 def test_training_goes_on_with_what_has_come_back_and_says_how_stale_it_is(tmp_path: Path) -> None:
