@@ -19,9 +19,11 @@ from oreflow.agent.commands import (
     fit_prior,
     init,
     list,
+    merge,
     realise,
     relax,
     report,
+    rewards,
     sample,
     score,
     select,
@@ -68,6 +70,8 @@ app.command("exact")(exact.exact)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("select")(select.select)
+app.add_typer(rewards.app, name="rewards")
+app.command("merge")(merge.merge)
 app.command("score")(score.score)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)

@@ -155,15 +155,22 @@ def make_shape(kind: str, params: Mapping[str, Any]) -> Shape:
     return SHAPES[kind](**params)
 
 
-def build_term(entry: Mapping[str, Any], executor: ExecutorSettings | None = None) -> tuple[Term, Shape]:
+def build_term(
+    entry: Mapping[str, Any], executor: ExecutorSettings | None = None, store: str | None = None
+) -> tuple[Term, Shape]:
     """A term and its shape from plain data.
 
     Args:
         entry: `name`, `shape` (a mapping with `kind` and its parameters), and optionally `params`, `isolated`
             (in worker processes: `workers` of them, `time_limit_s` for a formula), `cache` (None: all terms but
-            those that ship with oreflow, which are faster than the look-up) and `label` (its name in this reward, so
-            that one term can occur twice).
+            those that ship with oreflow, which are faster than the look-up), `label` (its name in this reward, so
+            that one term can occur twice), and `cost` (of one value, in any unit).
         executor: where isolated terms live; by default in processes of this machine.
+        store: path or URL of a reward store, for every term that is cached.
+
+    Raises:
+        RewardParameterError, UnknownRewardError: for what cannot be made.
+        StoreError: when the store cannot be used.
     """
     shape = dict(entry["shape"])
     kind = shape.pop("kind", None)
@@ -182,13 +189,23 @@ def build_term(entry: Mapping[str, Any], executor: ExecutorSettings | None = Non
         term.name = label  # its columns are called after it
     if is_built_in(name) and not entry.get("isolated") and not remember:
         return term, made_shape
+    if store is not None and remember is not False:
+        from oreflow.rewards.store.identity import identity_of
+        from oreflow.rewards.store.term import stored
+
+        term = stored(term, store, identity_of(name, params, term), entry.get("cost"))
     cached = CachedTerm(term, remember=remember is None or remember)
     cached.name = label or cached.name
     return cached, made_shape
 
 
 def build(
-    terms: Sequence[Mapping[str, Any]], *, beta: float = 1.0, log_min: float = -50.0, log_max: float = 200.0
+    terms: Sequence[Mapping[str, Any]],
+    *,
+    beta: float = 1.0,
+    log_min: float = -50.0,
+    log_max: float = 200.0,
+    store: str | None = None,
 ) -> Reward:
     """A reward from plain data, as a config holds it.
 
@@ -196,5 +213,6 @@ def build(
 
     Args:
         terms: mappings as `build_term` takes them.
+        store: path or URL of a reward store.
     """
-    return Reward([build_term(entry) for entry in terms], beta=beta, log_min=log_min, log_max=log_max)
+    return Reward([build_term(entry, store=store) for entry in terms], beta=beta, log_min=log_min, log_max=log_max)

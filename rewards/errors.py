@@ -20,6 +20,10 @@ class RewardBudgetError(OreflowError, RuntimeError):
     """More objects without a valid reward than the configured share."""
 
 
+class StoreError(OreflowError, OSError):
+    """A reward store that cannot be opened, read or written."""
+
+
 class ReferenceTableError(TableError):
     """A reference table whose content cannot be used: no usable row, another hash, a missing elemental energy."""
 

@@ -173,6 +173,8 @@ def report(ended: Ended, quiet: bool, as_json: bool, then: str = "") -> int:
         print(f"target: {ended.target}")
         if ended.config.run.measure_every:
             print(_measured(ended))
+        if ended.config.run.asynchronous is not None:
+            print(_paid(ended))
         if not result.stopped_by:
             print(then or f"next: oreflow sample {run} -n 1000 --unique")
     if result.stopped_by:
@@ -183,6 +185,14 @@ def report(ended: Ended, quiet: bool, as_json: bool, then: str = "") -> int:
         )
         return STOPPED_BY_SIGNAL
     return DONE
+
+
+def _paid(ended: Ended) -> str:
+    """What isolated rewards were paid for, and what of it is still to come."""
+    metrics = ended.result.metrics
+    cost = f", at a cost of {metrics['cost']:g}" if metrics.get("cost") else ""
+    waiting = f"; {metrics['n_waiting']} objects wait, and are taken up again" if metrics.get("n_waiting") else ""
+    return f"values of isolated rewards: {metrics.get('n_calls', 0)}{cost}{waiting}"
 
 
 def _measured(ended: Ended) -> str:

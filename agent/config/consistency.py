@@ -160,3 +160,28 @@ def check_family(config: Sections) -> None:
         make_shape("target", {key: value for key, value in shape.items() if key != "kind"})
     except RewardParameterError as error:
         raise ValueError(f"sampler.family.term: the shape of {name}: {error}") from None
+
+
+def check_asynchronous(config: Sections) -> None:
+    """Refuse training that goes on without its rewards where nothing can be learned from what came before."""
+    wanted, sampler = config.run.asynchronous, config.sampler
+    if wanted is None:
+        return
+    isolated = [term for term in config.reward.terms if term.isolated]
+    faults = {
+        f"sampler.kind {sampler.kind} learns from its own draws at once; choose gflownet": sampler.kind != "gflownet",
+        "sampler.replay.share is 0, so there is nothing to learn from meanwhile; set it, such as 0.5": (
+            sampler.replay.share == 0
+        ),
+        "sampler.local_search needs each reward at once; set its rounds to 0": sampler.local_search.rounds > 0,
+        "run.measure_every would ask for the rewards of all objects that it measures on; set it to 0": (
+            config.run.measure_every > 0
+        ),
+        "no term has isolated: true, so there is nothing to wait for; set it for the dear ones": not isolated,
+        "budget_cost is set, and no isolated term has a cost; give the cost of one value, or use budget_calls": (
+            wanted.budget_cost is not None and not any(term.cost for term in isolated)
+        ),
+    }
+    for fault, holds in faults.items():
+        if holds:
+            raise ValueError(f"run.asynchronous: {fault}, or leave asynchronous out")

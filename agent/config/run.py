@@ -6,13 +6,20 @@ resolved config, defaults filled in, is written beside each result.
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from oreflow.agent.config.closed_model import Closed
-from oreflow.agent.config.consistency import check_executor, check_family, check_measured, check_rejection, check_target
+from oreflow.agent.config.consistency import (
+    check_asynchronous,
+    check_executor,
+    check_family,
+    check_measured,
+    check_rejection,
+    check_target,
+)
 from oreflow.agent.config.sampler import SamplerConfig
 from oreflow.agent.config.sections import RewardConfig, RunConfig, TermConfig
 from oreflow.agent.config.strict_yaml import parse_yaml
@@ -62,7 +69,8 @@ class Config(Closed):
 
     @model_validator(mode="after")
     def _sections_go_together(self) -> "Config":
-        for check in (check_executor, check_target, check_rejection, check_measured, check_family):
+        checks = check_executor, check_target, check_rejection, check_measured, check_family, check_asynchronous
+        for check in checks:
             check(self)
         return self
 
@@ -190,7 +198,7 @@ def _explain(fault: Any, data: dict[str, Any]) -> str:
         entries = {"world": _section(data), "terms": TermConfig, "stoichiometry": PartConfig}
         for part in loc[:-1]:
             if isinstance(part, str):
-                model = entries[part] if part in entries else model.model_fields[part].annotation
+                model = entries[part] if part in entries else _section_in(model.model_fields[part].annotation)
         known = getattr(model, "model_fields", None)
         return f"unknown key {location}" + (f"; {nearest(str(loc[-1]), known)}" if known else "")
     if fault["type"] == "missing":
@@ -204,6 +212,11 @@ def _explain(fault: Any, data: dict[str, Any]) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     shown = "" if fault["type"] == "value_error" else f", got {str(fault['input'])[:60]!r}"
     return f"{location}: {message}{shown}"
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section that an annotation names, also where it may be left out."""
+    return next((part for part in get_args(annotation) if hasattr(part, "model_fields")), annotation)
 
 
 def _section(data: dict[str, Any]) -> type[WorldSection]:

@@ -1,9 +1,11 @@
 """The sections `reward` and `run` of a config."""
 
+import re
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from oreflow.agent.config.asynchronous import AsynchronousConfig
 from oreflow.agent.config.closed_model import Closed
 from oreflow.agent.config.executor import ExecutorConfig
 
@@ -25,6 +27,9 @@ class TermConfig(Closed):
     cache: bool | None = Field(
         None, description="remember values by formula; null: all terms but those that ship with oreflow and run here"
     )
+    cost: float | None = Field(
+        None, ge=0, description="what one value costs, in a unit of yours; recorded in the store, and held to a budget"
+    )
 
 
 class RewardConfig(Closed):
@@ -37,6 +42,22 @@ class RewardConfig(Closed):
     invalid_budget: float = Field(
         0.01, ge=0, le=1, description="share of objects without a valid reward above which training stops"
     )
+    store: str | None = Field(
+        None,
+        min_length=1,
+        description="reward store: a SQLite file, or a database's URL; a value that it holds is not computed again",
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _holds_no_password(cls, store: str | None) -> str | None:
+        # The config is written into every run's record.
+        if store is not None and re.match(r"[^/]*://[^/@]*:[^/@]*@", store):
+            raise ValueError(
+                "expected a URL without a password, which would stand in each run's record; leave it to the database's "
+                "own means, such as ~/.pgpass or PGPASSWORD"
+            )
+        return store
 
 
 class RunConfig(Closed):
@@ -53,6 +74,9 @@ class RunConfig(Closed):
         ge=0,
         description="steps between lines of metrics.jsonl that also measure the sampler on draws and, where the world "
         "can be enumerated, exactly; 0: none",
+    )
+    asynchronous: AsynchronousConfig | None = Field(
+        None, description="a section turns it on: objects wait for isolated rewards while training goes on; null: off"
     )
 
     executor: ExecutorConfig = ExecutorConfig()

@@ -16,7 +16,7 @@ from oreflow.agent.learners.families.joint import (
     make_family,
 )
 from oreflow.agent.learners.geometry import decorations_of, geometry_loss, geometry_residual, start_at
-from oreflow.agent.learners.learner import Descent, Score, Update, make_optimizer
+from oreflow.agent.learners.learner import Descent, LateScore, Score, Update, make_optimizer
 from oreflow.agent.learners.partition import LogPartition
 from oreflow.agent.learners.replay import ReplayBuffer
 from oreflow.agent.learners.schedules import cosine, linear
@@ -112,7 +112,11 @@ class GFlowNetLearner:
         values = score(drawn.terminal)
         parts, log_rewards = [drawn.select(values.valid)], [log_reward_of(values)[values.valid]]
 
-        # Hindsight, local search, and replay
+        # What came late, hindsight, local search, and replay
+        if isinstance(score, LateScore) and self.buffer is not None:
+            late, log_reward = score.arrived(wait=not values.valid.any() and not len(self.buffer))
+            self._append(parts, log_rewards, late, log_reward)
+            n_replayed += max(int((~values.valid).sum()) - len(late), 0)  # in place of what waits
         again = conditions_in_hindsight(s.family, self.family, values, self.rng)
         if again is not None:
             which, features, log_reward = again
@@ -134,7 +138,7 @@ class GFlowNetLearner:
         if self.buffer is not None:
             for part, values_of_part in zip(parts, log_rewards):
                 self.buffer.add(part.terminal, values_of_part)
-            if n_replayed:
+            if n_replayed and len(self.buffer):
                 self._append(parts, log_rewards, *self.buffer.draw(n_replayed, self.rng))
 
         # Balance, and descend

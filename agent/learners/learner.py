@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,10 +10,27 @@ from torch import Tensor
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.policy.network import Policy
-from oreflow.envs.arrays import Arrays, States
+from oreflow.envs.arrays import Arrays, Floats, States
 from oreflow.rewards import RewardValues
 
 Score = Callable[[States], RewardValues]
+
+
+@runtime_checkable
+class LateScore(Protocol):
+    """A `Score` whose rewards may come steps later: until then objects are not valid, and in `arrived` after that."""
+
+    def __call__(self, states: States) -> RewardValues:
+        """The rewards that are there."""
+        ...
+
+    def arrived(self, *, wait: bool) -> tuple[States, Floats]:
+        """Terminal states of earlier calls whose rewards have come, and their log R, shared out among labelings.
+
+        Args:
+            wait: for at least one, where any is to come.
+        """
+        ...
 
 
 @dataclass

@@ -30,11 +30,13 @@ def write_structures(parquet: Path, extxyz: Path, cifs: Path) -> None:
     extxyz.write_text("", encoding="utf-8")
     cifs.mkdir()
     n = 0
-    for batch in pq.ParquetFile(parquet).iter_batches(_ROWS, columns=["candidate_id", "structure", *_COLUMNS]):
+    file = pq.ParquetFile(parquet)
+    columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
+    for batch in file.iter_batches(_ROWS, columns=["candidate_id", "structure", *columns]):
         rows = batch.to_pydict()
         crystals = crystal_from_text(rows["structure"])
         ids = rows["candidate_id"]
-        write_extxyz(extxyz, crystals, ids, {name: rows[name] for name in _COLUMNS}, append=True)
+        write_extxyz(extxyz, crystals, ids, {name: rows[name] for name in columns}, append=True)
         wanted = slice(0, max(N_CIFS - n, 0))
         for name, text in zip(ids[wanted], cif_text(crystals[wanted], ids[wanted])):
             (cifs / f"{name}.cif").write_text(text, encoding="utf-8")

@@ -58,7 +58,7 @@ def make_reward(config: Config, source: str = "config") -> rewards.Reward:
             files = [key for key in path_parameters(entry.name) if key in term["params"]]
             term["params"] |= {key: _with_folders(term["params"][key]) for key in files}
         try:
-            pairs.append(rewards.build_term(term, config.run.executor.settings()))
+            pairs.append(rewards.build_term(term, config.run.executor.settings(), config.reward.store))
         except (RewardParameterError, UnknownRewardError) as error:
             raise ConfigError(f"{source}: reward.terms.{i} ({entry.name}): {error}") from None
         lacking = _lacking(pairs[-1][0], config)
@@ -114,6 +114,8 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
     _engine_is_there(config, source)
     check_plugins(config, kernel)
     with_later_parameters(config, new=not resuming)
+    if config.reward.store is not None and "://" not in config.reward.store:
+        config.reward.store = str(Path(config.reward.store).resolve())
     if not resuming:  # what a run began with stands in its config
         name_properties(config)
     reward = make_reward(config, source)

@@ -18,10 +18,10 @@ from oreflow.agent.runtime.signals import StopFlag
 from oreflow.agent.storage.atomic_files import to_json
 from oreflow.agent.storage.checkpoint import load_arrays, load_optimizer, load_policy, read_state, save_checkpoint
 from oreflow.agent.storage.run_folder import RunFolder
+from oreflow.agent.training.asynchronous import make_ledger
 from oreflow.agent.training.build import make_kernel, make_learner, make_reward, set_threads
 from oreflow.agent.training.metrics_log import _Clock, _Figures
 from oreflow.agent.training.reward_failures import RewardFailures
-from oreflow.agent.training.reward_ledger import RewardLedger
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.errors import OreflowError
 from oreflow.rewards import Reward
@@ -99,7 +99,7 @@ def train(
     learner = make_learner(config, kernel)
     figures = _Figures(config)
     failures = RewardFailures(folder.reward_failures_path)
-    ledger = RewardLedger(kernel, reward, failures, config.reward.invalid_budget, config.target)
+    ledger = make_ledger(config, kernel, reward, failures)
     called_off = False
     step = n_skipped = skipped_in_a_row = 0
     metrics: dict[str, Any] = {}
@@ -108,6 +108,7 @@ def train(
         step, n_skipped, skipped_in_a_row = state["step"], state["n_skipped"], state["skipped_in_a_row"]
         metrics = state["metrics"]
         ledger.load_state(state["ledger"])
+        ledger.load_arrays(load_arrays(resume_from))
         figures.sums = state["figures"]
         folder.cut_logs(state["log_sizes"])
 
@@ -131,7 +132,7 @@ def train(
             learner.rng,
             state,
             config.run.keep_checkpoints,
-            learner.arrays(),
+            learner.arrays() | ledger.arrays(),
         )
 
     with (
@@ -141,6 +142,7 @@ def train(
         folder.timings_path.open("a", encoding="utf-8") as timings,
     ):
         clock = _Clock(ledger)
+        ledger.stopping = lambda: stop.raised is not None
 
         @contextlib.contextmanager
         def nothing_lost() -> Iterator[None]:
@@ -158,12 +160,14 @@ def train(
             metrics |= {"n_objects": ledger.n_objects, "n_invalid": ledger.n_invalid, "n_skipped": n_skipped}
             metrics |= {"n_log_reward_bounded": ledger.n_bounded}
             metrics["nondeterministic_rewards"] = reward.nondeterministic
+            metrics |= ledger.figures()
             metrics |= measured or {}
             timing: dict[str, Any] = {"step": step, **clock.close()}
             for file, line in ((log, metrics), (timings, timing)):
                 file.write(to_json(line, indent=None) + "\n")
                 file.flush()
             names = {"loss": "loss", "log_z": "log_Z", "mean_log_reward": "mean_log_R", "share_neutral": "neutral"}
+            names |= {"n_waiting": "waiting"}
             shown = {label: metrics[name] for name, label in names.items() if name in metrics}
             rate = timing["objects_per_second"]
             progress.update(step, **shown, unique=metrics["share_unique"], objects_per_s=rate)
@@ -171,6 +175,7 @@ def train(
         while step < config.sampler.steps and not (stop.raised or called_off):
             rng_state, counts = dict(learner.rng.bit_generator.state), ledger.state()
             try:
+                ledger.begin(step)
                 update = learner.step(step, ledger)
             except (OreflowError, KeyboardInterrupt):
                 if ledger.scoring or ledger.over_budget:  # weights, moments and buffer are those before the step

@@ -25,6 +25,11 @@ CHANGEABLE = (
     "run.executor.folder",
     "run.executor.submit",
     "reward.invalid_budget",
+    "reward.store",
+    "run.asynchronous.max_waiting",
+    "run.asynchronous.max_stale_steps",
+    "run.asynchronous.budget_calls",
+    "run.asynchronous.budget_cost",
 )
 
 

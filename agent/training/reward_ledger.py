@@ -1,12 +1,13 @@
 """Scores what a training builds and keeps account of it: how many objects, how many without a value, and why."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from oreflow.agent.config.target import TargetConfig
 from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.agent.training.target import log_measure
-from oreflow.envs.arrays import States
+from oreflow.envs.arrays import Arrays, States
 from oreflow.envs.contract.labelings import log_labelings
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.rewards import Reward, RewardValues
@@ -21,6 +22,7 @@ class RewardLedger:
     Attributes:
         n_objects, n_invalid, n_bounded: objects scored; those without a valid reward; those whose log R its bounds cut.
         scoring: True while the reward is being asked, when an interruption finds the sampler untouched.
+        stopping: says whether the training is to stop, so that nothing is waited for.
     """
 
     def __init__(
@@ -35,7 +37,11 @@ class RewardLedger:
         self._target = target
         self.n_objects = self.n_invalid = self.n_bounded = 0
         self.scoring = False
+        self.stopping: Callable[[], bool] = lambda: False
         self._reasons: dict[str, int] = {}
+
+    def begin(self, step: int) -> None:
+        """Take note of which step the next calls belong to."""
 
     def __call__(self, states: States) -> RewardValues:
         """The rewards of terminal states.
@@ -85,3 +91,14 @@ class RewardLedger:
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up the counts that `state` gave."""
         self.n_objects, self.n_invalid, self.n_bounded = state["n_objects"], state["n_invalid"], state["n_bounded"]
+
+    def arrays(self) -> Arrays:
+        """What a checkpoint holds beside the counters."""
+        return {}
+
+    def load_arrays(self, arrays: Arrays) -> None:
+        """Take up what `arrays` gave."""
+
+    def figures(self) -> dict[str, float]:
+        """Further figures for a line of the log, since the line before."""
+        return {}

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oreflow.rewards.contract.batches import labels_of
+from oreflow.envs.arrays import Bools
+from oreflow.rewards.contract.batches import as_required, labels_of
+from oreflow.rewards.contract.deferred import Deferred
 from oreflow.rewards.contract.evaluation import evaluate_term
 from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term, as_term
@@ -64,6 +66,40 @@ class CachedTerm(Term):
         if self.deterministic and self._n_calls & (self._n_calls - 1) == 0 and len(batch):
             self._recheck(batch, result)
         return result
+
+    # Without waiting, where the term inside can be asked so (`contract.deferred`)
+
+    def known(self, batch: Batch) -> Bools:
+        """Which rows have an answer, bool [batch]: in memory, or further in."""
+        usable, rows, _ = as_required(self, batch)
+        out = np.ones(len(batch), dtype=np.bool_)
+        out[rows] = [key in self._known for key in usable.key_bytes()]
+        rest = np.flatnonzero(~out)
+        out[rest] = self._deferred.known(batch[rest]) if len(rest) else True
+        return out
+
+    def submit(self, batch: Batch) -> int:
+        """Submit what is neither known nor under way; return how many values that makes this process pay for."""
+        return self._deferred.submit(batch)
+
+    def collect(self, timeout_s: float) -> int:
+        """Take in what came, and wait at most so long for the first; return how many answers came."""
+        return self._deferred.collect(timeout_s)
+
+    def close(self) -> None:
+        """End what was started for the term inside."""
+        if isinstance(self.term, Deferred):
+            self.term.close()
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the term inside can be asked without waiting."""
+        return isinstance(self.term, Deferred) and getattr(self.term, "is_deferred", True)
+
+    @property
+    def _deferred(self) -> Deferred:
+        assert isinstance(self.term, Deferred)
+        return self.term
 
     def _evaluate(self, batch: Batch) -> TermValues:
         self.n_evaluated += len(batch)

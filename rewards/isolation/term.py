@@ -52,6 +52,9 @@ class IsolatedTerm(Term):
     `submit` and `collect` do the same without waiting. What was submitted is remembered when it comes, so that a call
     for objects that are `known` asks nobody.
 
+    Attributes:
+        seconds_of: what each object took whose value has arrived that was submitted alone, by its key.
+
     Args:
         name, params: as `rewards.registry.make_term` takes them; plug-in files loaded so far are loaded there too.
         term: instead of building one by name, a term that can be pickled.
@@ -89,7 +92,9 @@ class IsolatedTerm(Term):
         self._in_shares = settings.kind == "local"
         self._time_limit_s = time_limit_s
         self._quarantine: dict[bytes, str] = {}
+        self._outputs: dict[bytes, str] = {}  # what those printed at their end that were not waited for; told once
         self._arrived: dict[bytes, TermValues] = {}
+        self.seconds_of: dict[bytes, float] = {}
         self._under_way: dict[str, _Asked] = {}
         self._keys_under_way: set[bytes] = set()
         self._n_calls = 0
@@ -127,6 +132,7 @@ class IsolatedTerm(Term):
         keys = batch.key_bytes()
         parts = [(np.array([row]), self._arrived[key]) for row, key in enumerate(keys) if key in self._arrived]
         reasons = {row: self._quarantine[key] for row, key in enumerate(keys) if key in self._quarantine}
+        outputs = {row: self._outputs.pop(key) for row, key in enumerate(keys) if key in self._outputs}
         known = {row for rows, _ in parts for row in rows.tolist()} | set(reasons)
         rows = np.array([row for row in range(len(keys)) if row not in known], dtype=np.int64)
         if len(rows):
@@ -136,11 +142,12 @@ class IsolatedTerm(Term):
                 self.close()
                 raise
         if not parts:
-            return TermValues(np.full(len(batch), np.nan), np.zeros(len(batch), dtype=np.bool_), reasons=reasons)
+            none = np.zeros(len(batch), dtype=np.bool_)
+            return TermValues(np.full(len(batch), np.nan), none, reasons=reasons, tracebacks=outputs)
         parts.sort(key=lambda part: int(part[0][0]))
-        return scatter(
-            join([values for _, values in parts]), np.concatenate([r for r, _ in parts]), len(batch), reasons
-        )
+        out = scatter(join([values for _, values in parts]), np.concatenate([r for r, _ in parts]), len(batch), reasons)
+        out.tracebacks.update(outputs)
+        return out
 
     def known(self, batch: Batch) -> Bools:
         """Which rows have an answer, bool [batch]: a value, a quarantine, or no need to ask."""
@@ -199,7 +206,8 @@ class IsolatedTerm(Term):
     def _values_of(self, key: bytes) -> TermValues:
         if key in self._arrived:
             return self._arrived[key]
-        return TermValues(np.array([np.nan]), np.array([False]), reasons={0: self._quarantine[key]})
+        texts = {0: self._outputs.pop(key)} if key in self._outputs else {}
+        return TermValues(np.array([np.nan]), np.array([False]), reasons={0: self._quarantine[key]}, tracebacks=texts)
 
     def _ask_in_parts(self, batch: Batch, rows: Ints) -> list[tuple[Ints, TermValues]]:
         """Submits the rows in one part for each worker, those of a lost worker one by one, and waits for all."""
@@ -252,8 +260,10 @@ class IsolatedTerm(Term):
         self._learn_time(answer.seconds / len(asked.batch))
         if asked.rows is None:
             self._arrived[asked.key] = asked.values
+            self.seconds_of[asked.key] = answer.seconds
             if len(self._arrived) > MAX_ITEMS:
                 del self._arrived[next(iter(self._arrived))]
+                del self.seconds_of[next(iter(self.seconds_of))]
         return asked
 
     def _learn_time(self, seconds: float) -> None:
@@ -270,6 +280,8 @@ class IsolatedTerm(Term):
                 f"reward {self.name!r} gave no value for {self._failures_in_a_row} formulas in a row, the last "
                 f"{labels_of(asked.batch)[0]}: {reason}. Mend it, or raise its time_limit_s"
             )
+        if asked.rows is None:
+            self._outputs[asked.key] = output or reason
         reasons, tracebacks = {0: f"{reason}; set aside"}, {0: output or reason}
         return TermValues(np.array([np.nan]), np.array([False]), reasons=reasons, tracebacks=tracebacks)
 

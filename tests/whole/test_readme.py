@@ -19,6 +19,7 @@ GUIDE = (
         "judge_formulas",
         "own_elements",
         "rewards",
+        "expensive_rewards",
         "crystals",
         "campaigns",
         "alloys",
@@ -124,6 +125,8 @@ def test_the_readme_shows_every_verb() -> None:
         "select",
         "campaign",
         "worker",
+        "rewards",
+        "merge",
     }
 
 

@@ -53,12 +53,22 @@ def order_of(run: TrainedRun, rows: RowStore, decimals: int) -> Order:
         rows: of distinct objects.
         decimals: of log R that mean something.
     """
-    merit = _merit(run, rows)
+    if run.config.sampler.kind == "prior":  # whose law is no prediction
+        decimals = LOG_REWARD_DECIMALS
+    return order_by(_merit(run, rows), rows, decimals)
+
+
+def order_by(merit: Floats, rows: RowStore, decimals: int) -> Order:
+    """Rank the rows by a merit, and bring those of the first page before the others.
+
+    Args:
+        merit: float64 [row], nats.
+        rows: of distinct objects.
+        decimals: of the merit that mean something.
+    """
     hull = next((name for name in _HULL if name in rows.schema.names), "")
     std = next((name for name in _STD if name in rows.schema.names), "")
     sizes = [_column(rows, name).astype(np.int64) for name in ("nelements", "nsites") if name in rows.schema.names]
-    if run.config.sampler.kind == "prior":  # whose law is no prediction
-        decimals = LOG_REWARD_DECIMALS
     by_rank = ranked(merit, decimals, _column(rows, hull), _column(rows, std), sizes)
     ranks = np.arange(1, len(by_rank) + 1)
     best = by_rank[:PAGE_IS_DRAWN_FROM]

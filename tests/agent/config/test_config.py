@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oreflow.agent.config.asynchronous import AsynchronousConfig
 from oreflow.agent.config.campaign import CampaignConfig
 from oreflow.agent.config.run import Config, dump_config, load_config, validate_config
 from oreflow.agent.config.sections import TermConfig
@@ -269,7 +270,8 @@ def test_tracked_configs_load_and_say_what_they_are_for(path: Path) -> None:
 
 
 def test_every_field_has_a_line_of_prose() -> None:
-    models: list[type] = [Config, TermConfig, CompositionWorld, WyckoffWorld, PartConfig, CampaignConfig]
+    models: list[type] = [Config, TermConfig, AsynchronousConfig, CompositionWorld, WyckoffWorld, PartConfig]
+    models.append(CampaignConfig)
     for model in models:
         for name, field in model.model_fields.items():
             inner = field.annotation
@@ -277,4 +279,4 @@ def test_every_field_has_a_line_of_prose() -> None:
                 models.append(inner)
             else:
                 assert field.description, f"{model.__name__}.{name}"
-    assert len(models) == 16
+    assert len(models) == 17
