@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Python 3.11 and 3.12 get numpy 1.26, which torchgfn needs; later ones numpy 2, and no torchgfn.
+LOCK := $(shell $(PYTHON) -c 'import sys; print("requirements.lock" if sys.version_info < (3, 13) else "requirements-numpy2.lock")')
 RUN ?= runs/quickstart
 CONFIG ?= runs/configs/quickstart.yaml
 TRAIN_FLAGS ?=
@@ -13,13 +15,12 @@ QUICK := tests/envs/alloy tests/envs/chemistry tests/envs/composition tests/envs
 	tests/rewards/test_composite.py tests/rewards/reference tests/agent/config \
 	tests/agent/policy tests/agent/learners tests/agent/tables tests/whole/test_layers.py \
 	tests/whole/test_public_signatures.py tests/whole/test_public_interface.py
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
 .PHONY: design test quick docs clean
 
 design: $(VENV)/.installed
-	$(BIN)/oreflow train $(CONFIG) --out $(RUN) --overwrite $(TRAIN_FLAGS)
-	$(BIN)/oreflow sample $(RUN) -n $(SAMPLES) --unique
+	$(BIN)/oreflow design $(CONFIG) --out $(RUN) -n $(SAMPLES) --overwrite $(TRAIN_FLAGS)
 	$(BIN)/oreflow evaluate $(RUN)/samples/candidates.csv --quiet
 
 test: $(VENV)/.installed-test
@@ -43,20 +44,20 @@ docs: $(VENV)/.installed-docs
 
 # torch goes first and alone: with it in place no later requirement pulls in a second, larger build.
 $(VENV)/.torch:
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"oreflow needs Python 3.11 or 3.12, got {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else f"oreflow needs Python 3.11 to 3.14, got {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/.torch
+$(VENV)/.installed: pyproject.toml $(LOCK) | $(VENV)/.torch
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml requirements.lock | $(VENV)/.torch
+$(VENV)/.installed-test: pyproject.toml $(LOCK) | $(VENV)/.torch
 	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-docs: pyproject.toml requirements.lock | $(VENV)/.torch
+$(VENV)/.installed-docs: pyproject.toml $(LOCK) | $(VENV)/.torch
 	$(PIP) --editable '.[docs]'
 	@touch $@ $(VENV)/.installed
 

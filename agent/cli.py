@@ -1,11 +1,17 @@
 """The command `oreflow`. Importing this file imports nothing heavy; each verb imports what it needs when it runs."""
 
+import io
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from oreflow.agent.commands import (
     campaign,
     check,
     compare,
+    design,
     evaluate,
     exact,
     fit,
@@ -35,6 +41,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"oreflow {version('oreflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version_: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of `oreflow` itself."""
+
+
+app.command("design")(design.design)
 app.command("train")(train.train)
 app.command("resume")(train.resume)
 app.command("sample")(sample.sample)
@@ -60,6 +84,9 @@ app.command("worker")(worker.worker)
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):  # one that cannot show a character shows another in its place
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()
 
 

@@ -38,6 +38,7 @@ def check(
     from oreflow.agent.evaluation.random_objects import random_objects
     from oreflow.agent.runtime.progress import Stages
     from oreflow.agent.runtime.seeds import stream
+    from oreflow.agent.runtime.sparkline import sparkline
     from oreflow.agent.training.build import check_world, make_checked, make_policy
     from oreflow.agent.training.dry_run import seconds_per_object, seconds_per_step, unknown_elements
     from oreflow.envs.contract.labelings import count_objects
@@ -106,12 +107,17 @@ def check(
         print(f"world      {elements}{figures['n_actions']} actions, {figures['world']}")
         print(f"examples   {'; '.join(figures['examples'])} ({origin})")
         for name, entry in figures["terms"].items():
+            values = result.terms[name]
+            drawn = sparkline(values.values[values.valid])
             median = "none" if entry["median"] is None else f"{entry['median']:.4g}"
             print(
                 f"reward     {name}: median {median}, valid {entry['valid']:.1%}; contract holds; "
                 f"{_time(1e-6 * entry['microseconds_per_object'])} an object"
+                + (f"\n           {drawn}" if drawn else "")
             )
         print(f"log R      5 %, 50 %, 95 % of {len(states)} such objects: " + ", ".join(f"{q:.3g}" for q in quantiles))
+        if len(log_rewards):
+            print(f"           {sparkline(log_rewards)}")
         if figures["share_at_log_min"]:
             print(f"           {figures['share_at_log_min']:.1%} at reward.log_min = {resolved.reward.log_min:g}")
         if policy is not None:

@@ -141,7 +141,7 @@ def sample(
     if as_json:
         print_json(summary if realised is None else summary | {"realised": realised})
     elif not quiet:
-        _print_summary(summary, out)
+        print_summary(summary, out)
         if realised is not None:
             print(f"geometries                 {realised['n_geometries']}: {out / REALISED_FOLDER}")
     if realised is not None and realised["n_failed"]:
@@ -196,7 +196,8 @@ def _realise(samples: Path, overwrite: bool, quiet: bool) -> dict[str, Any]:
     )
 
 
-def _print_summary(summary: dict[str, Any], out: Path) -> None:
+def print_summary(summary: dict[str, Any], out: Path) -> None:
+    """Print what a candidate set is like, a line a figure."""
     from oreflow.agent.evaluation.random_objects import BUILD_ORDERS, UNIFORM
     from oreflow.agent.sampling.wishes import hull_lines, in_lines
 

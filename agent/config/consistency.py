@@ -64,8 +64,11 @@ def check_target(config: Sections) -> None:
             f"target: space groups and geometries are those of crystals, got world.kind {config.world.kind}; leave "
             "space_groups and measure out, or choose wyckoff"
         )
+    thins = config.sampler.kind == "rejection"
     faults = {
-        f"sampler.kind {config.sampler.kind} learns nothing": config.sampler.kind not in OBJECTIVES,
+        f"sampler.kind {config.sampler.kind} learns nothing": config.sampler.kind not in OBJECTIVES and not thins,
+        "sampler.kind rejection thins space groups by a power of what they have": thins
+        and config.target.space_groups != "power",
         "a prior is fitted to known objects, whatever their shares": config.sampler.kind == "prior",
         "sampler.engine torchgfn trains R/Z alone": config.sampler.engine == "torchgfn",
         f"a family of rewards ({config.sampler.family.in_words}) has one log Z a condition": bool(

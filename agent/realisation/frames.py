@@ -19,7 +19,20 @@ from oreflow.envs.symmetry.flat_tables import DOF, FIRST_ROW, POLAR, group_table
 from oreflow.envs.symmetry.lattices import cell_of
 from oreflow.envs.symmetry.space_groups import DENOMINATOR, space_group
 
-AXIS_SPREAD = 0.35  # standard deviation of the logarithm of a ratio of axes
+# Means and standard deviations of ln(b/a) and ln(c/a) of known crystals of up to 20 atoms, by shape of the cell and
+# lattice points in it: 4 800 crystals of formulas that the fit of the pair potentials read. Where a = b, of ln(c/a).
+_AXES = {
+    (UNIAXIAL, 1): ((0.4,), (0.6,)),
+    (UNIAXIAL, 2): ((0.6,), (0.6,)),
+    (HEXAGONAL, 1): ((0.2,), (0.75,)),
+    (HEXAGONAL, 3): ((1.2,), (0.8,)),
+    (ORTHORHOMBIC, 1): ((-0.15, 0.05), (0.5, 0.5)),
+    (ORTHORHOMBIC, 2): ((0.6, 0.4), (0.65, 0.65)),
+    (ORTHORHOMBIC, 4): ((0.65, 0.7), (0.5, 0.7)),
+    (MONOCLINIC, 1): ((0.0, 0.3), (0.4, 0.3)),
+    (MONOCLINIC, 2): ((-0.55, -0.3), (0.65, 0.4)),
+    (TRICLINIC, 1): ((0.15, 0.4), (0.2, 0.3)),
+}
 _MOVE = 0.06  # of a cell vector: standard deviation of small moves
 _SYSTEMS = {
     "cubic": CUBIC,
@@ -78,16 +91,19 @@ def make_frame(
 
 
 def draw_points(frame: Frame, n: int, rng: np.random.Generator) -> Floats:
-    """Draw random points, float64 [n, parameter]: coordinates uniform, ratios of axes log-normal, the volume asked for.
+    """Draw random points, float64 [n, parameter]: coordinates uniform, the volume asked for.
 
-    Cosines of free angles are uniform, from -1/2 to 0 in monoclinic cells, where the others are the same cells with
-    other axes, and from -1/2 to 1/2 in triclinic ones.
+    Ratios of axes are log-normal, with the moments that known crystals of such a cell have. Cosines of free angles are
+    uniform, from -1/2 to 0 in monoclinic cells, where the others are the same cells with other axes, and from -1/2 to
+    1/2 in triclinic ones.
     """
     n_free, n_shape = int(frame.parameter[-1]), N_SHAPE[frame.system]
     points = np.zeros((n, n_free + n_shape + 1))
     points[:, :n_free] = rng.random((n, n_free))
     n_ratios = min(n_shape, 2)
-    points[:, n_free : n_free + n_ratios] = AXIS_SPREAD * rng.standard_normal((n, n_ratios))
+    if n_ratios:
+        mean, spread = _AXES[frame.system, round(frame.n_centring)]
+        points[:, n_free : n_free + n_ratios] = mean + np.array(spread) * rng.standard_normal((n, n_ratios))
     angles = rng.random((n, n_shape - n_ratios))
     points[:, n_free + n_ratios : -1] = -0.5 * angles if frame.system == MONOCLINIC else angles - 0.5
     return points

@@ -38,6 +38,8 @@ MAX_ATOMS = 200
 HARD = 10  # parameters; above, the lowest minima are changed and descended from again
 ROUNDS, N_PARENTS = 2, 30
 _MOST_LOOKED_AT = 3
+_MOST_RATIOS = 2
+_RUNGS = (-0.9, 2.4, 0.15)  # ln of a ratio of axes: nineteen in twenty known crystals lie within
 _LEAST_CONTACT_RATIO = 0.4
 # Minima this near in energy and volume are one, reached from two starts.
 _SAME_ENERGY_EV_PER_ATOM, _SAME_LOG_VOLUME = 3e-4, 1e-3
@@ -66,7 +68,7 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """These as the journal keeps them."""
-        return asdict(self) | {"potentials": list(POTENTIALS), "search_version": 1}
+        return asdict(self) | {"potentials": list(POTENTIALS), "search_version": 3}
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ def find_geometries(decoration: Crystals, settings: Settings, rank: Rank | None 
         finite = np.isfinite(energies)
         energies, minima = energies[finite] / n_atoms, minima[finite]
         pools.append(_distinct(ordered, frame, energies, minima, potential, n_ranked // len(POTENTIALS)))
+    if rank is not None and not free and 0 < n - 1 <= _MOST_RATIOS:
+        pools.append(_ladder(ordered, frames[0], n_ranked))
     merged = _merged(pools)
     if not merged:
         raise RealisationError("no cell was found in which its atoms keep apart")
@@ -203,6 +207,24 @@ def _improved(
         order = np.argsort(energies, kind="stable")
         energies, minima, n_energies = energies[order], minima[order], n_energies + used
     return energies, minima, n_energies
+
+
+def _ladder(decoration: Crystals, frame: Frame, n: int) -> list[Geometry]:
+    """Distinct cells of the volume expected, whose ratios of axes are rungs of a ladder, no minima of any potential.
+
+    Where the cell alone is free, pair potentials are often wrong about it: between metals they know the closest packing
+    and no other one. The ranking energy then chooses among rungs.
+    """
+    from oreflow.agent.realisation.search_compiled import search
+
+    rungs = np.arange(*_RUNGS)
+    n_ratios = n_parameters(frame) - 1
+    points = np.zeros((len(rungs) ** n_ratios, n_ratios + 1))
+    points[:, :n_ratios] = np.stack(np.meshgrid(*[rungs] * n_ratios), axis=-1).reshape(-1, n_ratios)
+    energies, points, _ = search(frame, points, len(points), 0)
+    finite = np.isfinite(energies)
+    energies = energies[finite] / int(frame.first[-1])
+    return _distinct(decoration, frame, energies, points[finite], POTENTIALS[0], n)
 
 
 def _distinct(

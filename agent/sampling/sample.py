@@ -129,7 +129,7 @@ def sample(
             unique=unique,
             seed=seed,
             n_invalid=n_invalid,
-            strata=None if run.policy is None else run.policy.strata,
+            strata=run.strata,
         )
         if reference is not None:
             summary |= novelty(rows, len(reference))

@@ -7,8 +7,10 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.learners.families.conditions import Condition, asked_config, choose
+from oreflow.agent.learners.rejection import Rejection
 from oreflow.agent.policy.network import Policy
 from oreflow.agent.policy.prior import Prior
+from oreflow.agent.policy.strata import Strata
 from oreflow.agent.sampling.narrowing import Narrowing, completing, tinkering
 from oreflow.agent.sampling.sampler import BaselineSampler, PolicySampler, Sampler
 from oreflow.agent.storage.checkpoint import load_arrays, load_policy, read_state
@@ -47,6 +49,14 @@ class TrainedRun:
     prior: Prior | None = None
     narrowing: Narrowing | None = None
     whole: "TrainedRun | None" = None
+
+    @property
+    def strata(self) -> Strata | None:
+        """What has shares of its own, with these shares; None where nothing has."""
+        if self.policy is not None:
+            return self.policy.strata
+        searcher = self.sampler.searcher if isinstance(self.sampler, BaselineSampler) else None
+        return searcher.strata if isinstance(searcher, Rejection) else None
 
 
 def narrowed(run: TrainedRun, start: str | None, near: str | None, changes: int = 1) -> TrainedRun:

@@ -26,7 +26,7 @@ from oreflow.agent.training.parts import check_world, make_policy
 from oreflow.agent.training.parts import make_kernel as make_kernel
 from oreflow.agent.training.priors import make_prior, settle_prior
 from oreflow.agent.training.property_names import name_properties
-from oreflow.agent.training.target import log_measure, record_shares
+from oreflow.agent.training.target import log_measure, make_strata, record_shares
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import log_labelings
@@ -219,7 +219,8 @@ def make_searcher(config: Config, kernel: TransitionKernel) -> Searcher:
             prior = make_prior(config, kernel)
             assert prior is not None
             target = config.target
-            return Rejection(kernel, prior, target.tau, config.largest_log_reward, target.least_log_prior)
+            strata = make_strata(config, kernel)
+            return Rejection(kernel, prior, target.tau, config.largest_log_reward, target.least_log_prior, strata)
         case "metropolis_hastings":
             return MetropolisHastings(kernel, config.sampler.batch)
         case "genetic":

@@ -92,7 +92,8 @@ def _shares(config: Config, strata: Strata) -> str:
     each = "numbers of elements" if config.target.prescribes_numbers else "space groups"
     n = len(strata)
     if strata.power is not None:
-        return f"the {n} {each} have shares proportional to Z^{strata.power:g}, Z the sum of R in each"
+        weight = "R" if config.target.prior is None else "P0 · R"
+        return f"the {n} {each} have shares proportional to Z^{strata.power:g}, Z the sum of {weight} in each"
     shares = np.exp(strata.log_share)
     if n == 1:
         return f"all samples are of one of the {each}, {strata.names[0]}"

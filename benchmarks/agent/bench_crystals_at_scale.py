@@ -7,9 +7,10 @@ Protocol. Decorations (space group, elements on Wyckoff positions) of the 76 sta
 primitive cell and four elements, are drawn exactly in proportion to P0 R by rejection: P0 is the prior `decorations`,
 and R asks for a predicted energy (shipped crystal model, half a standard deviation added) at least 0.01 eV/atom below
 the hull of all formulas of both tables, aligned per element, and for the symmetry that is written. Decorations whose
-log P0 is below -20 nats, a quarter of them, are left out (`--least-log-prior`). Nothing is screened
-after that: each draw is realised (`oreflow realise`), the geometry of lowest CHGNet energy is relaxed (`oreflow relax`:
-with its symmetry held, and free after a rattle of 0.05 angstrom and 1 % strain), and judged (`oreflow evaluate`)
+log P0 is below -20 nats, a quarter of them, are left out (`--least-log-prior`). With `--group-power` space groups have
+shares of that power of what P0 R gives them. Nothing is screened after that: each draw is realised (`oreflow realise`),
+the geometry of lowest CHGNet energy is relaxed (`oreflow relax`: with its symmetry held, and free after a rattle of
+0.05 angstrom and 1 % strain), and judged (`oreflow evaluate`)
 against the same hull; novelty is against the structures. Duplicates and failures stay in the denominator.
 
 With `--best`, those of the draws are realised, and counted, that are likeliest by P0 R, which is how `oreflow sample`
@@ -39,8 +40,11 @@ N_CORES = 2
 MOST_OF_A_GROUP = 8
 
 
-def config_of(hull: Path, structures: Path, std_weight: float, least_log_prior: float) -> Config:
+def config_of(
+    hull: Path, structures: Path, std_weight: float, least_log_prior: float, group_power: float | None
+) -> Config:
     """What is drawn."""
+    shares = {} if group_power is None else {"space_groups": "power", "power": group_power}
     above = {"reference": str(hull), "aligned_by": str(structures), "std_weight": std_weight}
     return validate_config(
         {
@@ -55,7 +59,7 @@ def config_of(hull: Path, structures: Path, std_weight: float, least_log_prior: 
                 "neutrality": "off",
                 "geometry": False,
             },
-            "target": {"prior": "decorations", "least_log_prior": least_log_prior},
+            "target": {"prior": "decorations", "least_log_prior": least_log_prior} | shares,
             "reward": {
                 "terms": [
                     {
@@ -66,7 +70,7 @@ def config_of(hull: Path, structures: Path, std_weight: float, least_log_prior: 
                     {"name": "eigensymmetry", "shape": {"kind": "verdict", "log_penalty": 4.0}},
                 ]
             },
-            "sampler": {"kind": "rejection", "steps": 4, "batch": 1024},
+            "sampler": {"kind": "rejection", "steps": 4 if group_power is None else 64, "batch": 1024},
         },
         "crystals_at_scale",
     )
@@ -108,11 +112,14 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--std-weight", type=float, default=0.5, help="standard deviations added to predictions")
     parser.add_argument("--least-log-prior", type=float, default=-20.0, help="what is less likely is left out, nats")
+    parser.add_argument("--group-power", type=float, help="shares of space groups are Z^power; by default Z")
     parser.add_argument("--best", type=int, help="realise so many, the best by prediction")
     parser.add_argument("--out", type=Path, help="folder of the record")
     options = parser.parse_args()
     work = options.work
-    config = config_of(options.hull, options.structures, options.std_weight, options.least_log_prior)
+    config = config_of(
+        options.hull, options.structures, options.std_weight, options.least_log_prior, options.group_power
+    )
     sampled = work / "sampled"
     if not (sampled / "candidates.csv").is_file():
         run = oreflow.train(config, work / "run", overwrite=True, quiet=False)
@@ -146,6 +153,7 @@ def main() -> None:
         ("--best", options.best, None),
         ("--std-weight", options.std_weight, 0.5),
         ("--least-log-prior", options.least_log_prior, -20.0),
+        ("--group-power", options.group_power, None),
     ):
         arguments += [] if value == usual else [name, f"{value:g}"]
     command = command_line("benchmarks.agent.bench_crystals_at_scale", *arguments, "--out", options.out.as_posix())

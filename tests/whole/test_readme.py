@@ -52,7 +52,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "runs" / "campaigns", folder / "runs" / "campaigns")
     shutil.copy(ROOT / "Makefile", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(ROOT / "requirements.lock", folder)
+    for lock in ROOT.glob("requirements*.lock"):
+        shutil.copy(lock, folder)
     metals, anions = ("Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn"), ("F", "Cl", "Br", "I", "O", "S", "Se")
     rows = [f"{m}{i}{x}{j},{-0.1 * i - 0.2 * j}" for m in metals for x in anions for i in (1, 2) for j in (1, 2, 3)]
     (folder / "my_energies.csv").write_text("formula,formation_energy_per_atom\n" + "\n".join(rows) + "\n")
@@ -66,7 +67,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_fits_two_screens_and_no_guide_is_left_out() -> None:
     assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 100
-    words_only = {"first_run", "promises", "limits"}
+    words_only = {"first_run", "installation", "promises", "limits"}
     assert {page.stem for page in (ROOT / "docs" / "guide").glob("*.md")} == set(GUIDE) | words_only
     for name in words_only:
         assert not re.search(r"```(bash|python)", (ROOT / "docs" / "guide" / f"{name}.md").read_text(encoding="utf-8"))
@@ -99,6 +100,7 @@ def test_the_pictures_are_drawn_from_the_data_beside_them() -> None:
 def test_the_readme_shows_every_verb() -> None:
     verbs = {line.split()[1] for line in commands() if line.startswith("oreflow ")}
     assert verbs == {
+        "design",
         "train",
         "resume",
         "sample",
@@ -131,7 +133,7 @@ def test_every_oreflow_command_runs_in_order(workplace: Path) -> None:
         words = shlex.split(line)
         if words[0] != "oreflow":
             continue
-        if words[1] == "train" or words[:3] == ["oreflow", "exact", "runs/configs/tiny_exact.yaml"]:
+        if words[1] in ("train", "design") or words[:3] == ["oreflow", "exact", "runs/configs/tiny_exact.yaml"]:
             words += SHORT
         if words[1] == "resume":
             assert words[-1] == "sampler.steps=5000"  # beyond the 4 000 of the config; here beyond the 15 of SHORT

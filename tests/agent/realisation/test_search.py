@@ -223,3 +223,33 @@ def test_pair_tables_hold_slopes_of_their_values() -> None:
         slopes, values = table[0, 1, 60:, 1], table[0, 1, 60:, 0]
         rise = np.cumsum((slopes[1:] + slopes[:-1]) / 2) * SPACING_A
         np.testing.assert_allclose(rise, values[1:] - values[0], atol=0.02 * np.abs(slopes).max())
+
+
+@pytest.mark.parametrize("log_ratio", [-0.45, 0.5, 0.9])
+def test_where_the_cell_alone_is_free_the_ranking_energy_decides_its_shape(log_ratio: float) -> None:
+    """Pair potentials have one minimum of c/a here; an energy that wants another shape gets it, within a rung."""
+
+    def wants_ratio(structures: list[Any]) -> Floats:
+        return np.array([abs(np.log(one.lattice.c / one.lattice.a) - log_ratio) for one in structures])
+
+    crystal = decoration(187, [("a", "Ag"), ("d", "Au")])
+    by_pairs = find_geometries(crystal, Settings(keep=1)).geometries[0]
+    best = find_geometries(crystal, Settings(keep=1), wants_ratio).geometries[0]
+    assert wants_ratio([best.structure])[0] < 0.16 < wants_ratio([by_pairs.structure])[0]
+    # what the search hands out has the volume that such a composition is expected to have
+    assert best.structure.volume == pytest.approx(expected_volume(np.array([47, 79])), rel=1e-6)
+
+
+def test_points_have_the_moments_of_known_cells() -> None:
+    rhombohedral, tetragonal, cubic = (decoration(number, [("a", "Na")]) for number in (166, 139, 225))
+    moments = []
+    for crystal in (rhombohedral, tetragonal):
+        kinds = np.unique(crystal.atomic_number).astype(np.int64)
+        frame = make_frame(crystal, 40.0, kinds, decaying(1), SPACING_A, STIFFNESS)
+        drawn = crystals_of(crystal, frame, draw_points(frame, 4000, np.random.default_rng(3)))
+        ratio = np.log(drawn.lattice[:, 2] / drawn.lattice[:, 0])
+        moments.append((ratio.mean(), ratio.std()))
+    # ln(c/a): 1.21 and 0.78 of 423 rhombohedral crystals, 0.62 and 0.61 of 589 body-centred tetragonal ones
+    np.testing.assert_allclose(moments, [(1.21, 0.78), (0.62, 0.61)], atol=0.05)
+    frame = make_frame(cubic, 40.0, np.array([11]), decaying(1), SPACING_A, STIFFNESS)
+    assert not draw_points(frame, 5, np.random.default_rng(3)).any()

@@ -32,6 +32,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 }
 FORMULAS = ["LiO", "Li2O", "Li3O", "LiO2", "Li2MnO3", "LiMnO2", "MnO2", "Mn2O3", "MnO"]
 SMALL = {"compositions": {"n_atoms": [3, 7]}, "decorations": {"space_groups": [129, 194, 221, 225]}}
+COUNTED = {"space_groups": "counted", "power": None}
 HARD = {"name": "complexity", "shape": {"kind": "below", "threshold": 2.0, "width": 0.5}}
 
 
@@ -164,3 +165,43 @@ def test_a_bound_makes_unbounded_shapes_possible_and_a_sharp_reward_gives_up(
     with pytest.raises(TrainingError, match="too sharp for rejection"):
         oreflow.sample(sharp, 5)
     assert len(oreflow.sample(run, 5)) == 5
+
+
+def test_space_groups_have_shares_of_a_power_of_their_z(priors: dict[str, Path], tmp_path: Path) -> None:
+    config = validate_config(
+        config_of(priors["decorations"], space_groups="power", power=0.4)
+        | {"sampler": {"kind": "rejection", "steps": 20, "batch": 256}},
+        "test",
+    )
+    oreflow.train(config, tmp_path / "run")
+    run = load_run(RunFolder(tmp_path / "run"))
+    assert run.prior is not None
+    assert run.strata is not None
+    plain = config.model_copy(update={"target": config.target.model_copy(update=COUNTED)})
+    learns = plain.model_copy(update={"sampler": plain.sampler.model_copy(update={"kind": "gflownet"})})
+    exact = compare_exactly(
+        run.kernel, make_policy(learns, run.kernel), make_scorer(run.kernel, make_reward(config)), prior=run.prior
+    )
+    group = run.strata.of_objects(run.kernel, exact.objects)
+    z = np.bincount(group, exact.target)
+    share = z**0.4 / (z**0.4).sum()
+    np.testing.assert_allclose(np.exp(run.strata.log_share), share, rtol=0.2)  # measured on 5 120 draws
+    target = exact.target / z[group] * np.exp(run.strata.log_share)[group]
+    n = 6000
+    drawn = canonical(run.kernel, run.sampler.draw(n, np.random.default_rng(5)))
+    place = {state.tobytes(): i for i, state in enumerate(canonical(run.kernel, exact.objects))}
+    counts = np.bincount([place[state.tobytes()] for state in drawn], minlength=len(place))
+    rng = np.random.default_rng(0)
+    floor = [0.5 * np.abs(rng.multinomial(n, target) / n - target).sum() for _ in range(200)]
+    assert 0.5 * np.abs(counts / n - target).sum() < np.mean(floor) + 4 * np.std(floor)
+    assert 0.5 * np.abs(counts / n - exact.target).sum() > np.mean(floor) + 8 * np.std(floor)
+    rows = oreflow.sample(tmp_path / "run", 200, seed=1, out=tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert "proportional to Z^0.4, Z the sum of P0 · R in each" in summary["target"]
+    assert summary["shares"].keys() == {"129", "194", "221", "225"}
+    assert set(rows["space_group_number"]) <= {129, 194, 221, 225}
+
+
+def test_shares_that_rejection_cannot_give_are_refused(priors: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match=r"target.space_groups: .*rejection thins space groups by a power"):
+        validate_config(config_of(priors["decorations"], space_groups="uniform"), "test")
