@@ -155,19 +155,6 @@ def _speed(metrics: dict[str, Any]) -> list[str]:
     return _table(header, rows)
 
 
-def _memory(metrics: dict[str, Any]) -> list[str]:
-    rows = [
-        [
-            name,
-            f"{run['peak_mib']:,.0f}",
-            f"{run['worker_mib']:,.0f}" if "relax" in name else "",
-            f"{run['seconds']:,.0f}",
-        ]
-        for name, run in metrics["runs"].items()
-    ]
-    return _table(["command", "peak, MiB", "of a worker, MiB", "seconds"], rows)
-
-
 def _crystals_at_scale(metrics: dict[str, Any]) -> list[str]:
     names = {
         "stable": "stable, at most 0.08 eV/atom above the hull",
@@ -214,7 +201,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "crystals_at_scale": _crystals_at_scale,
     "crystals_screened": _crystals_at_scale,
     "environment": _speed,
-    "memory": _memory,
 }
 
 

@@ -76,7 +76,7 @@ def _content(value: Any) -> Any:
     """A file, or a list of files, by what they hold: its place differs from machine to machine."""
     if isinstance(value, list | tuple):
         return [_content(one) for one in value]
-    path = Path(value) if isinstance(value, str | Path) else None
+    path = Path(value) if value and isinstance(value, str | Path) else None  # "" is no path, and not the working folder
     if path is not None and path.is_file():
         return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     if path is not None and path.is_dir():

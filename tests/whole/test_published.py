@@ -38,6 +38,8 @@ def holds(found: Any, stored: Any) -> bool:
     """Whether all that was stored is still there; keys that the schema gained since take their defaults."""
     if isinstance(stored, dict):
         return isinstance(found, dict) and all(key in found and holds(found[key], stored[key]) for key in stored)
+    if isinstance(stored, list):
+        return isinstance(found, list) and len(found) == len(stored) and all(map(holds, found, stored))
     return bool(found == stored)
 
 

@@ -93,7 +93,7 @@ def test_values_come_back_as_they_were(tmp_path):
     assert two.columns["counting_std"][3] == np.inf
 
 
-def test_a_term_pays_anew_only_when_its_values_may_differ(tmp_path):
+def test_a_term_pays_anew_only_when_its_values_may_differ(tmp_path, monkeypatch):
     load_plugin(_written(tmp_path / "plugin.py", PLUGIN.format(name="dear_anew")))
     from oreflow.rewards.registry import make_term
 
@@ -104,6 +104,10 @@ def test_a_term_pays_anew_only_when_its_values_may_differ(tmp_path):
     same = identity_of("dear_anew", {}, made)
     assert identity_of("dear_anew", {"scale": 1.0}, made).id == same.id  # a default that is given
     assert identity_of("dear_anew", {"scale": 2.0}, made).id != same.id
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "work" / "changes").write_text("as time goes on")
+    assert identity_of("dear_anew", {}, made).id == same.id  # no file is no file, not the working folder
     of_file = identity_of("dear_anew", {"table": str(here)}, made)
     assert identity_of("dear_anew", {"table": str(there)}, made).id == of_file.id  # a file is what it holds
     there.write_text("y")
