@@ -27,6 +27,7 @@ import numpy as np
 
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import parse_formulas
+from oreflow.rewards.contract.protocol import TermValues
 from oreflow.rewards.executors.settings import ExecutorSettings
 from oreflow.rewards.isolation.term import IsolatedTerm
 from oreflow.rewards.registry import load_plugin
@@ -197,22 +198,35 @@ def run(n_objects: int, workers: int, seconds: float, time_limit_s: float) -> di
 
         ray.shutdown()
         cluster.shutdown()
-    calls = Counter(name for word, name, *_ in lines if word == "start")
     # A call that ended on the node as it died, before its answer was sent, is of the node's and nobody has it.
     ended = Counter(n for word, n, pid, _ in lines if word == "end" and (n in answered or int(pid) not in dead))
     return {
         "objects": n_objects,
         "submitted": n_submitted,
         "answers": n_answers,
+        **account(batch, values, lines, ended),
+        "wall_s": wall,
+        "ideal_s": ideal_s(slow, slots, killed - started),
+    }
+
+
+def account(batch: Compositions, values: TermValues, lines: list[list[str]], ended: Counter[str]) -> dict[str, Any]:
+    """Hold what came against what was called.
+
+    Args:
+        lines: of the reward's log: start or end, formula, process.
+        ended: how often a call for each formula was carried to its end, and so paid for.
+    """
+    names = batch.formulas()
+    calls = Counter(name for word, name, *_ in lines if word == "start")
+    return {
         "valid": int(values.valid.sum()),
-        "set_aside": {str(names[row]): reason for row, reason in values.reasons.items()},
+        "set_aside": {names[row]: reason for row, reason in values.reasons.items()},
         "called_twice": sum(n > 1 for n in calls.values()),
         "paid_twice": sum(n > 1 for n in ended.values()),
         "never_called": len(set(names) - set(calls)),
         "left_behind": left_behind({int(pid) for *_, pid, _ in lines}),
         "right": bool(np.array_equal(values.values[values.valid], batch.reduced().n_atoms[values.valid])),
-        "wall_s": wall,
-        "ideal_s": ideal_s(slow, slots, killed - started),
     }
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rewards.bench_executors import PLUGIN, left_behind, objects
+from benchmarks.rewards.bench_executors import PLUGIN, account, objects
 from oreflow.rewards.executors.batch import files
 from oreflow.rewards.executors.settings import ExecutorSettings
 from oreflow.rewards.isolation.term import IsolatedTerm
@@ -112,7 +112,6 @@ def run(n_objects: int, seconds: float, time_limit_s: float) -> dict[str, Any]:
         term.close()
         queue.close()
         lines = [line.split() for line in log.read_text().splitlines()]
-    calls = Counter(name for word, name, *_ in lines if word == "start")
     ended = Counter(name for word, name, *_ in lines if word == "end")
     ideal = ((n_objects - 2) * seconds + 2 * time_limit_s) / SLOTS
     return {
@@ -120,13 +119,7 @@ def run(n_objects: int, seconds: float, time_limit_s: float) -> dict[str, Any]:
         "submitted": n_submitted,
         "jobs": queue.n_jobs,
         "answers to the second trainer": n_answers,
-        "valid": int(values.valid.sum()),
-        "set_aside": {str(names[row]): reason for row, reason in values.reasons.items()},
-        "called_twice": sum(n > 1 for n in calls.values()),
-        "paid_twice": sum(n > 1 for n in ended.values()),
-        "never_called": len(set(names) - set(calls)),
-        "left_behind": left_behind({int(pid) for *_, pid, _ in lines}),
-        "right": bool(np.array_equal(values.values[values.valid], batch.reduced().n_atoms[values.valid])),
+        **account(batch, values, lines, ended),
         "wall_s": wall,
         "ideal_s": ideal,
     }
