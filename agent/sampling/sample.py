@@ -24,7 +24,7 @@ from oreflow.agent.storage.manifest import check_place
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.storage.scratch import scratch_folder, writing_to
 from oreflow.agent.training.build import make_reward
-from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.agent.training.ledgers.failures import RewardFailures
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.registry import COMPOSITION, STRUCTURE

@@ -10,8 +10,8 @@ import numpy as np
 
 from oreflow.agent.config.run import Config
 from oreflow.agent.training.build import make_learner
-from oreflow.agent.training.reward_failures import RewardFailures
-from oreflow.agent.training.reward_ledger import RewardLedger
+from oreflow.agent.training.ledgers.failures import RewardFailures
+from oreflow.agent.training.ledgers.ledger import RewardLedger
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.objects.compositions import Compositions

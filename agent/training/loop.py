@@ -18,10 +18,10 @@ from oreflow.agent.runtime.signals import StopFlag
 from oreflow.agent.storage.atomic_files import to_json
 from oreflow.agent.storage.checkpoint import load_arrays, load_optimizer, load_policy, read_state, save_checkpoint
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.asynchronous import make_ledger
 from oreflow.agent.training.build import make_kernel, make_learner, make_reward, set_threads
+from oreflow.agent.training.ledgers.asynchronous import make_ledger
+from oreflow.agent.training.ledgers.failures import RewardFailures
 from oreflow.agent.training.metrics_log import _Clock, _Figures
-from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.errors import OreflowError
 from oreflow.rewards import Reward

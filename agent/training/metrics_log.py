@@ -11,7 +11,7 @@ from oreflow.agent.config.run import Config
 from oreflow.agent.config.sampler import OBJECTIVES
 from oreflow.agent.learners.learner import Update
 from oreflow.agent.rollout.distinct_rows import distinct
-from oreflow.agent.training.reward_ledger import RewardLedger
+from oreflow.agent.training.ledgers.ledger import RewardLedger
 from oreflow.envs.contract.labelings import canonical
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.objects.compositions import Compositions

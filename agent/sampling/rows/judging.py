@@ -18,7 +18,7 @@ from oreflow.agent.sampling.trained_run import TrainedRun
 from oreflow.agent.storage.scratch import writing_to
 from oreflow.agent.tables.candidates import EnergyTerm, candidate_table, energy_model_of
 from oreflow.agent.tables.known_crystals import is_known_object
-from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.agent.training.ledgers.failures import RewardFailures
 from oreflow.agent.training.target import log_measure
 from oreflow.envs.arrays import States
 from oreflow.envs.objects.compositions import Compositions

@@ -8,8 +8,8 @@ import torch
 
 from oreflow.agent.evaluation.exact import compare_exactly, log_target
 from oreflow.agent.training.build import make_kernel, make_learner, make_reward, make_scorer
-from oreflow.agent.training.reward_failures import RewardFailures
-from oreflow.agent.training.reward_ledger import RewardLedger
+from oreflow.agent.training.ledgers.failures import RewardFailures
+from oreflow.agent.training.ledgers.ledger import RewardLedger
 from tests.agent.training.test_target import config_of
 
 SAMPLERS: dict[str, dict[str, Any]] = {

@@ -15,10 +15,10 @@ from oreflow.agent.runtime.signals import StopFlag
 from oreflow.agent.sampling.trained_run import load_run
 from oreflow.agent.storage.checkpoint import load_arrays
 from oreflow.agent.storage.run_folder import RunFolder
-from oreflow.agent.training.asynchronous import LAST_SHARE, AsynchronousLedger
 from oreflow.agent.training.build import make_kernel, make_reward, make_scorer
+from oreflow.agent.training.ledgers.asynchronous import LAST_SHARE, AsynchronousLedger
+from oreflow.agent.training.ledgers.failures import RewardFailures
 from oreflow.agent.training.loop import TrainingLine, TrainingResult, train
-from oreflow.agent.training.reward_failures import RewardFailures
 from oreflow.rewards import Reward
 from oreflow.rewards.composite import make_shape
 from oreflow.rewards.contract.cache import CachedTerm

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.agent.training.ledgers.failures import RewardFailures
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.formulas import parse_formulas
 from oreflow.rewards import registry

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.agent.training.ledgers.failures import RewardFailures
 from oreflow.envs.objects.compositions import Compositions
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.structure_io.crystal_text import crystal_from_text

@@ -16,8 +16,8 @@ import numpy as np
 
 from oreflow.agent.config.asynchronous import AsynchronousConfig
 from oreflow.agent.config.run import Config
-from oreflow.agent.training.reward_failures import RewardFailures
-from oreflow.agent.training.reward_ledger import RewardLedger
+from oreflow.agent.training.ledgers.failures import RewardFailures
+from oreflow.agent.training.ledgers.ledger import RewardLedger
 from oreflow.envs.arrays import Arrays, Bools, Floats, States
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.rewards import Reward, RewardValues

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from oreflow.agent.config.target import TargetConfig
-from oreflow.agent.training.reward_failures import RewardFailures
+from oreflow.agent.training.ledgers.failures import RewardFailures
 from oreflow.agent.training.target import log_measure
 from oreflow.envs.arrays import Arrays, States
 from oreflow.envs.contract.labelings import log_labelings
