@@ -191,6 +191,14 @@ def _fill_canonical(rules: Rules, table: FeasibilityTable, k: int, a: int, r: in
     return best
 
 
+@njit(inline="always")
+def _copy_sets(of: UInt64s, n: int, to: UInt64s, first: int) -> None:
+    """Copies the first n sets; slices would compile numba's text of a shape mismatch, which takes seconds."""
+    for i in range(n):
+        for word in range(2):
+            to[first + i, word] = of[i, word]
+
+
 @njit
 def solve(rules: Rules, start: tuple[int, int, int, int]) -> FeasibilityTable:
     """Solve the table backwards, from the largest number of elements to those of the start.
@@ -245,7 +253,7 @@ def solve(rules: Rules, start: tuple[int, int, int, int]) -> FeasibilityTable:
                             if n_sets + size > capacity:
                                 capacity = 2 * (n_sets + size)
                                 sets = np.zeros((capacity, 2), dtype=np.uint64)
-                                sets[:n_sets] = table.family_sets[:n_sets]
+                                _copy_sets(table.family_sets, n_sets, sets, 0)
                                 table = FeasibilityTable(
                                     table.cell_of,
                                     table.always,
@@ -257,6 +265,6 @@ def solve(rules: Rules, start: tuple[int, int, int, int]) -> FeasibilityTable:
                                 )
                             table.family_start[cell, q] = n_sets
                             table.family_size[cell, q] = size
-                            table.family_sets[n_sets : n_sets + size] = family[:size]
+                            _copy_sets(family, size, table.family_sets, n_sets)
                             n_sets += size
     return table

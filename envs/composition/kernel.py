@@ -11,7 +11,6 @@ under `order="free"` and one under `order="canonical"`.
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,9 @@ import numpy as np
 from oreflow.envs.arrays import Bools, Floats, Int16s, Int32s, Ints, States
 from oreflow.envs.chemistry.elements import symbols
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.composition.feasibility import NOTHING, FeasibilityTable, solve
 from oreflow.envs.composition.inclusion import include
-from oreflow.envs.composition.masks import ROWS_PER_BLOCK, allow_rows, backward_allowed, forward_allowed
+from oreflow.envs.composition.masks import backward_allowed, forward_allowed
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.composition.tokens import CompositionTokens
@@ -137,10 +135,7 @@ class CompositionKernel:
             states: int16 [batch, n + 1].
             out: bool [batch, n_actions], C-contiguous, written and returned instead of a new array.
         """
-        if out is None:
-            out = np.empty((len(states), self.n_actions), dtype=np.bool_)
-        in_blocks(partial(allow_rows, self.rules, self.table, states, out), len(states), ROWS_PER_BLOCK)
-        return out
+        return forward_allowed(self.rules, self.table, states, out)
 
     def action_block(self, states: States) -> Ints:
         """Name the block of the actions of each state, int64 [batch]: 0, as there is one block."""

@@ -4,6 +4,7 @@ Elements of one class differ only in which of them are used, so an addition is j
 within a count once for each charge added. The verdicts are then spread over the elements of each class.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +12,14 @@ import numpy as np
 from oreflow.envs.arrays import Bools, Int8s, Ints, States, UInt64s
 from oreflow.envs.compiled.bitsets import get_bit, or_shifted, overlaps_shifted, set_bit
 from oreflow.envs.compiled.jit import njit
+from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.composition.feasibility import FeasibilityTable
 from oreflow.envs.composition.rules import Rules, may_stop
 
 # Verdicts on an addition. SOMETIMES: it can be finished with some elements of the class, not with others.
 UNKNOWN, NEVER, SOMETIMES, ALWAYS = -1, 0, 1, 2
 
-ROWS_PER_BLOCK = 64  # at least: handing fewer to another thread takes longer than their masks
+_ROWS_PER_BLOCK = 64  # at least: handing fewer to another thread takes longer than their masks
 
 
 class Workspace(NamedTuple):
@@ -83,7 +85,8 @@ def read_state(rules: Rules, states: States, row: int, work: Workspace) -> tuple
             scratch[:] = 0
             for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
                 or_shifted(scratch, charges, rules.deltas[d], rules.n_charges)
-            charges[:] = scratch
+            for word in range(len(charges)):  # a slice would compile numba's text of a shape mismatch, for seconds
+                charges[word] = scratch[word]
     return k, a, r, groups
 
 
@@ -181,7 +184,8 @@ def allow_free(
     k, a, r, groups = read_state(rules, states, row, work)
     if k == 0:  # states that were just reset are many, and all alike
         if work.empty_row[0] >= 0:
-            allowed[row] = allowed[work.empty_row[0]]
+            for action in range(allowed.shape[1]):
+                allowed[row, action] = allowed[work.empty_row[0], action]
             return
         work.empty_row[0] = row
     allowed[row, rules.n * rules.width] = may_stop(rules, k, a, r, groups) and get_bit(work.charges, rules.zero_charge)
@@ -271,23 +275,49 @@ def allow_canonical(
 
 
 @njit(nogil=True)
-def allow_rows(rules: Rules, table: FeasibilityTable, states: States, allowed: Bools, first: int, last: int) -> None:
-    """Masks of the states [first, last), into all of these rows of `allowed`."""
+def _allow_free_rows(
+    rules: Rules, table: FeasibilityTable, states: States, rows: Ints, allowed: Bools, first: int, last: int
+) -> None:
     work = workspace(rules)
-    for row in range(first, last):
-        if states[row, -1]:
-            allowed[row] = False
-        elif rules.canonical:
-            allow_canonical(rules, table, states, row, allowed, work)
+    for i in range(first, last):
+        if states[rows[i], -1]:
+            allowed[rows[i]] = False
         else:
-            allow_free(rules, table, states, row, allowed, work)
+            allow_free(rules, table, states, rows[i], allowed, work)
 
 
-def forward_allowed(rules: Rules, table: FeasibilityTable, states: States) -> Bools:
-    """Find the allowed forward actions of states, integer [batch, n + 1], on one thread: bool [batch, n_actions]."""
-    allowed = np.empty((len(states), rules.n * rules.width + 1), dtype=np.bool_)
-    allow_rows(rules, table, states, allowed, 0, len(states))
-    return allowed
+@njit(nogil=True)
+def _allow_canonical_rows(
+    rules: Rules, table: FeasibilityTable, states: States, rows: Ints, allowed: Bools, first: int, last: int
+) -> None:
+    work = workspace(rules)
+    for i in range(first, last):
+        if states[rows[i], -1]:
+            allowed[rows[i]] = False
+        else:
+            allow_canonical(rules, table, states, rows[i], allowed, work)
+
+
+def allow_rows(rules: Rules, table: FeasibilityTable, states: States, rows: Ints, allowed: Bools) -> None:
+    """Find the allowed forward actions of some states, on as many threads as numba may use.
+
+    The two orders are compiled apart: most runs need one of them.
+
+    Args:
+        states: integer [batch, n + 1].
+        rows: int64 [row], which of the states.
+        allowed: bool [batch, n_actions]; all of these rows are written.
+    """
+    compiled = _allow_canonical_rows if rules.canonical else _allow_free_rows
+    in_blocks(partial(compiled, rules, table, states, rows, allowed), len(rows), _ROWS_PER_BLOCK)
+
+
+def forward_allowed(rules: Rules, table: FeasibilityTable, states: States, out: Bools | None = None) -> Bools:
+    """Find the allowed forward actions of states, integer [batch, n + 1]: bool [batch, n_actions], written to `out`."""
+    if out is None:
+        out = np.empty((len(states), rules.n * rules.width + 1), dtype=np.bool_)
+    allow_rows(rules, table, states, np.arange(len(states)), out)
+    return out
 
 
 @njit

@@ -13,24 +13,14 @@ code of the plain world reads counts from the first n columns and the stop from 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from oreflow.envs.arrays import Bools, Int16s, Ints, States
-from oreflow.envs.compiled.jit import njit
-from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.composition.completion import CompletedKernel
 from oreflow.envs.composition.feasibility import FeasibilityTable
 from oreflow.envs.composition.kernel import CompositionKernel
-from oreflow.envs.composition.masks import (
-    ROWS_PER_BLOCK,
-    allow_canonical,
-    allow_free,
-    are_objects,
-    backward_allowed,
-    workspace,
-)
+from oreflow.envs.composition.masks import allow_rows, are_objects, backward_allowed
 from oreflow.envs.composition.rules import Rules
 from oreflow.envs.composition.uniform import sample_uniform
 from oreflow.envs.contract.enumeration import enumerate_states
@@ -38,19 +28,6 @@ from oreflow.envs.contract.inclusion import Inclusion
 from oreflow.envs.contract.protocol import EnumeratedWorld
 from oreflow.envs.errors import EmptyWorldError
 from oreflow.envs.objects.compositions import Compositions
-
-
-@njit(nogil=True)
-def _allow_some(
-    rules: Rules, table: FeasibilityTable, states: States, rows: Ints, allowed: Bools, first: int, last: int
-) -> None:
-    """Masks of the states rows[first:last], none of them terminal, into the same rows of `allowed`."""
-    work = workspace(rules)
-    for i in range(first, last):
-        if rules.canonical:
-            allow_canonical(rules, table, states, rows[i], allowed, work)
-        else:
-            allow_free(rules, table, states, rows[i], allowed, work)
 
 
 class NumberFirstKernel:
@@ -162,7 +139,7 @@ class NumberFirstKernel:
                 if k == 0:
                     out[np.ix_(rows, self.numbers - 1)] = True
             elif k in self._by_number:
-                in_blocks(partial(_allow_some, *self._by_number[int(k)], states, rows, out), len(rows), ROWS_PER_BLOCK)
+                allow_rows(*self._by_number[int(k)], states, rows, out)
             else:
                 out[rows] = False
         return out

@@ -81,7 +81,7 @@ def _encode(rules: Rules, has_charges: bool, n_tokens: int, states: States) -> I
                 entry = rules.class_of[e] * rules.width + column
                 for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
                     or_shifted(scratch, charges, rules.deltas[d], rules.n_charges)
-                charges[:] = scratch
+                charges, scratch = scratch, charges
         tokens[i, rules.n_elements_max] = atoms_first + atoms
         if has_charges:
             lowest, highest, nearest = rules.n_charges, rules.n_charges, rules.n_charges  # none
