@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from oreflow.agent.config.run import Config
+from oreflow.agent.learners.adam import Adam
 from oreflow.agent.policy.network import Policy
 from oreflow.envs.arrays import Arrays, Floats, States
 from oreflow.rewards import RewardValues
@@ -84,7 +85,7 @@ class Learner(Protocol):
         ...
 
 
-def make_optimizer(policy: Policy, config: Config) -> torch.optim.Adam:
+def make_optimizer(policy: Policy, config: Config) -> Adam:
     """Adam with a separate, larger learning rate for log Z; how log Z depends on a condition learns as the network."""
     network = [
         parameter
@@ -92,7 +93,7 @@ def make_optimizer(policy: Policy, config: Config) -> torch.optim.Adam:
         if not name.startswith("log_z_of") and name != "log_z"
     ]
     partition = [policy.log_z if policy.log_z_of_strata is None else policy.log_z_of_strata]
-    return torch.optim.Adam(
+    return Adam(
         [
             {"params": network, "lr": config.sampler.learning_rate},
             {"params": partition, "lr": config.sampler.log_z_learning_rate},
