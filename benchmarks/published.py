@@ -185,6 +185,24 @@ def _crystals_at_scale(metrics: dict[str, Any]) -> list[str]:
         f"{varied['space_groups_jensen_shannon_nats']:.3f} nats), {varied['n_chemical_systems']} chemical systems. "
         f"{core_hours:.2f} core-hours for realising and relaxing: {hits / core_hours:.0f} hits (S.U.N. at 0.1 eV/atom, "
         "symmetry held) a core-hour.",
+        *_second_judge(metrics),
+    ]
+
+
+def _second_judge(metrics: dict[str, Any]) -> list[str]:
+    if "core_seconds_of_second" not in metrics:
+        return []
+    compared, figures = metrics["referees"], metrics["figures"]
+    held = compared["held"]
+    both, hits = figures["stable_by_both"], figures["sun_by_both"]
+    return [
+        "",
+        f"A second judge, {compared['second_potential']}, relaxed the same {held['n_joined']} with their symmetry held "
+        f"({metrics['core_seconds_of_second'] / 3600:.2f} core-hours). At {held['threshold_ev_per_atom']:g} eV/atom, "
+        f"both find {both['share']:.1%} ({both['low_95']:.1%} to {both['high_95']:.1%}) stable and {hits['share']:.1%} "
+        f"({hits['low_95']:.1%} to {hits['high_95']:.1%}) stable, unique and novel; the first alone calls "
+        f"{held['n_first_only']} stable, the second alone {held['n_second_only']}, neither {held['n_neither']}. Rank "
+        f"correlation of the energies above the hull {held['rank_correlation']:.2f}.",
     ]
 
 

@@ -1,7 +1,7 @@
 """Stable, unique and novel crystals of 1 000 drawn decorations, all of them realised and relaxed.
 
     python -m benchmarks.agent.bench_crystals_at_scale --hull compositions.csv.gz --structures structures.csv.gz
-        --work DIR [-n 1000] [--best 300] [--out runs/published/crystals_at_scale]
+        --work DIR [-n 1000] [--best 300] [--second 7net-l3i5] [--out runs/published/crystals_at_scale]
 
 Protocol. Decorations (space group, elements on Wyckoff positions) of the 76 stable elements, up to 20 atoms in the
 primitive cell and four elements, are drawn exactly in proportion to P0 R by rejection: P0 is the prior `decorations`,
@@ -16,6 +16,8 @@ against the same hull; novelty is against the structures. Duplicates and failure
 With `--best`, those of the draws are realised, and counted, that are likeliest by P0 R, which is how `oreflow sample`
 ranks them, at most eight of one space group: the screened protocol. `--std-weight` adds another number of standard
 deviations.
+
+With `--second` another potential relaxes the same geometries, with their symmetry held, and is judged beside the first.
 
 Every step goes on from what `--work` holds, so that an interruption costs nothing.
 """
@@ -114,6 +116,7 @@ def main() -> None:
     parser.add_argument("--least-log-prior", type=float, default=-20.0, help="what is less likely is left out, nats")
     parser.add_argument("--group-power", type=float, help="shares of space groups are Z^power; by default Z")
     parser.add_argument("--best", type=int, help="realise so many, the best by prediction")
+    parser.add_argument("--second", help="potential of a second judge")
     parser.add_argument("--out", type=Path, help="folder of the record")
     options = parser.parse_args()
     work = options.work
@@ -131,8 +134,12 @@ def main() -> None:
     realise_to_folder(table, work / "realised", Search(rank="chgnet"), workers=N_CORES)
     best = best_of(work / "realised" / "realised.csv", work / "best.csv")
     relax_to_folder([best], work / "relaxed", workers=N_CORES)
+    second = None
+    if options.second is not None:
+        relax_to_folder([best], work / options.second, workers=N_CORES, potential=options.second, track="held")
+        second = work / options.second / "relaxed.csv"
     rule = Rule(options.structures, options.hull, options.structures, n_sampled=n_judged)
-    judged = report(work / "relaxed", rule, quiet=False)
+    judged = report(work / "relaxed", rule, second=second, quiet=False)
     print("\n".join(judged.lines))
     if options.out is None:
         return
@@ -147,6 +154,9 @@ def main() -> None:
         **judged.metrics,
         "novelty_reference": options.structures.name,
     }
+    if second is not None:
+        metrics["referees"] |= {"second": second.relative_to(work).as_posix()}
+        metrics["core_seconds_of_second"] = core_seconds(work / options.second / "relaxations.jsonl")
     arguments = ["--hull", options.hull.name, "--structures", options.structures.name, "--work", "work"]
     for name, value, usual in (
         ("-n", options.n, 1000),
@@ -156,6 +166,7 @@ def main() -> None:
         ("--group-power", options.group_power, None),
     ):
         arguments += [] if value == usual else [name, f"{value:g}"]
+    arguments += [] if second is None else ["--second", options.second]
     command = command_line("benchmarks.agent.bench_crystals_at_scale", *arguments, "--out", options.out.as_posix())
     protocol = {"protocol": (__doc__ or "").strip(), "reward": config.model_dump(mode="json")["reward"]["terms"]}
     for term in protocol["reward"]:
