@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oreflow.agent.commands.candidates import evaluate, merge, report, sample, score, select
+from oreflow.agent.commands.candidates import evaluate, merge, repair, report, sample, score, select
 from oreflow.agent.commands.crystals import realise, relax, structures
 from oreflow.agent.commands.models import fit, fit_energy, fit_prior
 from oreflow.agent.commands.pipelines import campaign, design
@@ -55,6 +55,7 @@ app.command("select")(select.select)
 app.add_typer(rewards.app, name="rewards")
 app.command("merge")(merge.merge)
 app.command("score")(score.score)
+app.command("repair")(repair.repair)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)
 app.command("realise")(realise.realise)
