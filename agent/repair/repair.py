@@ -189,7 +189,7 @@ def _why(weights: dict[int, int], settings: Settings, most: int | None = None) -
     limit = f" within {most or settings.max_atoms} atoms" if most or settings.max_atoms else ""
     return (
         f"no formula of {names}{added} is neutral by {settings.resolved.label}{limit}; allow other elements with "
-        "--add, more atoms, or another table"
+        f"--add, {'more atoms, ' if limit else ''}or another table"
     )
 
 

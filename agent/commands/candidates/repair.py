@@ -101,7 +101,8 @@ def _summary(frame: Any, texts: list[str]) -> str:
     counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in frame["status"].value_counts().items())
     repeated = len(texts) - len(set(texts))
     again = f"; {repeated} repeat an earlier row" if repeated else ""
-    return f"{len(texts)} rows: {counts}{again}; neutrality by {frame['oxidation_table'].iloc[0]}"
+    rows = f"{len(texts)} row{'s' * (len(texts) > 1)}"
+    return f"{rows}: {counts}{again}; neutrality by {frame['oxidation_table'].iloc[0]}"
 
 
 def _cell(value: Any) -> str:

@@ -48,6 +48,6 @@ def test_options_reach_the_search() -> None:
     assert row["repaired"] == "CuF2"
     assert row["oxidation_table"] == "pymatgen_common (mixed valence)"
     kept = json.loads(done("repair", "FeCu", "--add", "F", "--keep-elements", "--max-atoms", "6", "--json").output)[0]
-    assert kept["repaired"] == "CuFeF4"
+    assert kept["repaired"] == "FeCuF4"
     none = json.loads(done("repair", "FeCu", "--add", "F", "--keep-elements", "--max-atoms", "4", "--json").output)[0]
     assert none["status"] == "no_neutral_formula"
