@@ -46,7 +46,7 @@ class Settings:
         add: symbols or named lists of elements that may come in beside those of the formula.
         keep_elements: whether each element of the formula has to stay.
         max_atoms: largest number of atoms of the result. None: with `fractions` as many as the formula has, and at
-            least 20; with `changes` no limit.
+            least 20; with `changes` no limit. Fractions are repaired with at most 100.
         max_changes: how many changed atoms are looked for.
         table, mixed_valence: the rule of neutrality, as `charge_balance` has it.
         ordered: whether some neutral choice of states has to be Pauling-ordered, as `electronegativity_balance` has it.
@@ -87,6 +87,10 @@ class Settings:
             )
         if self.max_atoms is not None and self.max_atoms < 1:
             raise ValueError(f"expected max_atoms of at least 1, got {self.max_atoms}")
+        if self.nearest == "fractions" and (self.max_atoms or 0) > FRACTIONS_ATOMS_LIMIT:
+            raise ValueError(
+                f"expected max_atoms of at most {FRACTIONS_ATOMS_LIMIT} with nearest fractions, got {self.max_atoms}"
+            )
         if not 1 <= self.max_changes <= 1000:
             raise ValueError(f"expected max_changes from 1 to 1000, got {self.max_changes}")
         if self.steps < 1:

@@ -207,6 +207,7 @@ def test_fractions_may_be_rounded_but_not_wrong() -> None:
         {"nearest": "formula"},
         {"method": "gibbs"},
         {"max_atoms": 0},
+        {"max_atoms": 101, "nearest": "fractions"},
         {"max_changes": 0},
         {"steps": 0},
         {"add": ["halogen"]},
