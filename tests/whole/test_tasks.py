@@ -77,10 +77,13 @@ def test_valence_repair_keeps_what_its_page_claims() -> None:
     assert runs["fewest_changes_with_anions"]["all"]["mean"]["mean_net_valence_e_per_atom"] == 0
     assert exact["share_neutral"] == own["fewest_changes"]["share_neutral"] == 1 > walk["share_neutral"]
     assert exact["mean_distance_to_known"] <= drawn["mean_distance_to_known"]
-    assert exact["known_mae_ev_per_atom"] <= drawn["known_mae_ev_per_atom"] + 0.005
+    assert exact["known_mae_ev_per_atom"] <= drawn["known_mae_ev_per_atom"] + 0.015
+    assert exact["predicted_mae_ev_per_atom"] <= drawn["predicted_mae_ev_per_atom"] + 0.015
     assert exact["mean_moved"] < own["fewest_changes"]["mean_moved"] < walk["mean_moved"]
-    assert walk["known_mae_ev_per_atom"] > 1.3 * drawn["known_mae_ev_per_atom"]
-    assert exact["formulas_per_second"] > 50 * walk["formulas_per_second"]
+    assert walk["mean_moved"] > 4 * exact["mean_moved"]
+    assert walk["known_mae_ev_per_atom"] > drawn["known_mae_ev_per_atom"] + 0.1
+    assert 0.8 < drawn["share_of_draws"] < 0.87
+    assert exact["formulas_per_second"] > 60 * walk["formulas_per_second"]
 
 
 def test_the_figures_of_valence_repair_by_hand(tmp_path: Path) -> None:
@@ -89,14 +92,14 @@ def test_the_figures_of_valence_repair_by_hand(tmp_path: Path) -> None:
         "formula,formation_energy_per_atom\nNaCl,-2.0\nClNa,-2.1\nMgO,-3.0\nFe,0\nNaCl2,-1\n"
     )
     known = read_reference(tmp_path / "known.csv")
-    drawn = ["NaCl2", "Mg3O", "FeMg"]
+    drawn = ["NaCl2", "Mg3O", "Fe3Mg"]
     targets = np.array([-1.1, -3.0, 0.0])
     before = valence_repair.judged(drawn, targets, None, known)
     assert before["net_valence"] == pytest.approx([1 / 3, 1.0, 2.0])
     after = valence_repair.judged(drawn, targets, Settings(nearest="fractions"), known)
-    assert after["formulas"] == ["NaCl", "MgO", "FeMg"]
+    assert after["formulas"] == ["NaCl", "MgO", "Fe3Mg"]
     assert after["net_valence"] == pytest.approx([0, 0, 2.0])
-    assert after["distance"] == pytest.approx([0, 0, np.sqrt(0.5)])
+    assert after["distance"] == pytest.approx([0, 0, np.sqrt(0.125)])
     assert after["known_error"] == pytest.approx([-1.0, 0.0, 0.0])
     rows = np.array([True, True, False])
     shown = valence_repair.figures(after, rows)
