@@ -7,31 +7,13 @@ from typing import Annotated
 
 import typer
 
-from oreflow.agent.commands import (
-    campaign,
-    check,
-    compare,
-    design,
-    evaluate,
-    exact,
-    fit,
-    fit_energy,
-    fit_prior,
-    init,
-    list,
-    merge,
-    realise,
-    relax,
-    report,
-    rewards,
-    sample,
-    score,
-    select,
-    structures,
-    train,
-    warm_up,
-    worker,
-)
+from oreflow.agent.commands.candidates import evaluate, merge, repair, report, sample, score, select
+from oreflow.agent.commands.crystals import realise, relax, structures
+from oreflow.agent.commands.models import fit, fit_energy, fit_prior
+from oreflow.agent.commands.pipelines import campaign, design
+from oreflow.agent.commands.services import rewards, worker
+from oreflow.agent.commands.setup import check, init, list, warm_up
+from oreflow.agent.commands.training import compare, exact, train
 
 app = typer.Typer(
     name="oreflow",
@@ -73,6 +55,7 @@ app.command("select")(select.select)
 app.add_typer(rewards.app, name="rewards")
 app.command("merge")(merge.merge)
 app.command("score")(score.score)
+app.command("repair")(repair.repair)
 app.command("encode")(structures.encode)
 app.command("export")(structures.export)
 app.command("realise")(realise.realise)

@@ -1,1 +1,1 @@
-"""The verbs of the command line: each parses, calls one function, prints."""
+"""The verbs of the command line, in rooms by what they work on: each parses, calls one function, prints."""

@@ -19,6 +19,7 @@ DONE, BAD_INPUT, STOPPED_BY_SIGNAL, REWARD_FAILED, IO_FAILED = 0, 2, 3, 4, 5
 # BAD_INPUT is also a place that cannot be used, which shows before any work: another run, in use by another process,
 # read-only. IO_FAILED is one that fails under the work, as a full disk does. 1 is a fault of oreflow itself.
 
+ConfigPath = Annotated[Path, typer.Argument(help="YAML config.", metavar="CONFIG.yaml")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result, or the error, as JSON on stdout.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Root of all random streams; the config's by default.")]

@@ -178,7 +178,7 @@ class _Point:
 
 
 def test_entry_points_are_found_and_a_broken_one_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    from oreflow.agent.commands.list import _rewards
+    from oreflow.agent.commands.setup.list import _rewards
 
     points = [_Point("stub", Stub), _Point("broken", ImportError("gone")), _Point("charge_balance", Stub)]
     monkeypatch.setattr("oreflow.envs.plugins.entry_points", lambda group: points)

@@ -81,7 +81,7 @@ def submit(spool: Path, n: int) -> None:
 
 
 def job(folder: Path, plugin: Path, fault: str) -> None:
-    from oreflow.agent.commands.worker import works
+    from oreflow.agent.commands.services.worker import works
     from oreflow.rewards.executors.batch import serving
     from oreflow.rewards.registry import load_plugin
 

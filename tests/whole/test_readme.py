@@ -17,6 +17,7 @@ from tests.support.repository import ROOT
 GUIDE = (
     *(
         "judge_formulas",
+        "repair",
         "own_elements",
         "rewards",
         "expensive_rewards",
@@ -127,6 +128,7 @@ def test_the_readme_shows_every_verb() -> None:
         "worker",
         "rewards",
         "merge",
+        "repair",
     }
 
 

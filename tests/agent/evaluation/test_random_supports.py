@@ -57,7 +57,7 @@ def test_log_z_by_importance_is_right_within_its_error(rng: np.random.Generator)
 
 def test_exact_in_a_large_world_agrees_with_the_enumeration_of_a_small_one(tmp_path: Path) -> None:
     """The same run judged both ways: by all objects, and as if there were too many of them."""
-    from oreflow.agent.commands.exact import _drawn_lines
+    from oreflow.agent.commands.training.exact import _drawn_lines
     from oreflow.agent.sampling.against_target import _on_draws
 
     config = load_config(CONFIGS / "tiny_exact.yaml", ["sampler.steps=60", "sampler.hidden=[32]", "run.threads=1"])

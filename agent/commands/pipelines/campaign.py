@@ -85,7 +85,7 @@ def campaign(
 def _sampler(config: "CampaignConfig", source: Path, out: Path, plugins: list[str], quiet: bool) -> Path | int:
     """The run to draw from, trained here where the campaign names a config; an exit code where a signal came first."""
     from oreflow.agent.campaigns.folder import RUN_FOLDER
-    from oreflow.agent.commands.training import go_on, report, start
+    from oreflow.agent.commands.training.one_run import go_on, report, start
     from oreflow.agent.config.run import load_config, validate_config
     from oreflow.agent.runtime.signals import StopFlag
     from oreflow.agent.storage.checkpoint import list_checkpoints, read_state

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oreflow.agent.commands.seeds import parse_seeds
+from oreflow.agent.commands.training.seeds import parse_seeds
 from oreflow.agent.errors import ConfigError
 from oreflow.agent.storage.run_folder import RunFolder
 from oreflow.agent.training import loop

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from oreflow.agent.commands import warm_up
+from oreflow.agent.commands.setup import warm_up
 from oreflow.agent.errors import OutputError
 
 CONFIG = """schema_version: 1

@@ -1,4 +1,4 @@
-"""`relax`."""
+"""`oreflow relax`: structures at rest, on one potential, in parallel."""
 
 import sys
 from pathlib import Path

@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from oreflow.agent.commands.common import AsJson, Executor, Overrides, Plugins, Quiet, Seed, load_plugins, verb
-
-ConfigPath = Annotated[Path, typer.Argument(help="YAML config.", metavar="CONFIG.yaml")]
+from oreflow.agent.commands.common import (
+    AsJson,
+    ConfigPath,
+    Executor,
+    Overrides,
+    Plugins,
+    Quiet,
+    Seed,
+    load_plugins,
+    verb,
+)
 
 
 @verb
@@ -34,8 +42,8 @@ def train(
 
     Example: oreflow train runs/configs/quickstart.yaml --out runs/quickstart --set sampler.steps=500
     """
-    from oreflow.agent.commands.seeds import train_seeds
-    from oreflow.agent.commands.training import report, start
+    from oreflow.agent.commands.training.one_run import report, start
+    from oreflow.agent.commands.training.seeds import train_seeds
     from oreflow.agent.config.executor import executor_of
     from oreflow.agent.config.run import load_config
     from oreflow.agent.errors import ConfigError
@@ -85,7 +93,7 @@ def resume(
 
     Example: oreflow resume runs/quickstart
     """
-    from oreflow.agent.commands.training import go_on, report
+    from oreflow.agent.commands.training.one_run import go_on, report
     from oreflow.agent.runtime.signals import StopFlag
     from oreflow.agent.storage.run_folder import RunFolder
 

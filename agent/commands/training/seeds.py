@@ -60,8 +60,8 @@ def train_seeds(
         RunFolderError: when a run of another config is in one of the folders, or `out` is a run itself.
         CheckpointError: when the checkpoints of a run that is to go on are damaged.
     """
-    from oreflow.agent.commands.seed_work import steps_done
-    from oreflow.agent.commands.training import go_on, report, start, summary
+    from oreflow.agent.commands.training.one_run import go_on, report, start, summary
+    from oreflow.agent.commands.training.seed_work import steps_done
     from oreflow.agent.config.run import dump_config, load_config
     from oreflow.agent.errors import RunFolderError
     from oreflow.agent.storage.run_folder import RunFolder
@@ -123,7 +123,7 @@ def _train_on(
     import uuid
 
     from oreflow.agent.commands.common import n_cores
-    from oreflow.agent.commands.seed_work import TIME_LIMIT_S, steps_done, training_task, training_work
+    from oreflow.agent.commands.training.seed_work import TIME_LIMIT_S, steps_done, training_task, training_work
     from oreflow.agent.errors import TrainingError
     from oreflow.rewards.executors.settings import make_executor
 

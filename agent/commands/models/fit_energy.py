@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from oreflow.agent.commands.common import AsJson, Quiet, Seed, verb
-from oreflow.agent.commands.fit import (
+from oreflow.agent.commands.models.fit import (
     Beside,
     Cite,
     CompositionOnly,

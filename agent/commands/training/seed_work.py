@@ -62,7 +62,7 @@ def train_task(plugins: list[str], payload: dict[str, Any]) -> dict[str, Any]:
     Raises:
         OreflowError: as `train` and `resume` do.
     """
-    from oreflow.agent.commands.training import go_on, start, summary
+    from oreflow.agent.commands.training.one_run import go_on, start, summary
     from oreflow.agent.config.run import validate_config
     from oreflow.agent.config.strict_yaml import parse_yaml
     from oreflow.agent.runtime.signals import StopFlag

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oreflow.agent.commands.seed_work import make_trainer, training_task
+from oreflow.agent.commands.training.seed_work import make_trainer, training_task
 from oreflow.agent.config.run import load_config
 from oreflow.agent.storage.checkpoint import list_checkpoints
 from oreflow.agent.storage.run_folder import RunFolder

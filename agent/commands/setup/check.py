@@ -7,6 +7,7 @@ from oreflow.agent.commands.common import (
     BAD_INPUT,
     DONE,
     AsJson,
+    ConfigPath,
     Overrides,
     Plugins,
     Quiet,
@@ -15,7 +16,6 @@ from oreflow.agent.commands.common import (
     print_json,
     verb,
 )
-from oreflow.agent.commands.train import ConfigPath
 
 
 @verb

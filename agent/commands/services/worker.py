@@ -67,7 +67,7 @@ def works(plugins: list[str]) -> Mapping[str, "MakeWork"]:
         return realisation_work(Settings(**params))
 
     def training(params: dict[str, Any]) -> Any:
-        from oreflow.agent.commands.seed_work import training_work
+        from oreflow.agent.commands.training.seed_work import training_work
 
         return training_work(plugins)
 

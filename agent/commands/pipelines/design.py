@@ -32,9 +32,9 @@ def design(
     Example: oreflow design
     Example: oreflow design solid_electrolytes -n 500 --out electrolytes
     """
-    from oreflow.agent.commands.sample import print_summary
-    from oreflow.agent.commands.training import report as report_training
-    from oreflow.agent.commands.training import start
+    from oreflow.agent.commands.candidates.sample import print_summary
+    from oreflow.agent.commands.training.one_run import report as report_training
+    from oreflow.agent.commands.training.one_run import start
     from oreflow.agent.config.run import load_config
     from oreflow.agent.config.shipped import shipped_config
     from oreflow.agent.reporting.report import make_report

@@ -1,0 +1,1 @@
+"""Verbs that draw, rate, choose and show candidates."""

@@ -1,0 +1,1 @@
+"""Verbs on crystals one by one: geometries, relaxations, and structure files read and written."""

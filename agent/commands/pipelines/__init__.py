@@ -1,0 +1,1 @@
+"""Verbs that go through several others in a row."""

@@ -1,0 +1,1 @@
+"""Verbs for what several runs share: the reward store, and workers that answer requests."""

@@ -1,0 +1,1 @@
+"""Verbs that make run folders, and say how close they come to R/Z."""

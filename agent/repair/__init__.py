@@ -1,0 +1,1 @@
+"""The nearest charge-neutral formula of any formula or element fractions: exactly, and by Metropolis-Hastings."""
