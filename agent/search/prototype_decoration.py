@@ -21,7 +21,9 @@ from oreflow.envs.composition.space import CompositionSpace
 from oreflow.envs.contract.protocol import TransitionKernel
 from oreflow.envs.crystal.space import WyckoffSpace
 from oreflow.envs.objects.compositions import Compositions
-from oreflow.envs.objects.labels import protostructure_labels
+from oreflow.envs.objects.crystals import Crystals
+from oreflow.envs.objects.labels import sites_of
+from oreflow.envs.symmetry.letter_maps import letter_mappings
 from oreflow.rewards.terms.composition.charge_balance import ChargeBalance
 
 
@@ -75,9 +77,21 @@ def prototypes(known: KnownObjects, space: CompositionSpace | WyckoffSpace) -> S
     if isinstance(given, Compositions):
         _, first = np.unique(-np.sort(-given.counts, axis=1), axis=0, return_index=True)
     else:
-        names = [label.partition(":")[0] for label in protostructure_labels(given)]
-        _, first = np.unique(np.array(names, dtype=str), return_index=True)
+        _, first = np.unique(np.array(_anonymous(given), dtype=str), return_index=True)
     return Sources(given[np.sort(first)], np.zeros(0, dtype=np.int64), {why: n for why, n in left_out.items() if n})
+
+
+def _anonymous(crystals: Crystals) -> list[str]:
+    """Space group and the positions of each element, elements without names, the same for any choice of origin."""
+    out = []
+    for number, sites in sites_of(crystals):
+        elements = {symbol for _, symbol in sites}
+        ways = [
+            sorted(sorted(mapping[letter] for letter, symbol in sites if symbol == element) for element in elements)
+            for mapping in letter_mappings(number)
+        ]
+        out.append(f"{number}: {min(ways)}")
+    return out
 
 
 def _with_states(space: CompositionSpace | WyckoffSpace) -> Int16s:
