@@ -217,7 +217,10 @@ def test_crystals_keep_their_space_group_and_positions(rng: np.random.Generator)
 def test_decorated_crystals_are_those_of_brute_force(rng: np.random.Generator) -> None:
     kernel = WyckoffKernel(CUBIC)
     twin = with_elements(PEROVSKITE, np.array([0]), np.array([[22, 38, 8]], dtype=np.int16))  # another of its kind
-    found = prototypes(Crystals.concatenate([PEROVSKITE, twin]), CUBIC)
+    shifted = Crystals(
+        [221], [0, 3], [1, 0, 3], [38, 22, 8], PEROVSKITE.lattice, PEROVSKITE.parameters
+    )  # by 1/2 1/2 1/2
+    found = prototypes(Crystals.concatenate([PEROVSKITE, twin, shifted]), CUBIC)
     assert len(found.objects) == 1
     searcher = PrototypeDecoration(kernel, lambda: found, CUBIC)
     numbers = [next(iter(parse_formula(e))) for e in CUBIC.elements]
