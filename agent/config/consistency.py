@@ -5,7 +5,7 @@ Each check raises ValueError, which the config's validation puts into words of i
 
 from typing import Any, Protocol
 
-from oreflow.agent.config.sampler import OBJECTIVES, SamplerConfig
+from oreflow.agent.config.sampler import FROM_KNOWN, OBJECTIVES, SamplerConfig
 from oreflow.agent.config.sections import RewardConfig, RunConfig
 from oreflow.agent.config.target import TargetConfig
 from oreflow.envs.registry import STRUCTURE
@@ -116,6 +116,23 @@ def check_rejection(config: Sections) -> None:
         raise ValueError(
             f"sampler.kind: rejection needs a largest log R, and the shape of {', '.join(unbounded)} has none; "
             f"choose one of {', '.join(BOUNDED_SHAPES)}, or set reward.log_max"
+        )
+
+
+def check_known(config: Sections) -> None:
+    """Refuse baselines that change known compounds in worlds where that has no meaning."""
+    kind = config.sampler.kind
+    if kind not in FROM_KNOWN:
+        return
+    if config.world.kind not in ("composition", "wyckoff"):
+        raise ValueError(
+            f"sampler.kind: {kind} makes formulas or decorations, got world.kind {config.world.kind}; choose "
+            "composition or wyckoff, or another sampler"
+        )
+    if getattr(config.world, "geometry", False):
+        raise ValueError(
+            f"sampler.kind: {kind} makes decorations, to which other elements give another geometry; set "
+            "world.geometry to false (`oreflow realise` finds geometries), or choose another sampler"
         )
 
 

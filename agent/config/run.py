@@ -16,6 +16,7 @@ from oreflow.agent.config.consistency import (
     check_asynchronous,
     check_executor,
     check_family,
+    check_known,
     check_measured,
     check_rejection,
     check_target,
@@ -69,8 +70,8 @@ class Config(Closed):
 
     @model_validator(mode="after")
     def _sections_go_together(self) -> "Config":
-        checks = check_executor, check_target, check_rejection, check_measured, check_family, check_asynchronous
-        for check in checks:
+        checks = check_executor, check_target, check_rejection, check_known, check_measured, check_family
+        for check in (*checks, check_asynchronous):
             check(self)
         return self
 

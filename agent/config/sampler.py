@@ -39,12 +39,25 @@ class LocalSearchConfig(Closed):
 
 
 class WarmStartConfig(Closed):
-    """Known compounds that fill the replay buffer before the first step."""
+    """Known compounds: they fill the replay buffer before the first step, or are what kind starts from."""
 
-    path: str | None = Field(None, description="CSV or Parquet file of formulas; null: no warm start")
+    path: str | None = Field(
+        None, description="CSV or Parquet file of formulas, or structures for crystals; null: no warm start"
+    )
 
 
-Kind = Literal["gflownet", "policy_gradient", "prior", "rejection", "random", "metropolis_hastings", "genetic"]
+Kind = Literal[
+    "gflownet",
+    "policy_gradient",
+    "prior",
+    "rejection",
+    "random",
+    "metropolis_hastings",
+    "genetic",
+    "ion_exchange",
+    "prototype_decoration",
+]
+FROM_KNOWN = ("ion_exchange", "prototype_decoration")  # baselines that start from the compounds of warm_start.path
 
 
 class SamplerConfig(Closed):
@@ -54,7 +67,7 @@ class SamplerConfig(Closed):
         "gflownet",
         description="family of the sampler; prior learns what the objects of warm_start.path look like, and nothing of "
         "the reward; rejection takes draws of target.prior by their reward, exactly and without training; the last "
-        "three learn nothing and are there to compare with",
+        "five learn nothing and are there to compare with, two of them by changing the compounds of warm_start.path",
     )
     objective: str = Field(
         "trajectory_balance",
@@ -157,7 +170,9 @@ class SamplerConfig(Closed):
             if self.replay.share or self.local_search.rounds or self.family.kinds:
                 raise ValueError("a prior is fitted to known objects alone: leave replay, local_search and family out")
             return self
-        if self.warm_start.path is not None and self.replay.share == 0:
+        if self.kind in FROM_KNOWN and self.warm_start.path is None:
+            raise ValueError(f"warm_start.path: {self.kind} changes known compounds; name their file")
+        if self.warm_start.path is not None and self.replay.share == 0 and self.kind not in FROM_KNOWN:
             raise ValueError(
                 "warm_start.path: known compounds enter through the buffer; set replay.share, such as 0.25"
             )

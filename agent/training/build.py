@@ -21,12 +21,13 @@ from oreflow.agent.objectives.plugin import check_objective
 from oreflow.agent.policy.plugin import check_policy
 from oreflow.agent.policy.prior import start_from
 from oreflow.agent.runtime.seeds import stream
-from oreflow.agent.search.searcher import Searcher
+from oreflow.agent.training.baselines import check_known
+from oreflow.agent.training.baselines import make_searcher as make_searcher
 from oreflow.agent.training.parts import check_world, make_policy
 from oreflow.agent.training.parts import make_kernel as make_kernel
 from oreflow.agent.training.priors import make_prior, settle_prior
 from oreflow.agent.training.property_names import name_properties
-from oreflow.agent.training.target import log_measure, make_strata, record_shares
+from oreflow.agent.training.target import log_measure, record_shares
 from oreflow.agent.training.warm_start import known_objects
 from oreflow.envs.arrays import Floats, States
 from oreflow.envs.contract.labelings import log_labelings
@@ -122,7 +123,7 @@ def make_checked(config: Config, source: str, resuming: bool = False) -> tuple[T
     if config.sampler.warm_start.path is not None:
         config.sampler.warm_start.path = str(Path(config.sampler.warm_start.path).resolve())
         if not resuming:  # what a run has begun with lies in its buffer
-            known_objects(config, kernel, source)
+            check_known(config, kernel, source)
     record_shares(config, kernel)
     settle_prior(config, kernel)
     for term in config.reward.terms:
@@ -206,28 +207,6 @@ def make_learner(config: Config, kernel: TransitionKernel) -> Learner:
     from oreflow.agent.learners.baseline import BaselineLearner
 
     return BaselineLearner(make_searcher(config, kernel), config.sampler.batch, rng)
-
-
-def make_searcher(config: Config, kernel: TransitionKernel) -> Searcher:
-    """The baseline of a config."""
-    from oreflow.agent.search.genetic import Genetic
-    from oreflow.agent.search.metropolis_hastings import MetropolisHastings
-    from oreflow.agent.search.searcher import RandomFeasible
-
-    match config.sampler.kind:
-        case "rejection":
-            from oreflow.agent.learners.rejection import Rejection
-
-            prior = make_prior(config, kernel)
-            assert prior is not None
-            target = config.target
-            strata = make_strata(config, kernel)
-            return Rejection(kernel, prior, target.tau, config.largest_log_reward, target.least_log_prior, strata)
-        case "metropolis_hastings":
-            return MetropolisHastings(kernel, config.sampler.batch)
-        case "genetic":
-            return Genetic(kernel, config.sampler.batch)
-    return RandomFeasible(kernel)
 
 
 def _engine_is_there(config: Config, source: str) -> None:

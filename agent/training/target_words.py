@@ -15,6 +15,9 @@ _OF_SEARCHES = {
     "random": "{things} built by random choices, whatever their reward",
     "genetic": "the {things} of highest reward that were found; they follow no distribution",
     "metropolis_hastings": "{things} in proportion to R, in the long run of the chains",
+    "ion_exchange": "{things} made from known compounds by exchanging ions of equal charge, whatever their reward",
+    "prototype_decoration": "charge-neutral {things} made from known prototypes with random elements, whatever their "
+    "reward",
 }
 
 

@@ -11,6 +11,8 @@ from oreflow.agent.tables.known_crystals import holds_crystals, read_crystals
 from oreflow.envs.arrays import States
 from oreflow.envs.contract.finding import FindsCompositions, FindsCrystals
 from oreflow.envs.contract.protocol import TransitionKernel
+from oreflow.envs.objects.compositions import Compositions
+from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.registry import STRUCTURE
 from oreflow.rewards.errors import TableError
 
@@ -32,16 +34,10 @@ def known_objects(config: Config, kernel: TransitionKernel, source: str = "confi
             f"{source}: sampler.warm_start.path: the kernel of world.kind {config.world.kind} has no method find, "
             "which turns known compounds into its states; write one, or leave warm_start out"
         )
-    try:
-        if config.world.space().object_kind == STRUCTURE and isinstance(kernel, FindsCrystals):
-            return _known_crystals(path, kernel, source)
-        if holds_crystals(path):
-            crystals, _, bad_rows = read_crystals(path)
-            known = crystals.compositions.reduced()
-        else:
-            known, bad_rows = read_reference(path)
-    except (TableError, OSError) as error:
-        raise ConfigError(f"{source}: sampler.warm_start.path: {error}") from None
+    known, bad_rows = read_known(config, source)
+    if isinstance(known, Crystals):
+        assert isinstance(kernel, FindsCrystals)
+        return _known_crystals(path, known, bad_rows, kernel, source)
     assert isinstance(kernel, FindsCompositions)
     states, inside = kernel.find(known)
     if not inside.any():
@@ -56,14 +52,35 @@ def known_objects(config: Config, kernel: TransitionKernel, source: str = "confi
     return states[inside]
 
 
-def _known_crystals(path: str, kernel: FindsCrystals, source: str) -> States:
-    """Terminal states of the structures in a file, a folder or a table."""
-    if not holds_crystals(path):
-        raise ConfigError(
-            f"{source}: sampler.warm_start.path: expected structures, as the world is of crystals (CIF and other "
-            f"structure files, a folder of them, or a table that `oreflow encode` wrote), got formulas in {path}"
-        )
-    known, _, bad = read_crystals(path)
+def read_known(config: Config, source: str) -> tuple[Compositions | Crystals, list[str]]:
+    """Known formulas, or crystals in a world of crystals, and a line for each row that cannot be read.
+
+    Raises:
+        ConfigError: when `sampler.warm_start.path` cannot be read, or holds formulas in a world of crystals.
+    """
+    path = config.sampler.warm_start.path
+    assert path is not None
+    try:
+        are_crystals = holds_crystals(path)
+        if config.world.space().object_kind == STRUCTURE:
+            if not are_crystals:
+                raise ConfigError(
+                    f"{source}: sampler.warm_start.path: expected structures, as the world is of crystals (CIF and "
+                    f"other structure files, a folder of them, or a table that `oreflow encode` wrote), got formulas "
+                    f"in {path}"
+                )
+            crystals, _, bad_rows = read_crystals(path)
+            return crystals, bad_rows
+        if are_crystals:
+            crystals, _, bad_rows = read_crystals(path)
+            return crystals.compositions.reduced(), bad_rows
+        return read_reference(path)
+    except (TableError, OSError) as error:
+        raise ConfigError(f"{source}: sampler.warm_start.path: {error}") from None
+
+
+def _known_crystals(path: str, known: Crystals, bad: list[str], kernel: FindsCrystals, source: str) -> States:
+    """Terminal states of the structures of a file, a folder or a table."""
     states, inside, reasons = kernel.find(known)
     if not inside.any():
         raise ConfigError(

@@ -118,6 +118,8 @@ def _samplers() -> dict[str, dict[str, str]]:
             "random": "baseline: random allowed actions",
             "metropolis_hastings": "baseline: parallel chains that leave R/Z unchanged; sample continues them",
             "genetic": "baseline: an optimiser, no sampler of R/Z",
+            "ion_exchange": "baseline: known compounds with ions exchanged for others of equal charge (Hautier 2011)",
+            "prototype_decoration": "baseline: charge-neutral random elements on known prototypes",
         },
         "objectives of gflownet": {
             "trajectory_balance": "Malkin et al. 2022, arXiv:2201.13259; log Z on its own learning rate",

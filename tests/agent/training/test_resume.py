@@ -44,6 +44,8 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "random": {"kind": "random"},
     "metropolis_hastings": {"kind": "metropolis_hastings"},
     "genetic": {"kind": "genetic"},
+    "ion_exchange": {"kind": "ion_exchange", "warm_start": {"path": "known.csv"}},
+    "prototype_decoration": {"kind": "prototype_decoration", "warm_start": {"path": "known.csv"}},
 }
 
 
@@ -127,11 +129,16 @@ def test_killed_and_resumed_twice_equals_running_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     config = tiny(**SAMPLERS[name])
+    known = tmp_path / "known.csv"
+    if config.sampler.warm_start.path is not None:
+        known.write_text("formula\nNa2O\nMgO\nLiFeO2\n")
+        config.sampler.warm_start.path = str(known)
     through = made(tmp_path / "through", config)
     train(config, through, quiet=True)
     stopped = made(tmp_path / "stopped", config)
     calls_a_step = 3 if name == "local_search" else 1
     run_until(config, stopped, monkeypatch, stop_at=11 * calls_a_step)
+    known.unlink(missing_ok=True)  # what a run began with lies in its checkpoints
     for stop_at in (9 * calls_a_step, None):
         checkpoint, state = find_checkpoint(stopped, fall_back=False)
         check_fits(state, config, stopped)
