@@ -191,7 +191,7 @@ def build_term(
         return term, made_shape
     if store is not None and remember is not False:
         from oreflow.rewards.store.identity import identity_of
-        from oreflow.rewards.store.term import stored
+        from oreflow.rewards.store.opened import stored
 
         term = stored(term, store, identity_of(name, params, term), entry.get("cost"))
     cached = CachedTerm(term, remember=remember is None or remember)

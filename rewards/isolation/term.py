@@ -7,6 +7,7 @@ import pickle
 import warnings
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,12 @@ import oreflow.rewards.errors
 from oreflow.envs.arrays import Bools, Ints
 from oreflow.envs.errors import OreflowError
 from oreflow.rewards.contract.batches import as_required, labels_of
-from oreflow.rewards.contract.cache import MAX_ITEMS
 from oreflow.rewards.contract.evaluation import join, scatter
 from oreflow.rewards.contract.guard import report
 from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term
 from oreflow.rewards.errors import (
     PluginError,
-    RewardBudgetError,
     RewardContractError,
     RewardParameterError,
     RewardWarning,
@@ -31,14 +30,11 @@ from oreflow.rewards.errors import (
 from oreflow.rewards.executors.messages import as_message
 from oreflow.rewards.executors.protocol import Answer, Task
 from oreflow.rewards.executors.settings import ExecutorSettings, make_executor
+from oreflow.rewards.isolation.known import Known
+from oreflow.rewards.isolation.pace import Pace
 from oreflow.rewards.isolation.work import reward_work
 from oreflow.rewards.registry import plugin_files
 
-# So many formulas in a row without a single value: the term is broken, not the formulas.
-MAX_FAILURES_IN_A_ROW = 8
-# A batch may take this many times what its size suggests before it is cut down to single formulas.
-_PATIENCE = 10.0
-_N_ALONE = 2
 _WAIT_S = 3600.0
 
 
@@ -51,9 +47,6 @@ class IsolatedTerm(Term):
 
     `submit` and `collect` do the same without waiting. What was submitted is remembered when it comes, so that a call
     for objects that are `known` asks nobody.
-
-    Attributes:
-        seconds_of: what each object took whose value has arrived that was submitted alone, by its key.
 
     Args:
         name, params: as `rewards.registry.make_term` takes them; plug-in files loaded so far are loaded there too.
@@ -90,16 +83,10 @@ class IsolatedTerm(Term):
         n_threads = max((os.cpu_count() or 1) // workers, 1)
         self._executor = make_executor(settings, work, time_limit_s=time_limit_s, workers=workers, n_threads=n_threads)
         self._in_shares = settings.kind == "local"
-        self._time_limit_s = time_limit_s
-        self._quarantine: dict[bytes, str] = {}
-        self._outputs: dict[bytes, str] = {}  # what those printed at their end that were not waited for; told once
-        self._arrived: dict[bytes, TermValues] = {}
-        self.seconds_of: dict[bytes, float] = {}
+        self._pace = Pace(time_limit_s)
         self._under_way: dict[str, _Asked] = {}
         self._keys_under_way: set[bytes] = set()
         self._n_calls = 0
-        self._failures_in_a_row = 0
-        self._n_timed, self._seconds_per_item = 0, 0.0
         self.registered_name, self.params = name, dict(params or {})
         weakref.finalize(self, self._executor.close)
         try:
@@ -110,12 +97,18 @@ class IsolatedTerm(Term):
         for text in about["warnings"]:
             warnings.warn(text, RewardWarning, stacklevel=2)
         self.name: str = about["name"]
+        self._known = Known(self.name)
         self.unit: str = about["unit"]
         self.version: str = about["version"]
         self.citations, self.requires = about["citations"], about["requires"]
         self.needs_geometry = about["needs_geometry"]
         recipe = [name, self.params, self.version, None if pickled is None else hashlib.sha256(pickled).hexdigest()]
         self._recipe = json.dumps(recipe, sort_keys=True, default=str).encode()
+
+    @property
+    def seconds_of(self) -> Mapping[bytes, float]:
+        """What each object took whose value has arrived that was submitted alone, by its key."""
+        return self._known.seconds_of
 
     @property
     def n_workers_lost(self) -> int:
@@ -130,11 +123,9 @@ class IsolatedTerm(Term):
             RewardBudgetError: when object after object costs a worker.
         """
         keys = batch.key_bytes()
-        parts = [(np.array([row]), self._arrived[key]) for row, key in enumerate(keys) if key in self._arrived]
-        reasons = {row: self._quarantine[key] for row, key in enumerate(keys) if key in self._quarantine}
-        outputs = {row: self._outputs.pop(key) for row, key in enumerate(keys) if key in self._outputs}
-        known = {row for rows, _ in parts for row in rows.tolist()} | set(reasons)
-        rows = np.array([row for row in range(len(keys)) if row not in known], dtype=np.int64)
+        recalled = self._known.recall(keys)
+        parts, reasons, outputs = list(recalled.parts), recalled.reasons, recalled.outputs
+        rows = recalled.missing(len(keys))
         if len(rows):
             try:
                 parts += self._ask_in_parts(batch, rows) if self._in_shares else self._ask_alone(batch, rows, keys)
@@ -153,7 +144,7 @@ class IsolatedTerm(Term):
         """Which rows have an answer, bool [batch]: a value, a quarantine, or no need to ask."""
         usable, rows, _ = as_required(self, batch)
         out = np.ones(len(batch), dtype=np.bool_)
-        out[rows] = [key in self._arrived or key in self._quarantine for key in usable.key_bytes()]
+        out[rows] = [key in self._known for key in usable.key_bytes()]
         return out
 
     def submit(self, batch: Batch) -> int:
@@ -161,7 +152,7 @@ class IsolatedTerm(Term):
         usable, _, _ = as_required(self, batch)
         tasks = []
         for row, key in enumerate(usable.key_bytes()):
-            if key not in self._arrived and key not in self._quarantine and key not in self._keys_under_way:
+            if key not in self._known and key not in self._keys_under_way:
                 self._keys_under_way.add(key)
                 task = Task(self._task_id(key), as_message(usable[row : row + 1]))
                 self._under_way[task.id] = _Asked(usable[row : row + 1], key)
@@ -201,21 +192,14 @@ class IsolatedTerm(Term):
         wanted = {keys[row] for row in rows.tolist()}
         while wanted & self._keys_under_way:
             self.collect(_WAIT_S)
-        return [(rows[i : i + 1], self._values_of(keys[row])) for i, row in enumerate(rows.tolist())]
-
-    def _values_of(self, key: bytes) -> TermValues:
-        if key in self._arrived:
-            return self._arrived[key]
-        texts = {0: self._outputs.pop(key)} if key in self._outputs else {}
-        return TermValues(np.array([np.nan]), np.array([False]), reasons={0: self._quarantine[key]}, tracebacks=texts)
+        return [(rows[i : i + 1], self._known.values_of(keys[row])) for i, row in enumerate(rows.tolist())]
 
     def _ask_in_parts(self, batch: Batch, rows: Ints) -> list[tuple[Ints, TermValues]]:
         """Submits the rows in one part for each worker, those of a lost worker one by one, and waits for all."""
         self._n_calls += 1
         out: list[tuple[Ints, TermValues]] = []
         while len(rows):
-            # Two objects alone first: one to load what loads late, one to learn how long the rest may take.
-            wave, rows = np.split(rows, [1 if self._n_timed < _N_ALONE else len(rows)])
+            wave, rows = np.split(rows, [self._pace.at_once(len(rows))])
             self._submit_parts(batch, [share for share in np.array_split(wave, self._executor.slots) if len(share)])
             while any(asked.rows is not None for asked in self._under_way.values()):
                 for answer in self._executor.collect(_WAIT_S):
@@ -231,13 +215,12 @@ class IsolatedTerm(Term):
     def _submit_parts(self, batch: Batch, shares: list[Ints]) -> None:
         for rows in shares:
             part = batch[rows]
-            limit = self._time_limit_s * len(rows)
-            if self._n_timed >= _N_ALONE:
-                limit = min(limit, max(self._time_limit_s, _PATIENCE * self._seconds_per_item * len(rows)))
             # Of this call only: a local worker that is asked the same again is to answer again.
             task_id = f"{self._n_calls}: {rows[0]} to {rows[-1]}"
             self._under_way[task_id] = _Asked(part, part.key_bytes()[0], rows)
-            self._executor.submit([Task(task_id, as_message(part), limit, 0 if len(rows) > 1 else None)])
+            self._executor.submit(
+                [Task(task_id, as_message(part), self._pace.limit_s(len(rows)), 0 if len(rows) > 1 else None)]
+            )
 
     def _take(self, answer: Answer) -> "_Asked | None":
         """Keep what an answer says; None where nobody waits for it."""
@@ -248,7 +231,13 @@ class IsolatedTerm(Term):
             self._keys_under_way.discard(asked.key)
         if answer.kind in ("crashed", "hung"):
             if len(asked.batch) == 1:
-                asked.values = self._set_aside(asked, answer.reason, answer.output)
+                asked.values = self._known.quarantine(
+                    asked.key,
+                    labels_of(asked.batch)[0],
+                    answer.reason,
+                    answer.output,
+                    is_awaited=asked.rows is not None,
+                )
             return asked
         if answer.kind == "raised":
             raise RewardContractError(f"reward {self.name!r}: {answer.reason}")
@@ -257,33 +246,11 @@ class IsolatedTerm(Term):
             raise kind(answer.value["message"])
         report(f"reward {self.name!r}", answer.value["side_effects"])
         asked.values = answer.value["values"]
-        self._learn_time(answer.seconds / len(asked.batch))
+        self._known.note_success()
+        self._pace.learn(answer.seconds, len(asked.batch))
         if asked.rows is None:
-            self._arrived[asked.key] = asked.values
-            self.seconds_of[asked.key] = answer.seconds
-            if len(self._arrived) > MAX_ITEMS:
-                del self._arrived[next(iter(self._arrived))]
-                del self.seconds_of[next(iter(self.seconds_of))]
+            self._known.keep(asked.key, asked.values, answer.seconds)
         return asked
-
-    def _learn_time(self, seconds: float) -> None:
-        self._failures_in_a_row = 0
-        self._n_timed += 1
-        weight = 1.0 if self._n_timed <= _N_ALONE else 0.2  # forgets the first, which had to load things
-        self._seconds_per_item += weight * (seconds - self._seconds_per_item)
-
-    def _set_aside(self, asked: "_Asked", reason: str, output: str) -> TermValues:
-        self._failures_in_a_row += 1
-        self._quarantine[asked.key] = f"{reason}; set aside"
-        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-            raise RewardBudgetError(
-                f"reward {self.name!r} gave no value for {self._failures_in_a_row} formulas in a row, the last "
-                f"{labels_of(asked.batch)[0]}: {reason}. Mend it, or raise its time_limit_s"
-            )
-        if asked.rows is None:
-            self._outputs[asked.key] = output or reason
-        reasons, tracebacks = {0: f"{reason}; set aside"}, {0: output or reason}
-        return TermValues(np.array([np.nan]), np.array([False]), reasons=reasons, tracebacks=tracebacks)
 
     def close(self) -> None:
         """Stop the workers and drop what is under way; the next call starts them again."""
@@ -292,6 +259,7 @@ class IsolatedTerm(Term):
         self._keys_under_way.clear()
 
 
+@dataclass
 class _Asked:
     """Objects that an answer is awaited for.
 
@@ -302,6 +270,7 @@ class _Asked:
         values: once they are there.
     """
 
-    def __init__(self, batch: Any, key: bytes, rows: Ints | None = None) -> None:
-        self.batch, self.key, self.rows = batch, key, rows
-        self.values: TermValues | None = None
+    batch: Any
+    key: bytes
+    rows: Ints | None = None
+    values: TermValues | None = None

@@ -1,11 +1,8 @@
 """A term whose values are looked up in a store, and written there when they had to be computed."""
 
-import atexit
 import contextlib
 import time
-import warnings
-import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,11 +12,11 @@ from oreflow.rewards.contract.deferred import Deferred
 from oreflow.rewards.contract.evaluation import evaluate_term
 from oreflow.rewards.contract.protocol import Batch, RewardTerm, TermValues
 from oreflow.rewards.contract.term import Term, as_term
-from oreflow.rewards.errors import RewardWarning, StoreError
+from oreflow.rewards.errors import StoreError
 from oreflow.rewards.store.entry import Entry, entries_of, values_of
-from oreflow.rewards.store.exported import write_aside
 from oreflow.rewards.store.identity import TermIdentity, object_keys, object_texts
 from oreflow.rewards.store.store import RewardStore
+from oreflow.rewards.store.writing import Writing
 
 _LONGEST_S = 1.0  # so much work at most is done between two records
 _POLL_S = (0.05, 1.0)  # how often others' answers are looked for: first, and at most
@@ -46,15 +43,12 @@ class StoredTerm(Term):
         self.requires, self.needs_geometry = term.requires, term.needs_geometry
         self.n_computed = 0
         self._store, self._cost = store, cost
-        self._id = store.enter_term(identity, term.unit, term.requires)
-        self._unwritten: dict[str, Entry] = {}
-        self._warned = False
+        self._writing = Writing(store, identity, term.unit, term.requires)
+        self._id = self._writing.term
         self._untold: dict[str, str] = {}  # tracebacks of what came without being waited for
         self._submitted: list[tuple[Batch, list[str]]] = []
         self._elsewhere: dict[str, Batch] = {}
         self._looked = -_POLL_S[1]
-        about = identity, term.unit, term.requires
-        weakref.finalize(self, _write_at_last, store, self._id, about, self._unwritten)
 
     @property
     def unwrapped(self) -> Term:
@@ -71,7 +65,7 @@ class StoredTerm(Term):
             return evaluate_term(self.term, batch)
         keys = object_keys(batch)
         row_of = _first_rows(keys)
-        found = self._recalled(list(row_of))
+        found = self._writing.recall(list(row_of))
         tracebacks: dict[int, str] = {}
         pause = _POLL_S[0]
         while missing := [key for key in row_of if key not in found]:
@@ -82,7 +76,7 @@ class StoredTerm(Term):
                 found |= self._compute(batch, [row_of[key] for key in mine], mine, tracebacks)
             elif claimed.others:
                 self._own_answers(pause)
-                found |= self._recalled(claimed.others)
+                found |= self._writing.recall(claimed.others)
                 pause = min(1.5 * pause, _POLL_S[1])
         result = values_of([found[key] for key in keys])
         result.tracebacks.update(tracebacks)
@@ -95,7 +89,7 @@ class StoredTerm(Term):
         """Which rows have an answer, in the store or in memory, bool [batch]."""
         usable, rows, _ = as_required(self, batch)
         keys = object_keys(usable)
-        found = self._recalled(list(dict.fromkeys(keys)))
+        found = self._writing.recall(list(dict.fromkeys(keys)))
         out = np.ones(len(batch), dtype=np.bool_)
         out[rows] = [key in found for key in keys]
         return out
@@ -105,7 +99,7 @@ class StoredTerm(Term):
         usable, _, _ = as_required(self, batch)
         keys = object_keys(usable)
         row_of = _first_rows(keys)
-        new = [key for key in row_of if key not in self._elsewhere and key not in self._unwritten]
+        new = [key for key in row_of if key not in self._elsewhere and key not in self._writing]
         claimed = self._store.claim(self._id, new)
         own = {key for _, listed in self._submitted for key in listed}
         self._elsewhere |= {key: usable[row_of[key] : row_of[key] + 1] for key in claimed.others if key not in own}
@@ -133,7 +127,7 @@ class StoredTerm(Term):
     def close(self) -> None:
         """Give up what is under way, and write what could not be written before."""
         with contextlib.suppress(StoreError):
-            self._write({})
+            self._writing.record({})
             self._store.release(self._id, [key for _, listed in self._submitted for key in listed])
         self._submitted, self._elsewhere = [], {}
         if isinstance(self.term, Deferred):
@@ -170,7 +164,7 @@ class StoredTerm(Term):
         if not self._elsewhere or time.monotonic() - self._looked < _POLL_S[1]:
             return 0
         self._looked = time.monotonic()
-        come = self._recalled(list(self._elsewhere))
+        come = self._writing.recall(list(self._elsewhere))
         for key in come:
             del self._elsewhere[key]
         if self._elsewhere:
@@ -181,7 +175,7 @@ class StoredTerm(Term):
                 self._inner.submit(part)
         return len(come)
 
-    # Computing, and writing
+    # Computing
 
     def _compute(self, batch: Batch, rows: list[int], keys: list[str], tracebacks: dict[int, str]) -> dict[str, Entry]:
         """Compute what was claimed, and record it as it comes: whatever ends the process costs little of it."""
@@ -226,27 +220,8 @@ class StoredTerm(Term):
         entries = entries_of(result, labels_of(part), object_texts(part), by, seconds=seconds, cost=self._cost)
         self.n_computed += len(part)
         new = dict(zip(keys, entries))
-        self._write(new)
+        self._writing.record(new)
         return new, result.tracebacks
-
-    def _write(self, new: Mapping[str, Entry]) -> None:
-        self._unwritten.update(new)
-        if not self._unwritten:
-            return
-        try:
-            self._store.record(self._id, self._unwritten)
-        except StoreError as error:
-            if not self._warned:
-                self._warned = True
-                warnings.warn(f"{error}", RewardWarning, stacklevel=3)
-        else:
-            self._unwritten.clear()
-            self._warned = False
-
-    def _recalled(self, keys: list[str]) -> dict[str, Entry]:
-        here = {key: self._unwritten[key] for key in keys if key in self._unwritten}
-        rest = [key for key in keys if key not in here]
-        return here | (self._store.recall(self._id, rest) if rest else {})
 
     def _own_answers(self, pause: float) -> None:
         """Wait for others; what this process has itself under way may be what is asked for."""
@@ -263,46 +238,3 @@ def _first_rows(keys: Sequence[str]) -> dict[str, int]:
     for row, key in enumerate(keys):
         rows.setdefault(key, row)
     return rows
-
-
-_open: dict[str, RewardStore] = {}
-
-
-def stored(term: RewardTerm, place: str, identity: TermIdentity, cost: float | None = None) -> StoredTerm:
-    """Wrap a term so that its values are kept in a store; a process opens each store once.
-
-    Args:
-        place: path of a file, or a URL.
-
-    Raises:
-        StoreError: when the store cannot be used.
-    """
-    if not _open:
-        atexit.register(_close_quietly)
-    if place not in _open:
-        _open[place] = RewardStore(place)
-    return StoredTerm(term, _open[place], identity, cost)
-
-
-def close_stores() -> None:
-    """Close every store that this process has open, and give its claims up."""
-    while _open:
-        _, store = _open.popitem()
-        store.close()
-
-
-def _close_quietly() -> None:
-    with contextlib.suppress(StoreError):
-        close_stores()
-
-
-def _write_at_last(
-    store: RewardStore, term: str, about: tuple[TermIdentity, str, str], unwritten: dict[str, Entry]
-) -> None:
-    """The last try, when the term goes; what the store cannot take then is written beside the work."""
-    if not unwritten:
-        return
-    try:
-        store.record(term, unwritten)
-    except StoreError:
-        write_aside(store.name, *about, unwritten, store.owner.id)

@@ -1,8 +1,5 @@
 """Tasks as files that the jobs of a batch system answer; scheduling is the batch system's."""
 
-import json
-import shlex
-import subprocess
 import time
 import warnings
 from collections.abc import Sequence
@@ -11,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from oreflow.rewards.errors import ExecutorError, RewardWarning
+from oreflow.rewards.executors.batch.answers import UnreadableAnswer, has_value, read_answer
 from oreflow.rewards.executors.batch.folder import (
     ANSWERS,
     CLAIMS,
     SCHEMA_VERSION,
-    SUBMISSIONS,
     RequestFolder,
     version,
     write_once,
 )
-from oreflow.rewards.executors.protocol import KINDS, Answer, Task, Work
+from oreflow.rewards.executors.batch.submissions import Submissions
+from oreflow.rewards.executors.protocol import Answer, Task, Work
 
 # A worker touches its claim far more often; one that is left alone for so long has lost its worker.
 LEASE_S = 120.0
@@ -31,11 +29,6 @@ QUIET_S = 3600.0
 # So many workers a request may cost, beyond its retries, before it is answered as crashed.
 MOST_LOST = 3
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 2.0
-_SUBMIT_LIMIT_S = 300.0
-
-
-class _Unreadable(Exception):
-    """An answer that says nothing; the message says why."""
 
 
 @dataclass
@@ -89,7 +82,7 @@ class FilesExecutor:
         self.n_lost = 0
         self._work, self._time_limit_s, self._retries = work, time_limit_s, retries
         self._lease_s = LEASE_S if lease_s is None else lease_s
-        self._submit_command = None if submit is None else _command(submit, folder)
+        self._submissions = None if submit is None else Submissions(submit, folder)
         self._folder = RequestFolder(folder.absolute(), create=True)
         self._under_way: dict[str, int] = {}
         self._watched: dict[Path, _Watched] = {}
@@ -120,7 +113,7 @@ class FilesExecutor:
         answered, anew = self._folder.ids(ANSWERS), []
         try:
             for task in new:
-                if task.anew and task.id in answered and not self._has_value(task.id):
+                if task.anew and task.id in answered and not has_value(self._folder, self._work, task.id):
                     self._folder.set_aside(task.id, self._folder.answer(task.id))
                     answered.discard(task.id)
                     anew.append(task.id)
@@ -147,37 +140,8 @@ class FilesExecutor:
         }
 
     def _tell_batch_system(self, ids: list[str], again: bool = False) -> None:
-        """Runs the command for requests that it was not run for; what it said is kept."""
-        if self._submit_command is None or not ids:
-            return
-        submissions = sorted(path for path in (self._folder.path / SUBMISSIONS).glob("*.json"))
-        told = set() if again else {name for path in submissions for name in json.loads(path.read_text())["ids"]}
-        ids = [task_id for task_id in ids if task_id not in told]
-        if not ids:
-            return
-        command = [
-            part.replace("{n}", str(len(ids))).replace("{last}", str(len(ids) - 1)) for part in self._submit_command
-        ]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_SUBMIT_LIMIT_S, stdin=subprocess.DEVNULL, check=False
-            )
-            fault = (
-                "" if done.returncode == 0 else f"exit code {done.returncode}: {(done.stderr or done.stdout).strip()}"
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            fault = str(error)
-        if fault:
-            raise ExecutorError(
-                f"run.executor.submit: {shlex.join(command)} failed, {fault}; mend it, and give the same command "
-                "again: the requests wait, and none is submitted twice"
-            )
-        number = len(submissions) + 1
-        while not write_once(
-            self._folder.path / SUBMISSIONS / f"{number:06d}.json",
-            {"ids": ids, "command": command, "said": done.stdout.strip()},
-        ):
-            number += 1
+        if self._submissions is not None:
+            self._submissions.submit(ids, again=again)
 
     def collect(self, timeout_s: float) -> list[Answer]:
         """Return all answers that came; wait at most so long for the first, and not at all where nothing waits."""
@@ -195,8 +159,8 @@ class FilesExecutor:
         for task_id in [task_id for task_id in self._under_way if task_id in there]:
             path = self._folder.answer(task_id)
             try:
-                answer = self._read(task_id)
-            except _Unreadable as error:
+                answer = read_answer(self._folder, self._work, task_id)
+            except UnreadableAnswer as error:
                 if self._unchanged_s(path) < SETTLED_S:
                     continue
                 self._tell(f"{path}: {error}; it is set aside")
@@ -246,35 +210,6 @@ class FilesExecutor:
     def _unchanged_s(self, path: Path) -> float:
         return self._watched.setdefault(path, _Watched((-1, -1), time.monotonic())).unchanged_s(path)
 
-    def _read(self, task_id: str) -> Answer:
-        try:
-            data = json.loads(self._folder.answer(task_id).read_text(encoding="utf-8"))
-        except ValueError:
-            raise _Unreadable("expected JSON, got what is cut off or none") from None
-        except OSError as error:
-            raise _Unreadable(error.strerror or str(error)) from None
-        if not isinstance(data, dict) or data.get("id") != task_id:
-            raise _Unreadable(
-                f"expected the answer to {task_id}, got that to {data.get('id') if isinstance(data, dict) else data!r}"
-            )
-        kind = data.get("kind", "done" if data.get("value") is not None else "raised")
-        if kind not in KINDS:
-            raise _Unreadable(f"expected kind to be one of {', '.join(KINDS)}, got {kind!r}")
-        seconds, reason = data.get("seconds") or 0.0, str(data.get("reason") or "no value and no reason given")
-        try:
-            value = self._work.decode_value(data.get("value")) if kind == "done" else None
-            return Answer(
-                task_id, kind, value, "" if kind == "done" else reason, float(seconds), str(data.get("output") or "")
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _Unreadable(f"its value cannot be read: {error}") from None
-
-    def _has_value(self, task_id: str) -> bool:
-        try:
-            return self._read(task_id).kind == "done"
-        except _Unreadable:
-            return False
-
     def _tell(self, text: str) -> None:
         warnings.warn(text, RewardWarning, stacklevel=2)
 
@@ -282,15 +217,3 @@ class FilesExecutor:
         """Wait for nothing any more; requests and answers stay where they are."""
         self._under_way.clear()
         self._watched.clear()
-
-
-def _command(text: str, folder: Path) -> list[str]:
-    try:
-        parts = shlex.split(text)
-    except ValueError as error:
-        raise ExecutorError(f"run.executor.submit: expected a command, got {text!r}: {error}") from None
-    if not parts:
-        raise ExecutorError(
-            "run.executor.submit: expected a command, got an empty one; leave it out where others start workers"
-        )
-    return [part.replace("{folder}", str(folder.absolute())) for part in parts]

@@ -20,7 +20,8 @@ from oreflow.rewards.errors import (
     RewardParameterError,
     RewardWarning,
 )
-from oreflow.rewards.isolation.term import MAX_FAILURES_IN_A_ROW, IsolatedTerm
+from oreflow.rewards.isolation.known import MAX_FAILURES_IN_A_ROW
+from oreflow.rewards.isolation.term import IsolatedTerm
 from oreflow.rewards.registry import load_plugin
 from tests.whole.test_layers import ROOT
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oreflow.rewards.store.term import close_stores
+from oreflow.rewards.store.opened import close_stores
 
 
 @pytest.fixture(autouse=True)

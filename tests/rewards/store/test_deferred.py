@@ -6,8 +6,9 @@ from oreflow.rewards.composite import build_term
 from oreflow.rewards.registry import load_plugin
 from oreflow.rewards.store import term
 from oreflow.rewards.store.identity import TermIdentity
+from oreflow.rewards.store.opened import close_stores
 from oreflow.rewards.store.store import RewardStore
-from oreflow.rewards.store.term import StoredTerm, close_stores
+from oreflow.rewards.store.term import StoredTerm
 from tests.support.stores import Counting, fresh, parse_formulas, written
 
 

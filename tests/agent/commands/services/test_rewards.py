@@ -8,8 +8,8 @@ import pytest
 from oreflow.agent.tables.formulas import read_table
 from oreflow.envs.objects.formulas import parse_formulas
 from oreflow.rewards.composite import build_term
+from oreflow.rewards.store.opened import close_stores
 from oreflow.rewards.store.store import RewardStore
-from oreflow.rewards.store.term import close_stores
 from tests.support.cli import done, oreflow, plugin, refused
 from tests.support.small_crystals import salt_crystals
 
