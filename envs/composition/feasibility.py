@@ -25,6 +25,7 @@ import numpy as np
 
 from oreflow.envs.arrays import Int16s, Int32s, Ints, UInt64s
 from oreflow.envs.compiled.bitsets import get_bit, set_bit
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.composition.rules import Rules, may_stop
 
@@ -191,14 +192,6 @@ def _fill_canonical(rules: Rules, table: FeasibilityTable, k: int, a: int, r: in
     return best
 
 
-@njit(inline="always")
-def _copy_sets(of: UInt64s, n: int, to: UInt64s, first: int) -> None:
-    """Copies the first n sets; slices would compile numba's text of a shape mismatch, which takes seconds."""
-    for i in range(n):
-        for word in range(2):
-            to[first + i, word] = of[i, word]
-
-
 @njit
 def solve(rules: Rules, start: tuple[int, int, int, int]) -> FeasibilityTable:
     """Solve the table backwards, from the largest number of elements to those of the start.
@@ -253,7 +246,8 @@ def solve(rules: Rules, start: tuple[int, int, int, int]) -> FeasibilityTable:
                             if n_sets + size > capacity:
                                 capacity = 2 * (n_sets + size)
                                 sets = np.zeros((capacity, 2), dtype=np.uint64)
-                                _copy_sets(table.family_sets, n_sets, sets, 0)
+                                for i in range(n_sets):
+                                    copy_first(sets[i], table.family_sets[i], 2)
                                 table = FeasibilityTable(
                                     table.cell_of,
                                     table.always,
@@ -265,6 +259,7 @@ def solve(rules: Rules, start: tuple[int, int, int, int]) -> FeasibilityTable:
                                 )
                             table.family_start[cell, q] = n_sets
                             table.family_size[cell, q] = size
-                            _copy_sets(family, size, table.family_sets, n_sets)
+                            for i in range(size):
+                                copy_first(table.family_sets[n_sets + i], family[i], 2)
                             n_sets += size
     return table

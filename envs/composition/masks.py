@@ -11,6 +11,7 @@ import numpy as np
 
 from oreflow.envs.arrays import Bools, Int8s, Ints, States, UInt64s
 from oreflow.envs.compiled.bitsets import get_bit, or_shifted, overlaps_shifted, set_bit
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.compiled.row_blocks import in_blocks
 from oreflow.envs.composition.feasibility import FeasibilityTable
@@ -85,8 +86,7 @@ def read_state(rules: Rules, states: States, row: int, work: Workspace) -> tuple
             scratch[:] = 0
             for d in range(rules.delta_start[entry], rules.delta_start[entry + 1]):
                 or_shifted(scratch, charges, rules.deltas[d], rules.n_charges)
-            for word in range(len(charges)):  # a slice would compile numba's text of a shape mismatch, for seconds
-                charges[word] = scratch[word]
+            copy_first(charges, scratch, len(charges))
     return k, a, r, groups
 
 
@@ -184,8 +184,7 @@ def allow_free(
     k, a, r, groups = read_state(rules, states, row, work)
     if k == 0:  # states that were just reset are many, and all alike
         if work.empty_row[0] >= 0:
-            for action in range(allowed.shape[1]):
-                allowed[row, action] = allowed[work.empty_row[0], action]
+            copy_first(allowed[row], allowed[work.empty_row[0]], allowed.shape[1])
             return
         work.empty_row[0] = row
     allowed[row, rules.n * rules.width] = may_stop(rules, k, a, r, groups) and get_bit(work.charges, rules.zero_charge)

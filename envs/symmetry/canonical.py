@@ -13,6 +13,7 @@ In a group with free origin (a polar one) the first site has 0 along the polar a
 """
 
 from oreflow.envs.arrays import Floats, Ints
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.symmetry.flat_tables import (
     DOF,
@@ -77,7 +78,7 @@ def canonicalise(
                 sign = -1 if scratch[i] < codes[i] else 1
                 break
         if sign < 0 or (sign == 0 and other < best_pending):
-            codes[:n] = scratch[:n]
+            copy_first(codes, scratch, n)
             best_pending = other
     return best_pending
 

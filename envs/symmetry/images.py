@@ -3,6 +3,7 @@
 import numpy as np
 
 from oreflow.envs.arrays import Ints
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.symmetry.canonical import canonical_first, from_tuple_code, move_parameters
 from oreflow.envs.symmetry.flat_tables import (
@@ -57,7 +58,7 @@ def labelings(
     scratch = np.zeros(3, dtype=np.int64)
     first = tables.group[group, FIRST_ROW] + (codes[0] - 1) // n_elements  # the position that the first site has
     n_images, n_same = 0, 0
-    smallest[:n] = tuples[:n]
+    copy_first(smallest, tuples, n)
     for element in range(tables.group[group, N_NORMALIZER]):
         link = tables.group[group, FIRST_LINK] + element * tables.group[group, N_LETTERS]
         if not rename_sites(tables.link, link, n_elements, codes, n, codes, renamed, image_codes):
@@ -108,7 +109,7 @@ def _move_sites(
 def _record(image: Ints, own: Ints, n: int, place: int, smallest: Ints, every: Ints) -> bool:
     """Keep one image: as row `place` of `every` if there is one, and as `smallest` if it is; whether it is `own`."""
     if place < len(every):
-        every[place, :n] = image[:n]
+        copy_first(every[place], image, n)
     same, sign = True, 0
     for i in range(n):
         if image[i] != own[i]:
@@ -116,5 +117,5 @@ def _record(image: Ints, own: Ints, n: int, place: int, smallest: Ints, every: I
         if sign == 0 and image[i] != smallest[i]:
             sign = -1 if image[i] < smallest[i] else 1
     if sign < 0:
-        smallest[:n] = image[:n]
+        copy_first(smallest, image, n)
     return same

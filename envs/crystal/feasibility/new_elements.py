@@ -1,6 +1,7 @@
 """Which elements may newly join a partial composition of a crystal: verdicts for all classes of elements at once."""
 
 from oreflow.envs.arrays import Ints
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.search import can_finish, groups_met, unused_element, with_missing
 from oreflow.envs.crystal.feasibility.sums import (
@@ -73,7 +74,7 @@ def new_elements(
             alive = alive and add_charges(sites, work.bits, i + 1, i, sites.element[elements[i], CLASS], counts[i])
         if alive:  # a first look with nothing added to any element
             start_sums(sites, state, a, work)
-            work.sums[0, a, state, :] = work.bits[n, 1:]
+            copy_first(work.sums[0, a, state], work.bits[n, 1:], work.sums.shape[3])
             found = _judge(sites, kind, n + 1, size, size, groups, 0, one_will_do, verdicts, work)
         if found and one_will_do:
             return True

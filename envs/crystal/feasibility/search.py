@@ -7,6 +7,7 @@ import numpy as np
 
 from oreflow.envs.arrays import Ints, UInt64s
 from oreflow.envs.compiled.bitsets import get_bit
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.crystal.feasibility.stoichiometry import after, finishes_stoichiometry, plays_all_parts
 from oreflow.envs.crystal.feasibility.sums import (
@@ -107,7 +108,8 @@ def with_missing(sites: SiteTables, elements: Ints, counts: Ints, n: int, groups
     """The n elements and, with a count of 0, the required ones that are not among them; and how many these are."""
     those = np.empty(n + len(sites.only_member), dtype=np.int64)
     with_counts = np.zeros(n + len(sites.only_member), dtype=np.int64)
-    those[:n], with_counts[:n] = elements[:n], counts[:n]
+    copy_first(those, elements, n)
+    copy_first(with_counts, counts, n)
     k = n
     for bit in range(len(sites.only_member)):
         if groups >> bit & 1 == 0 and sites.only_member[bit] >= 0:

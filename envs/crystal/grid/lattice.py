@@ -215,4 +215,6 @@ def unit_cell(lattice: LatticeGrid, group: int, shape: Int16s, out: Floats) -> N
             out[3 + k] = lattice.angles[shape[2 + k] - 1]
     cosines = np.cos(np.radians(out[3:]))
     squared = 1.0 - (cosines**2).sum() + 2.0 * cosines[0] * cosines[1] * cosines[2]
-    out[:3] *= (out[1] * out[2] * math.sqrt(max(squared, 1e-12))) ** (-1.0 / 3.0)
+    scale = (out[1] * out[2] * math.sqrt(max(squared, 1e-12))) ** (-1.0 / 3.0)
+    for k in range(3):
+        out[k] *= scale

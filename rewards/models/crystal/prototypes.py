@@ -7,6 +7,7 @@ second to import: import this module on first use only.
 import numpy as np
 
 from oreflow.envs.arrays import AnyInts, Floats, Ints, UInt64s
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 from oreflow.envs.objects.crystals import Crystals
 from oreflow.rewards.chemistry.stoichiometry import magpie_electronegativity
@@ -78,7 +79,7 @@ def _hash_crystals(
                             smaller = code[i] < best[i]
                             break
                 if smaller:
-                    best[:n] = code[:n]
+                    copy_first(best, code, n)
             value = (offset ^ np.uint64(group[row])) * prime
             for i in range(n):
                 value = (value ^ np.uint64(best[i] + 1)) * prime
