@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from oreflow.agent.errors import RealisationError
-from oreflow.agent.realisation.distinct import fingerprint, same_crystal
 from oreflow.agent.realisation.energy_compiled import Frame
 from oreflow.agent.realisation.frames import (
     changed_points,
-    crystals_of,
     draw_points,
     free_coordinates,
     make_frame,
     n_parameters,
 )
+from oreflow.agent.realisation.minima import Geometry, distinct_minima, merge_pools
 from oreflow.agent.realisation.potentials import (
     SPACING_A,
     STIFFNESS_EV,
@@ -27,22 +26,15 @@ from oreflow.agent.realisation.potentials import (
     pair_tables,
 )
 from oreflow.envs.arrays import Floats, Ints
-from oreflow.envs.chemistry.radii import covalent_radii
 from oreflow.envs.objects.crystals import Crystals
-from oreflow.envs.objects.distances import contacts
-from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
 from oreflow.envs.symmetry.flat_tables import N_CENTRING, group_tables
 
 POTENTIALS: tuple[Potential, ...] = ("mean_force", "mean_force_coulomb")
 MAX_ATOMS = 200
 HARD = 10  # parameters; above, the lowest minima are changed and descended from again
 ROUNDS, N_PARENTS = 2, 30
-_MOST_LOOKED_AT = 3
 _MOST_RATIOS = 2
 _RUNGS = (-0.9, 2.4, 0.15)  # ln of a ratio of axes: nineteen in twenty known crystals lie within
-_LEAST_CONTACT_RATIO = 0.4
-# Minima this near in energy and volume are one, reached from two starts.
-_SAME_ENERGY_EV_PER_ATOM, _SAME_LOG_VOLUME = 3e-4, 1e-3
 
 Rank = Callable[[Sequence[Any]], Floats]
 """Energies in eV/atom of pymatgen structures, NaN where there is none."""
@@ -69,27 +61,6 @@ class Settings:
     def record(self) -> dict[str, Any]:
         """These as the journal keeps them."""
         return asdict(self) | {"potentials": list(POTENTIALS), "search_version": 3}
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """One geometry of a decoration.
-
-    Attributes:
-        crystal: a batch of one.
-        structure: the same as a pymatgen `Structure`, of the primitive cell.
-        fingerprint: of the structure, see `oreflow.agent.realisation.distinct`.
-        potential: in which it is a minimum.
-        pair_energy: of that potential, eV/atom above the lowest minimum that the search found in it.
-        energy: eV/atom of the ranking potential; NaN where there is none.
-    """
-
-    crystal: Crystals
-    structure: Any
-    fingerprint: Floats
-    potential: Potential
-    pair_energy: float
-    energy: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -158,10 +129,10 @@ def find_geometries(decoration: Crystals, settings: Settings, rank: Rank | None 
         n_trials, n_energies = n_trials + n_draws, n_energies + used
         finite = np.isfinite(energies)
         energies, minima = energies[finite] / n_atoms, minima[finite]
-        pools.append(_distinct(ordered, frame, energies, minima, potential, n_ranked // len(POTENTIALS)))
+        pools.append(distinct_minima(ordered, frame, energies, minima, potential, n_ranked // len(POTENTIALS)))
     if rank is not None and not free and 0 < n - 1 <= _MOST_RATIOS:
         pools.append(_ladder(ordered, frames[0], n_ranked))
-    merged = _merged(pools)
+    merged = merge_pools(pools)
     if not merged:
         raise RealisationError("no cell was found in which its atoms keep apart")
     if rank is not None and len(merged) > 1:
@@ -224,57 +195,7 @@ def _ladder(decoration: Crystals, frame: Frame, n: int) -> list[Geometry]:
     energies, points, _ = search(frame, points, len(points), 0)
     finite = np.isfinite(energies)
     energies = energies[finite] / int(frame.first[-1])
-    return _distinct(decoration, frame, energies, points[finite], POTENTIALS[0], n)
-
-
-def _distinct(
-    decoration: Crystals, frame: Frame, energies: Floats, minima: Floats, potential: Potential, n: int
-) -> list[Geometry]:
-    """The lowest n minima that are different crystals and whose atoms keep apart.
-
-    Args:
-        energies: float64 [minimum], eV/atom, ascending; minima: float64 [minimum, parameter].
-    """
-    kept: list[Geometry] = []
-    places: list[int] = []
-    seen = 0
-    crystals = crystals_of(decoration, frame, minima)
-    if not len(crystals):
-        return kept
-    _, ratios = contacts(crystals.atoms(), covalent_radii())
-    for place in np.flatnonzero(ratios >= _LEAST_CONTACT_RATIO).tolist():
-        gaps = [(energies[place] - energies[i], abs(minima[place, -1] - minima[i, -1])) for i in places]
-        if any(e < _SAME_ENERGY_EV_PER_ATOM and v < _SAME_LOG_VOLUME for e, v in gaps):
-            continue
-        seen += 1
-        if seen > _MOST_LOOKED_AT * n:  # crowds of nearly equal minima would take all the time
-            break
-        crystal = crystals[place : place + 1]
-        (structure,) = pymatgen_structures(crystal)
-        geometry = Geometry(crystal, structure, fingerprint(structure), potential, float(energies[place] - energies[0]))
-        if any(_same(geometry, other) for other in kept):
-            continue
-        kept.append(geometry)
-        places.append(place)
-        if len(kept) == n:
-            break
-    return kept
-
-
-def _merged(pools: list[list[Geometry]]) -> list[Geometry]:
-    """Minima of all potentials in turn, lowest first, without those that are the same crystal."""
-    merged: list[Geometry] = []
-    for rank in range(max(map(len, pools), default=0)):
-        for pool in pools:
-            if rank < len(pool) and not any(
-                pool[rank].potential != geometry.potential and _same(pool[rank], geometry) for geometry in merged
-            ):
-                merged.append(pool[rank])
-    return merged
-
-
-def _same(one: Geometry, other: Geometry) -> bool:
-    return same_crystal(one.structure, one.fingerprint, other.structure, other.fingerprint)
+    return distinct_minima(decoration, frame, energies, points[finite], POTENTIALS[0], n)
 
 
 def _reordered(crystal: Crystals, order: Ints) -> Crystals:

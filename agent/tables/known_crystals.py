@@ -17,7 +17,8 @@ from oreflow.envs.objects.crystals import Crystals
 from oreflow.envs.objects.labels import protostructure_labels
 from oreflow.envs.structure_io.encode import encode_structures, found_space_groups
 from oreflow.envs.structure_io.pymatgen_structures import pymatgen_structures
-from oreflow.envs.structure_io.reading.files import MAX_BYTES, StructureEntry, read_structure_files, read_text
+from oreflow.envs.structure_io.reading.files import StructureEntry, read_structure_files
+from oreflow.envs.structure_io.reading.texts import MAX_BYTES, read_text
 from oreflow.rewards.reference.tables import is_json
 from oreflow.rewards.terms.composition.novelty import KnownFormulas
 

@@ -5,19 +5,14 @@ gzip, bzip2 or xz, and ZIP archives of them; as UTF-8, UTF-16 or UTF-32 with a b
 file is run or imported.
 """
 
-import bz2
-import codecs
-import gzip
 import itertools
-import lzma
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import Any
 
 from oreflow.envs.errors import StructureError
 from oreflow.envs.structure_io.reading.checks import MAX_ATOMS, Reason
@@ -29,8 +24,8 @@ from oreflow.envs.structure_io.reading.formats import (
     poscar_entries,
 )
 from oreflow.envs.structure_io.reading.json_structures import json_entries
+from oreflow.envs.structure_io.reading.texts import DAMAGED, MAX_BYTES, decode, read_text, unpacked, unpacked_name
 
-MAX_BYTES = 1 << 27
 _READERS: dict[str, Callable[[str], Entries]] = {
     "cif": cif_entries,
     "poscar": poscar_entries,
@@ -50,20 +45,6 @@ _BY_SUFFIX = {
     ".ndjson": "json",
     ".csv": "csv",
 }
-_PACKED: dict[str, Callable[[IO[bytes]], Any]] = {
-    ".gz": lambda file: gzip.GzipFile(fileobj=file),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-}
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
-
-_MARKS = [  # the longer mark first: UTF-32 begins like UTF-16
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-]
 
 
 @dataclass(frozen=True)
@@ -121,7 +102,7 @@ def _read_zip(path: Path, max_atoms: int, max_bytes: int) -> Iterator[StructureE
     """The files in an archive that are named as structures, sorted."""
     try:
         archive = zipfile.ZipFile(path)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         yield StructureEntry(str(path), "", None, Reason.UNREADABLE, f"cannot read {path}: {error}")
         return
     with archive:
@@ -137,8 +118,8 @@ def _read_zip(path: Path, max_atoms: int, max_bytes: int) -> Iterator[StructureE
                 name = f"{path}/{member}"
                 try:
                     with archive.open(member) as file:
-                        return decode(_unpacked(file, PurePath(member), max_bytes))
-                except _DAMAGED as error:
+                        return decode(unpacked(file, PurePath(member), max_bytes))
+                except DAMAGED as error:
                     raise StructureError(Reason.UNREADABLE, f"cannot read {name}: {error}") from None
 
             yield from _read_file(f"{path}/{member}", PurePath(member), read, max_atoms)
@@ -185,7 +166,7 @@ def read_structure_text(
 def _id(file: str, format_: str, block: str, alone: bool) -> str:
     if format_ in ("json", "csv", "extxyz") and not re.fullmatch(r"(?:row )?\d*", block):
         return block
-    name = _unpacked_name(PurePath(file))
+    name = unpacked_name(PurePath(file))
     stem = PurePath(name).stem if _BY_SUFFIX.get(PurePath(name).suffix.lower()) else name
     return stem if alone or not block else f"{stem}_{block.removeprefix('row ')}"
 
@@ -199,56 +180,6 @@ def _entry(
     except StructureError as error:
         return StructureEntry(file, block, None, error.code, str(error), tuple(notes), id_)
     return StructureEntry(file, block, structure, notes=tuple(notes), id=id_)
-
-
-def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
-    """A text file, unpacked and decoded.
-
-    Raises:
-        StructureError: unreadable, file_too_large, empty_file or not_text.
-    """
-    try:
-        with path.open("rb") as file:
-            data = _unpacked(file, path, max_bytes)
-    except _DAMAGED as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StructureError(Reason.UNREADABLE, f"cannot read {path}: {reason}") from None
-    return decode(data)
-
-
-def _unpacked(file: IO[bytes], path: PurePath, max_bytes: int) -> bytes:
-    """The bytes of a file, unpacked as its suffix says.
-
-    Raises:
-        StructureError: file_too_large.
-    """
-    opened = _PACKED.get(path.suffix.lower(), lambda file: file)(file)
-    data: bytes = opened.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        message = f"expected at most {max_bytes / 1e6:g} MB, got a longer file; split it"
-        raise StructureError(Reason.FILE_TOO_LARGE, message)
-    return data
-
-
-def decode(data: bytes) -> str:
-    """Read bytes as text whose lines end with a line feed.
-
-    Raises:
-        StructureError: empty_file or not_text.
-    """
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        if encoding != "utf-8":
-            raise StructureError(Reason.NOT_TEXT, f"expected text, got bytes that are not {encoding}") from None
-        text = data.decode("latin-1")  # names of authors in older files
-    odd = sum(text.count(chr(code)) for code in (*range(9), *range(14, 26), *range(27, 32), 127))
-    if "\0" in text or odd > len(text) / 100:
-        raise StructureError(Reason.NOT_TEXT, "expected text, got a binary file, or UTF-16 without a byte order mark")
-    if not text.strip():
-        raise StructureError(Reason.EMPTY_FILE, "expected a structure, got an empty file")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def structure_format(path: PurePath, text: str) -> str:
@@ -275,11 +206,7 @@ def structure_format(path: PurePath, text: str) -> str:
 
 
 def _format_by_name(path: PurePath) -> str:
-    name = _unpacked_name(path)
+    name = unpacked_name(path)
     if re.match(r"[SPB]?POSCAR|CONTCAR", name.upper()) or name.upper().endswith(("_POSCAR", "-POSCAR", "_CONTCAR")):
         return "poscar"  # phonopy writes SPOSCAR and PPOSCAR
     return _BY_SUFFIX.get(PurePath(name).suffix.lower(), "")
-
-
-def _unpacked_name(path: PurePath) -> str:
-    return path.stem if path.suffix.lower() in _PACKED else path.name

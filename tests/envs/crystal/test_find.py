@@ -10,7 +10,7 @@ from pymatgen.core import Lattice
 
 from oreflow.envs.contract.check import check_backward_walk
 from oreflow.envs.crystal.finding.reduced_cells import settings
-from oreflow.envs.crystal.finding.rounding import nearest_shapes
+from oreflow.envs.crystal.finding.shapes import nearest_shapes
 from oreflow.envs.crystal.grid.lattice import FREE, lattice_grid, shape_allowed, unit_cell
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.space import WyckoffSpace

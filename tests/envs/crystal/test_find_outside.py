@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from oreflow.envs.crystal.finding.find import Outside
+from oreflow.envs.crystal.finding.outside import Outside
 from oreflow.envs.crystal.kernel import WyckoffKernel
 from oreflow.envs.crystal.space import WyckoffSpace
 from oreflow.envs.objects.crystals import Crystals

@@ -15,7 +15,8 @@ from pymatgen.io.cif import CifParser, CifWriter
 
 from oreflow.envs.errors import StructureError
 from oreflow.envs.structure_io.reading.checks import Reason, read_element
-from oreflow.envs.structure_io.reading.files import decode, read_structure_files, read_structure_text, structure_format
+from oreflow.envs.structure_io.reading.files import read_structure_files, read_structure_text, structure_format
+from oreflow.envs.structure_io.reading.texts import decode
 from tests.support.cifs import ROCK_SALT, ROCK_SALT_SITES, cif
 from tests.support.prototypes import Prototype, prototypes
 
