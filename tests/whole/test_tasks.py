@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.tasks import valence_repair
-from benchmarks.tasks.page import TASKS, filled, names, overview, pages, read_metrics
+from benchmarks.tasks.page import (
+    NO_RECORD,
+    TASKS,
+    filled,
+    module,
+    names,
+    overview,
+    pages,
+    read_description,
+    read_metrics,
+    recorded,
+)
 
 from oreflow.agent.config.run import load_config
 from oreflow.agent.repair.repair import Settings
@@ -20,19 +31,43 @@ from oreflow.rewards.reference.known_phases import read_reference
 @pytest.mark.parametrize("name", names())
 def test_a_task_has_all_that_a_reader_needs(name: str) -> None:
     files = {path.name for path in (TASKS / name).iterdir()}
-    assert {"README.md", "metrics.json", "command.txt"} <= files
-    assert {"config.resolved.yaml", "protocol.yaml"} & files
-    module = importlib.import_module(f"benchmarks.tasks.{name}")
-    assert module.__doc__
-    assert (TASKS / name / "command.txt").read_text().split()[:3] == ["python", "-m", f"benchmarks.tasks.{name}"]
+    assert {"README.md", "command.txt"} <= files
+    if name in recorded():
+        assert {"config.resolved.yaml", "protocol.yaml"} & files
+    else:
+        assert {"config.yaml", "task.yaml"} <= files
+    found = importlib.import_module(module(name))
+    assert found.__doc__
+    assert callable(found.table)
+    assert module(name) == f"benchmarks.tasks.{'rediscovery' if 'task.yaml' in files else name}"
+    assert (TASKS / name / "command.txt").read_text().split()[:2] == ["python", "-m"]
 
 
-def test_every_folder_has_a_record() -> None:
+def test_every_folder_is_a_task() -> None:
     assert [path.name for path in sorted(TASKS.iterdir()) if path.is_dir()] == names()
-    assert names()
+    assert recorded()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", sorted(set(names()) - set(recorded())))
+def test_a_task_without_a_record_says_what_it_asks_and_of_whom(name: str) -> None:
+    task = read_description(name)
+    assert {"title", "after", "measures", "minutes"} == set(task)
+    lines = [line for line in overview() if f"({name}/README.md)" in line]
+    assert len(lines) == 1
+    measure, command = task["measures"][0], (TASKS / name / "command.txt").read_text(encoding="utf-8").strip()
+    for shown in (
+        task["after"],
+        measure["name"],
+        measure["paper"],
+        NO_RECORD,
+        f"{task['minutes']} (expected)",
+        command,
+    ):
+        assert shown
+        assert f"| {shown} |" in lines[0].replace("`", "")
+
+
+@pytest.mark.parametrize("name", recorded())
 def test_metrics_say_what_and_with_what(name: str) -> None:
     metrics = read_metrics(name)
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", metrics["date"])
