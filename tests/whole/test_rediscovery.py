@@ -120,7 +120,7 @@ def test_the_ranking_is_that_of_prior_times_reward_by_brute_force() -> None:
     batch = parse_formulas(formulas)[0]
     assert sorted(found.compositions.key_bytes()) == sorted(batch.key_bytes())
     above = EnergyAboveHull()(batch).columns["energy_above_hull_scored"]
-    ordered = ElectronegativityBalance(mixed_valence=True)(batch).values
+    ordered = ElectronegativityBalance("pymatgen_icsd", mixed_valence=True)(batch).values
     log_r = -np.log1p(np.exp((above - 0.05) / 0.03)) - 5.0 * (1 - ordered)
     p0 = np.array([probability_by_paths(batch[np.array([row])]) for row in range(len(batch))])
     weight = p0 * np.exp(log_r)
@@ -156,6 +156,17 @@ def test_baselines_start_without_the_system_and_the_rest_is_counted(tmp_path: Pa
     assert found["hits"]["random"]["1"] == pytest.approx(5 * 3 / n_world)
     alone = system_ranking.drawn_scores(config, other.compositions[np.array([], dtype=int)], mine.compositions, 10)
     assert all((scores == -np.inf).all() for scores in alone.values())
+
+
+def test_no_prototype_comes_from_the_system_itself(tmp_path: Path) -> None:
+    (tmp_path / "known.csv").write_text("formula\nV2O5\n")
+    (tmp_path / "other.csv").write_text("formula\nV2O5\nCr2O3\n")
+    config, other = small(), read_reference(tmp_path / "other.csv", energies=False)
+    mine = rediscovery.known_of_system(tmp_path / "known.csv", config)
+    found = rediscovery.measure(config, mine, other, draws=200)
+    assert found["hits"]["prototype_decoration"] == {"1": 0, "3": 0}  # V2O3 alone, after Cr2O3
+    leaking = system_ranking.drawn_scores(config, other.compositions, system_ranking.rank(config).compositions, 200)
+    assert (leaking["prototype_decoration"] > 0).sum() == 2
 
 
 def test_whether_the_system_was_seen_is_told_by_the_cards(tmp_path: Path) -> None:
