@@ -5,11 +5,13 @@
 Protocol. `train`: the quickstart and open_crystals as they ship. `sample -n 1000000`: raw draws of the quickstart's
 run. `sample --unique`: 10 000 distinct ones. `report`: of a table of 100 000 rows, the first of the million. `relax`:
 24 crystals of two atoms by CHGNet, both tracks, two worker processes. "Peak" is the largest resident set of the
-command's own process by the system's account (`ru_maxrss`), "worker" that of the largest of its worker processes;
-pages of files that are mapped count until the system takes them back.
+command's own process by Linux's account (`VmHWM`, which, unlike `ru_maxrss`, starts anew with the program), "worker"
+that of the largest of its worker processes, looked at every 50 ms. Pages of files that are mapped count until the
+system takes them back. Functions are compiled before (`oreflow warm-up`).
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -24,30 +26,50 @@ from benchmarks.records import write_timings
 
 ROOT = Path(__file__).parents[2]
 CRYSTALS = [(symbol, anion) for symbol in ("Li", "Na", "K", "Mg", "Ca", "Sr") for anion in ("F", "Cl", "O", "S")]
+_EVERY_S = 0.05
 _SPEAKS = """
-import resource
 from oreflow.agent.cli import app
 try:
     app()
 finally:
-    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    with open(PATH, "w") as file:
-        file.write(f"{own} {workers}")
+    with open("/proc/self/status") as status, open(PATH, "w") as file:
+        file.write(status.read())
 """
+
+
+def peak_mib(status: str) -> float:
+    """The largest resident set that a text of `/proc/N/status` tells; 0 of a process that has ended."""
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0][1]) / 1024 if lines else 0.0
+
+
+def workers_of(process: int) -> list[int]:
+    """Descendants of a process; those that still run the program of their parent, as before an `exec`, are left out."""
+    found = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/cmdline").read_bytes() != Path(f"/proc/{process}/cmdline").read_bytes():
+                    found.append(child)
+                found += workers_of(child)
+    return found
 
 
 def measured(scratch: Path, *words: object) -> dict[str, Any]:
     """Run a command of oreflow; return its seconds and the MiB that it and its largest worker took."""
-    figures = scratch / "peak.txt"
+    figures, errors = scratch / "peak.txt", scratch / "errors.txt"
     code = f"PATH = {str(figures)!r}\n" + _SPEAKS
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words), "--quiet"], cwd=scratch, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"oreflow {' '.join(map(str, words))}: {done.stderr}")
-    own, workers = (int(number) / 1024 for number in figures.read_text().split())
-    return {"seconds": time.monotonic() - started, "peak_mib": own, "worker_mib": workers}
+    command = [sys.executable, "-c", code, *map(str, words), "--quiet"]
+    started, largest = time.monotonic(), 0.0
+    with errors.open("w") as file, subprocess.Popen(command, cwd=scratch, stdout=file, stderr=file) as process:
+        while process.poll() is None:
+            with contextlib.suppress(OSError):  # a process may end while it is looked at
+                for worker in workers_of(process.pid):
+                    largest = max(largest, peak_mib(Path(f"/proc/{worker}/status").read_text()))
+            time.sleep(_EVERY_S)
+    if process.returncode:
+        raise SystemExit(f"oreflow {' '.join(map(str, words))}: {errors.read_text()}")
+    return {"seconds": time.monotonic() - started, "peak_mib": peak_mib(figures.read_text()), "worker_mib": largest}
 
 
 def write_crystals(folder: Path) -> Path:
@@ -71,6 +93,7 @@ def main() -> None:
     configs = ROOT / "runs" / "configs"
     with tempfile.TemporaryDirectory(prefix="oreflow-bench-") as path:
         scratch = Path(path)
+        measured(scratch, "warm-up", "quickstart", "open_crystals")
         runs = {}
         for name in ("quickstart", "open_crystals"):
             words = ("train", configs / f"{name}.yaml", "--out", name)
