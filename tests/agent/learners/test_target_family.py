@@ -162,7 +162,7 @@ def test_weights_are_of_the_scores_under_the_value(rng: np.random.Generator) -> 
 TRAINED: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
     "trajectory_balance": (FAMILY, {}, 0.06),
     "detailed_balance": (FAMILY, {"objective": "detailed_balance"}, 0.16),
-    "gae": (FAMILY, {"kind": "policy_gradient", "batch": 256}, 0.10),
+    "gae": (FAMILY, {"kind": "policy_gradient", "batch": 256, "steps": 2500}, 0.10),
     "preference": (BOTH, {}, 0.10),
     "prior": (FAMILY, {}, 0.06),
 }
