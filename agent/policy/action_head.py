@@ -18,11 +18,15 @@ from torch import Tensor
 from oreflow.agent.policy.action_blocks import ActionBlocks, BlockRows
 from oreflow.agent.policy.masked_softmax import (
     BLOCK,
+    PARALLEL,
     draw,
+    draw_parallel,
     explore,
     exponentiate,
+    exponentiate_parallel,
     gather,
     logits_gradient,
+    logits_gradient_parallel,
     tempered,
 )
 from oreflow.envs.arrays import Bools, Float32s, Floats, Ints
@@ -129,11 +133,11 @@ class Choices:
         largest = np.empty(len(x), dtype=np.float32)
         total = np.empty(len(x))
         block_sums = np.empty((len(x), -(-logits.shape[1] // BLOCK)), dtype=np.float32)
-        exponentiate(logits, allowed, block_sums, largest, total)
+        many = logits.size >= PARALLEL
+        (exponentiate_parallel if many else exponentiate)(logits, allowed, block_sums, largest, total)
         if actions is None:
             weights, sums = (logits, block_sums) if temperature == 1.0 else tempered(logits, temperature)
-            assert uniform is not None
-            draw(weights, sums, allowed, row, uniform, taken)
+            (draw_parallel if many else draw)(weights, sums, allowed, row, uniform, taken)
         # A drawn action has a probability that float32 can hold; a given one need not, so it keeps its logit.
         log_e = np.where(given, given_logits.astype(np.float64) - largest[row], 0.0)
         drawn = ~given
@@ -179,7 +183,8 @@ class _LogProbability(torch.autograd.Function):
             members = np.argsort(part.row, kind="stable")
             starts = np.searchsorted(part.row[members], np.arange(n_rows + 1))
             here = g[first_member : first_member + n_members]
-            logits_gradient(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
+            spread = logits_gradient_parallel if part.exponentials.numel() >= PARALLEL else logits_gradient
+            spread(part.exponentials.numpy(), part.total, starts, members, part.actions, here)
             if ctx.blocks is None:
                 rows = slice(first_row, first_row + n_rows)
                 torch.mm(part.exponentials, weight, out=dx[rows])

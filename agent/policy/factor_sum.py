@@ -1,22 +1,19 @@
 """The sum of rows of their own and rows shared along factors, and its gradient, compiled into one pass over memory."""
 
-from functools import partial
 from typing import Any
 
+import numba
 import torch
 from torch import Tensor
 
 from oreflow.envs.arrays import Float32s, Ints
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.compiled.row_blocks import in_blocks
-
-_ROWS_PER_BLOCK = 256
 
 
-@njit(nogil=True)
-def _add_shared(ids: Ints, shared: Float32s, out: Float32s, first: int, last: int) -> None:
-    """Adds `shared[ids[row]]` to the rows [first, last); rows beyond the ids share nothing."""
-    for row in range(first, last):
+@njit(parallel=True)
+def _add_shared(ids: Ints, shared: Float32s, out: Float32s) -> None:
+    """Adds `shared[ids[row]]` to each row; rows beyond the ids share nothing."""
+    for row in numba.prange(len(ids)):
         part, total = shared[ids[row]], out[row]
         for c in range(len(total)):
             total[c] += part[c]
@@ -39,8 +36,7 @@ class _FactorSum(torch.autograd.Function):
         ctx.ids, ctx.lengths = ids, [len(table) for table in shared]
         out = own.detach().clone()
         for column, table in zip(ids, shared):
-            add = partial(_add_shared, column.numpy(), table.detach().numpy(), out.numpy())
-            in_blocks(add, len(column), _ROWS_PER_BLOCK)
+            _add_shared(column.numpy(), table.detach().numpy(), out.numpy())
         return out
 
     @staticmethod

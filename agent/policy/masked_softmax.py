@@ -1,9 +1,8 @@
 """Softmax over allowed actions, draws from it and its gradient, compiled, in place."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
@@ -12,11 +11,9 @@ from numpy.typing import NDArray
 
 from oreflow.envs.arrays import Bools, Float32s, Floats, Int32s, Ints
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.compiled.row_blocks import in_blocks
 
 BLOCK = 64  # actions whose weights are summed up together before one of them is looked for
-_LOGITS_PER_BLOCK = 1 << 15  # at least: handing fewer to another thread takes longer than they do
-_DRAWS_PER_BLOCK = 256  # likewise
+PARALLEL = 1 << 16  # logits that are worth waking the threads for, which takes longer when the machine is busy
 _REORDER = {"reassoc", "nsz", "contract", "arcp"}  # lets sums run in several lanes; NaN and infinity keep their meaning
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
@@ -84,37 +81,24 @@ def _exponentiate_row(
     return largest, total
 
 
-@njit(fastmath=_REORDER, nogil=True)
-def _exponentiate_rows(
-    logits: Float32s,
-    bits: Int32s,
-    may: NDArray[Any],
-    block_sums: Float32s,
-    largest: Float32s,
-    total: Floats,
-    first: int,
-    last: int,
-) -> None:
-    for i in range(first, last):
+@njit(fastmath=_REORDER)
+def exponentiate(logits: Float32s, allowed: Bools, block_sums: Float32s, largest: Float32s, total: Floats) -> None:
+    """Logits [row, action] become exp(logit - largest of the row), 0 where forbidden; sums a block and a row beside."""
+    bits = logits.view(np.int32)
+    may = allowed.view(np.uint8)
+    for i in range(len(logits)):
         largest[i], total[i] = _exponentiate_row(logits[i], bits[i], may[i], block_sums[i])
 
 
-def exponentiate(logits: Float32s, allowed: Bools, block_sums: Float32s, largest: Float32s, total: Floats) -> None:
-    """Turn logits [row, action] into exp(logit - largest of the row), 0 where forbidden, and sum a block and a row.
-
-    Args:
-        logits: float32 [row, action], overwritten.
-        allowed: bool [row, action]; at least one action of each row.
-        block_sums: float32 [row, block of `BLOCK` actions], written.
-        largest: float32 [row], written.
-        total: float64 [row], written.
-    """
-    bits, may = logits.view(np.int32), allowed.view(np.uint8)
-    _in_blocks(partial(_exponentiate_rows, logits, bits, may, block_sums, largest, total), logits)
-
-
-def _in_blocks(work: Callable[[int, int], object], of: Float32s) -> None:
-    in_blocks(work, len(of), least=-(-_LOGITS_PER_BLOCK // max(1, of.shape[1])))
+@njit(parallel=True, fastmath=_REORDER)
+def exponentiate_parallel(
+    logits: Float32s, allowed: Bools, block_sums: Float32s, largest: Float32s, total: Floats
+) -> None:
+    """`exponentiate`, rows shared out among threads."""
+    bits = logits.view(np.int32)
+    may = allowed.view(np.uint8)
+    for i in numba.prange(len(logits)):
+        largest[i], total[i] = _exponentiate_row(logits[i], bits[i], may[i], block_sums[i])
 
 
 @njit
@@ -184,25 +168,34 @@ def _draw_one(w: Float32s, sums: Float32s, may: Bools, uniform: float) -> int:
     return action
 
 
-@njit(nogil=True)
-def _draw_members(
+@njit
+def draw(
     weights: Float32s,
     block_sums: Float32s,
     allowed: Bools,
     row: Ints,
     uniform: Floats,
     actions: Ints,
-    first: int,
-    last: int,
 ) -> None:
-    for i in range(first, last):
+    """Fills in the actions that are still -1."""
+    for i in range(len(row)):
         if actions[i] < 0:
             actions[i] = _draw_one(weights[row[i]], block_sums[row[i]], allowed[row[i]], uniform[i, 0])
 
 
-def draw(weights: Float32s, block_sums: Float32s, allowed: Bools, row: Ints, uniform: Floats, actions: Ints) -> None:
-    """Fill in the actions that are still -1, int64 [member], as `exponentiate` left weights and sums."""
-    in_blocks(partial(_draw_members, weights, block_sums, allowed, row, uniform, actions), len(row), _DRAWS_PER_BLOCK)
+@njit(parallel=True)
+def draw_parallel(
+    weights: Float32s,
+    block_sums: Float32s,
+    allowed: Bools,
+    row: Ints,
+    uniform: Floats,
+    actions: Ints,
+) -> None:
+    """`draw`, members shared out among threads."""
+    for i in numba.prange(len(row)):
+        if actions[i] < 0:
+            actions[i] = _draw_one(weights[row[i]], block_sums[row[i]], allowed[row[i]], uniform[i, 0])
 
 
 @njit
@@ -239,32 +232,29 @@ def _gradient_of_row(
         row[actions[k]] += gradient[k]
 
 
-@njit(nogil=True)
-def _gradient_of_rows(
+@njit
+def logits_gradient(
     exponentials: Float32s,
     total: Floats,
-    starts: Ints,
+    first: Ints,
     members: Ints,
     actions: Ints,
     gradient: Float32s,
-    first: int,
-    last: int,
 ) -> None:
-    for i in range(first, last):
-        _gradient_of_row(exponentials[i], total[i], members[starts[i] : starts[i + 1]], actions, gradient)
+    """`_gradient_of_row` of all rows; the members of row i are `members[first[i] : first[i + 1]]`."""
+    for i in range(len(exponentials)):
+        _gradient_of_row(exponentials[i], total[i], members[first[i] : first[i + 1]], actions, gradient)
 
 
-def logits_gradient(
-    exponentials: Float32s, total: Floats, starts: Ints, members: Ints, actions: Ints, gradient: Float32s
+@njit(parallel=True)
+def logits_gradient_parallel(
+    exponentials: Float32s,
+    total: Float32s,
+    first: Ints,
+    members: Ints,
+    actions: Ints,
+    gradient: Float32s,
 ) -> None:
-    """Turn exponentials [row, action] into the gradient of the logits, in place.
-
-    Args:
-        exponentials: float32 [row, action], overwritten.
-        total: float64 [row], their sums.
-        starts: int64 [row + 1]; the members of row i are `members[starts[i] : starts[i + 1]]`.
-        members: int64 [member].
-        actions: int64 [member], what each chose.
-        gradient: float32 [member], of their log-probabilities.
-    """
-    _in_blocks(partial(_gradient_of_rows, exponentials, total, starts, members, actions, gradient), exponentials)
+    """`logits_gradient`, rows shared out among threads."""
+    for i in numba.prange(len(exponentials)):
+        _gradient_of_row(exponentials[i], total[i], members[first[i] : first[i + 1]], actions, gradient)

@@ -5,19 +5,17 @@ takes along, sorts included. Here it is passed over. Each sum runs in the order 
 order of the bags, so that results do not depend on the number of threads.
 """
 
-from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from oreflow.envs.arrays import Float32s, Ints
 from oreflow.envs.compiled.jit import njit
-from oreflow.envs.compiled.row_blocks import in_blocks
 
-_BAGS_PER_BLOCK = 256  # at least: handing fewer to another thread takes longer than they do
-_TOKENS_PER_BLOCK = 128  # likewise
+_PARALLEL = 512  # bags that are worth waking the threads for
 _NARROW = 16  # tokens of a bag
 
 
@@ -32,9 +30,15 @@ def _sum_of_bag(tokens: Ints, table: Float32s, out: Float32s) -> None:
                 out[c] += part[c]
 
 
-@njit(nogil=True)
-def _sum_of_bags(tokens: Ints, table: Float32s, out: Float32s, first: int, last: int) -> None:
-    for i in range(first, last):
+@njit
+def _sum_of_bags(tokens: Ints, table: Float32s, out: Float32s) -> None:
+    for i in range(len(tokens)):
+        _sum_of_bag(tokens[i], table, out[i])
+
+
+@njit(parallel=True)
+def _sum_of_bags_parallel(tokens: Ints, table: Float32s, out: Float32s) -> None:
+    for i in numba.prange(len(tokens)):
         _sum_of_bag(tokens[i], table, out[i])
 
 
@@ -56,10 +60,10 @@ def _bags_of_tokens(tokens: Ints, padding: int) -> tuple[Ints, Ints]:
     return start, bags
 
 
-@njit(nogil=True)
-def _scatter(start: Ints, bags: Ints, gradient: Float32s, out: Float32s, first: int, last: int) -> None:
+@njit(parallel=True)
+def _scatter(start: Ints, bags: Ints, gradient: Float32s, out: Float32s) -> None:
     """The gradient of the table from that of the sums; `out` has a row for each token and one for padding."""
-    for token in range(first, last):
+    for token in numba.prange(len(out)):
         row = out[token]
         row[:] = 0.0
         for k in range(start[token], start[token + 1]):  # no bag counts as holding padding
@@ -75,15 +79,16 @@ class _SumOfRows(torch.autograd.Function):
     def forward(ctx: Any, table: Tensor, tokens: Ints) -> Tensor:
         ctx.tokens, ctx.shape = tokens, table.shape
         out = table.new_empty(len(tokens), table.shape[1])
-        in_blocks(partial(_sum_of_bags, tokens, table.detach().numpy(), out.numpy()), len(tokens), _BAGS_PER_BLOCK)
+        (_sum_of_bags_parallel if len(tokens) >= _PARALLEL else _sum_of_bags)(
+            tokens, table.detach().numpy(), out.numpy()
+        )
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         out = gradient.new_empty(ctx.shape)
         start, bags = _bags_of_tokens(ctx.tokens, len(out) - 1)
-        scatter = partial(_scatter, start, bags, gradient.contiguous().numpy(), out.numpy())
-        in_blocks(scatter, len(out), _TOKENS_PER_BLOCK)
+        _scatter(start, bags, gradient.contiguous().numpy(), out.numpy())
         return out, None
 
 
