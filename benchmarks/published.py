@@ -155,6 +155,15 @@ def _speed(metrics: dict[str, Any]) -> list[str]:
     return _table(header, rows)
 
 
+def _memory(metrics: dict[str, Any]) -> list[str]:
+    # Processes of a few MiB, such as git's, are no workers.
+    rows = [
+        [f"`{name}`", f"{run['peak_mib']:,.0f}", f"{run['worker_mib']:,.0f}" if run["worker_mib"] > 10 else ""]
+        for name, run in metrics["runs"].items()
+    ]
+    return _table(["command", "peak, MiB", "largest worker process, MiB"], rows)
+
+
 def _crystals_at_scale(metrics: dict[str, Any]) -> list[str]:
     names = {
         "stable": "stable, at most 0.08 eV/atom above the hull",
@@ -216,6 +225,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "hypergrid": _hypergrid,
     "recipes": _recipes,
     "throughput": _speed,
+    "memory": _memory,
     "crystals_at_scale": _crystals_at_scale,
     "crystals_screened": _crystals_at_scale,
     "environment": _speed,
