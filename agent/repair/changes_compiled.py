@@ -14,6 +14,7 @@ import numpy as np
 
 from oreflow.agent.repair.charges_compiled import holds_within, or_interval
 from oreflow.envs.arrays import Ints, UInt64s
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 
 FOUND, NONE, TOO_FAR = 0, 1, 2
@@ -91,7 +92,7 @@ def _walk(
             continue
         e += 1
         if e == k:
-            best[:] = m
+            copy_first(best, m, k)
             best_new, best_cost = new[k], cost[k]
             e -= 1
             continue
@@ -151,7 +152,7 @@ def fewest_changes(
                         or (new == found_new and (left < right or (left == right and after < found_atoms)))
                     ):
                         found, found_new, found_cost, found_atoms = True, new, cost, after
-                        out[:] = best
+                        copy_first(out, best, k)
             if found:
                 return FOUND, d
         if depth == limit:

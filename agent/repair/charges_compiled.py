@@ -10,6 +10,7 @@ import numpy as np
 
 from oreflow.envs.arrays import UInt64s
 from oreflow.envs.compiled.bitsets import or_shifted
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 
 
@@ -28,7 +29,7 @@ def or_interval(target: UInt64s, source: UInt64s, low: int, high: int, n_bits: i
     covered = 1
     while covered <= high - low:  # each round doubles the width of the interval
         step = min(covered, high - low + 1 - covered)
-        copy[:] = smeared
+        copy_first(copy, smeared, len(smeared))
         or_shifted(smeared, copy, step, n_bits)
         covered += step
     for i in range(len(target)):

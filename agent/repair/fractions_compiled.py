@@ -12,6 +12,7 @@ import numpy as np
 
 from oreflow.agent.repair.charges_compiled import holds_within, or_interval
 from oreflow.envs.arrays import Ints, UInt64s
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 
 
@@ -100,7 +101,7 @@ def _walk(
                         break
             if better:
                 found, best_cost = True, cost[k]
-                out[:] = m
+                copy_first(out, m, k)
             e -= 1
             continue
         step[e], choice[e] = 0, -1
@@ -142,5 +143,5 @@ def nearest_fractions(w: Ints, least: Ints, low: Ints, high: Ints, n_choices: In
             continue
         if not found or cost * found_atoms * found_atoms < found_cost * atoms * atoms:
             found, found_cost, found_atoms = True, cost, atoms
-            out[:] = here
+            copy_first(out, here, k)
     return found

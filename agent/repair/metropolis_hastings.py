@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from oreflow.envs.arrays import Floats, Ints
+from oreflow.envs.compiled.copying import copy_first
 from oreflow.envs.compiled.jit import njit
 
 STEPS = 10_000
@@ -56,9 +57,9 @@ def _step(x: Floats, now: float, choices: Ints, mixed: bool, noise: Floats, thre
         valence = _net_valence(proposal, choices, mixed)
         if valence < smallest:
             smallest = valence
-            best[:] = proposal
+            copy_first(best, proposal, len(x))
     if best.sum() > 0 and threshold < np.exp(now * now - smallest * smallest):
-        x[:] = best
+        copy_first(x, best, len(x))
         return smallest
     return now
 

@@ -1,5 +1,6 @@
 """Objects of known compounds with other elements in the places of theirs: what two baselines have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Sources(NamedTuple):
     left_out: dict[str, int]
 
 
-class KnownObjectSearcher:
+class KnownObjectSearcher(ABC):
     """Draws objects from known ones, and draws anew what is no object of the world; the reward plays no part.
 
     Args:
@@ -60,9 +61,9 @@ class KnownObjectSearcher:
             self._sources = self._open()
         return self._sources
 
+    @abstractmethod
     def _draw(self, n: int, rng: np.random.Generator) -> KnownObjects:
         """At most n objects drawn, of which the kernel may know some."""
-        raise NotImplementedError
 
     def propose(self, n: int, rng: np.random.Generator) -> States:
         """Propose terminal states whose reward is wanted next, [n, *state_shape].
